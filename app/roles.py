@@ -1,0 +1,212 @@
+"""Which roles this process plays, and the in-process channel between orchestrator and agent.
+
+The only composer: it is the one module that knows orchestrator and agents at once. The agent starts first and
+never waits for the database: it keeps the containers of its last assignment true by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import uvicorn
+
+from agents.agent import Agent
+from agents.runtime.docker import DockerRuntime
+from app.main import create_app
+from app.settings import Settings
+from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration
+from orchestrator import dispatch
+from orchestrator.listener import Wakeups, listen
+from orchestrator.planning.view import Installation, Policy
+from orchestrator.run import orchestrate
+from orchestrator.store import accounts
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+
+T = TypeVar("T")
+log = structlog.get_logger("roles")
+KEY_FILE = "admin-key.json"
+POLL_SECONDS = 10.0
+
+
+class LocalChannel:
+    """Agent and control plane in one process: the protocol's calls go straight to `dispatch`."""
+
+    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+
+    async def register(self, hello: NodeHello) -> Registration:
+        """Begin a session. Raises ConnectionError while the database is away."""
+        return await _reaching(dispatch.register(await self._db(), hello))
+
+    async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
+        """What changed after `since`; waits for a change, at most some seconds."""
+        db, woken = await self._db(), self._wakeups.node(str(registration.node_id))
+        woken.clear()
+        news = await _reaching(dispatch.assignments_since(db, registration, since))
+        if news.revision > since or since == 0:
+            return news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await woken.wait()
+        return await _reaching(dispatch.assignments_since(db, registration, since))
+
+    async def report(self, report: NodeReport) -> None:
+        """Hand in a report; returns when it is durable."""
+        await _reaching(dispatch.record(await self._db(), report))
+
+    async def _db(self) -> Database:
+        if not self._database.done():
+            raise ConnectionError("the database is not up yet")
+        return self._database.result()
+
+
+async def _reaching(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except DatabaseAway as error:
+        raise ConnectionError(str(error)) from error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process has one place that handles signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: asyncio.Event) -> None:
+    """Play the roles until `stop` is set. `dsn()` returns once the database is up and migrated.
+
+    A role that ends by itself ends the process: its supervisor restarts it.
+    """
+    roles = {role.strip() for role in settings.roles.split(",")}
+    wakeups = Wakeups()
+    database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
+    agent = _agent(settings, LocalChannel(database, wakeups)) if "agent" in roles else None
+    tasks: list[asyncio.Task[None]] = []
+    if agent is not None:
+        tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
+    tasks.append(asyncio.create_task(_with_database(settings, roles, dsn, stop, database, wakeups, agent), name="control"))
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stopping not in done:
+            await next(iter(done))
+            raise RuntimeError(f"role {next(iter(done)).get_name()} ended by itself")
+        await asyncio.wait(tasks, timeout=15)
+    finally:
+        stop.set()
+        for task in [*tasks, stopping]:
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        if database.done() and not database.cancelled() and database.exception() is None:
+            await database.result().close()
+
+
+async def _with_database(
+    settings: Settings,
+    roles: set[str],
+    dsn: Callable[[], Awaitable[str]],
+    stop: asyncio.Event,
+    database: asyncio.Future[Database],
+    wakeups: Wakeups,
+    agent: Agent | None,
+) -> None:
+    address = await dsn()
+    db = await _open(address)
+    await _first_start(db, settings.state_dir / KEY_FILE)
+    database.set_result(db)
+    api_url = settings.public_url.rstrip("/")
+    installation = Installation(api_url=api_url, stream_url=api_url.replace("http", "ws", 1))
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(listen(address, wakeups))]
+        if "orchestrator" in roles:
+            background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
+        if "api" in roles:
+            await _serve(settings, db, agent, stop)
+        await stop.wait()
+        for task in background:
+            task.cancel()
+
+
+async def _serve(settings: Settings, db: Database, agent: Agent | None, stop: asyncio.Event) -> None:
+    config = uvicorn.Config(
+        create_app(settings, db, agent),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=16 * 1024,
+        server_header=False,
+        lifespan="off",
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(), name="uvicorn")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
+    if not stop.is_set():
+        raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
+
+
+async def _open(address: str) -> Database:
+    while True:
+        try:
+            return await Database.open(address)
+        except DatabaseAway as error:
+            log.warning("database away", reason=str(error), retry_in=1.0)
+            await asyncio.sleep(1.0)
+
+
+def _agent(settings: Settings, channel: LocalChannel) -> Agent:
+    base_url = settings.docker_host or "unix:///var/run/docker.sock"
+    return Agent(
+        name=settings.node_name,
+        state_dir=settings.state_dir / "agent",
+        runtime=DockerRuntime(base_url),
+        channel=channel,
+    )
+
+
+async def _first_start(db: Database, path: Path) -> None:
+    """On an empty installation: an admin with a random key, the key in a 0600 file before it counts (S1)."""
+    async with db.transaction() as conn:
+        if await accounts.admin(conn) is not None:
+            return
+        key = _stored_key(path) or secrets.token_hex(32)
+        await asyncio.to_thread(_write_key, path, key)
+        if await accounts.ensure_admin(conn, "admin", key):
+            log.info("first start: the admin's API key is in a file", path=str(path))
+
+
+def _stored_key(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["api_key"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _write_key(path: Path, key: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump({"user": "admin", "api_key": key}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)

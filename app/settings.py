@@ -1,0 +1,139 @@
+"""What the operator can set, from the environment: TUTELA_*, and plain DATABASE_URL and DOCKER_HOST."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROLES = ("api", "orchestrator", "agent")
+
+
+def default_state_dir() -> Path:
+    """Where state lives when nobody says: a system folder for root, the user's data folder otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/tutela")
+    data_home = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data_home) if data_home.startswith("/") else Path.home() / ".local" / "share"
+    return base / "tutela"
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach an address of that name."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _reachable(host: str) -> str:
+    """The host part of a URL under which this machine reaches a listener bound to `host`."""
+    if host == "0.0.0.0":  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+class Settings(BaseSettings):
+    """All settings, validated once at start. Raises pydantic.ValidationError on a bad value."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUTELA_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8800, ge=1, le=65535)
+    public_url: str = ""
+    database_url: str | None = Field(
+        default=None, repr=False, validation_alias=AliasChoices("TUTELA_DATABASE_URL", "DATABASE_URL")
+    )
+    docker_host: str | None = Field(
+        default=None, validation_alias=AliasChoices("TUTELA_DOCKER_HOST", "DOCKER_HOST")
+    )
+    node_name: str = Field(default="local", min_length=1, max_length=63)
+    roles: str = ",".join(ROLES)
+    network_pool: str = "10.192.0.0/12"
+    public_domain: str = ""
+    max_containers: int = Field(default=1000, ge=1)
+    insecure_http: bool = False
+
+    @field_validator("state_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return Path(os.path.abspath(value.expanduser()))
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        names = [part.strip() for part in value.split(",") if part.strip()]
+        unknown = [name for name in names if name not in ROLES]
+        if unknown or not names:
+            raise ValueError(f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}")
+        return ",".join(name for name in ROLES if name in names)
+
+    @field_validator("network_pool")
+    @classmethod
+    def _pool_is_a_network(cls, value: str) -> str:
+        network = ipaddress.IPv4Network(value)
+        if network.prefixlen > 20:
+            raise ValueError(f"the pool must be at least a /20, got /{network.prefixlen}")
+        return str(network)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_url(cls, data: object) -> object:
+        """The public URL follows host and port unless it is given."""
+        if not isinstance(data, dict) or data.get("public_url"):
+            return data
+        host = _reachable(str(data.get("host") or "127.0.0.1"))
+        return {**data, "public_url": f"http://{host}:{data.get('port') or 8800}"}
+
+    @model_validator(mode="after")
+    def _no_silent_exposure(self) -> Self:
+        """Plain HTTP beyond loopback carries keys in the clear: only on request."""
+        if "api" in self.role_set and not is_loopback(self.host) and not self.insecure_http:
+            raise ValueError(
+                f"refusing to listen on {self.host} without TLS; put a TLS proxy before 127.0.0.1 "
+                "or set TUTELA_INSECURE_HTTP=1"
+            )
+        return self
+
+    @property
+    def role_set(self) -> frozenset[str]:
+        """The roles this process runs."""
+        return frozenset(self.roles.split(","))
+
+    @property
+    def local_url(self) -> str:
+        """The URL under which this machine reaches the API, whatever the public one is."""
+        return f"http://{_reachable(self.host)}:{self.port}"
+
+    @property
+    def exposed(self) -> bool:
+        """True when other machines can reach the API in plain HTTP."""
+        return not is_loopback(self.host)
+
+
+def explain(error: ValidationError) -> str:
+    """One line for people from a validation error, without the values (one may be a password)."""
+    parts = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        name = ".".join(str(step) for step in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{name}: {message}" if name else message)
+    return "; ".join(parts)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once. Raises pydantic.ValidationError."""
+    return Settings()

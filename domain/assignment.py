@@ -1,0 +1,125 @@
+"""The protocol between control plane and agent: one definition for the in-process and the remote channel.
+
+Down: what must be on the node. Up: what is on it. Both are level-triggered: a message replaces what was
+said before about the same container, so any of them may be lost or repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.container import Attachment, ContainerSpec, Observed, Want
+from domain.image import Pull, ResolvedImage
+from domain.spec import CrashPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerAssignment:
+    """One container that the node must hold (or, with want GONE, must no longer hold).
+
+    `seen_start_gen` is the newest start that the control plane knows to be carried out; with the agent's own
+    ledger it tells a finished job from one still to be started. `stop_grace` in seconds.
+    """
+
+    container_id: UUID
+    service_id: UUID
+    name: str
+    want: Want
+    spec: ContainerSpec
+    spec_digest: str
+    autorestart: CrashPolicy
+    start_gen: int
+    seen_start_gen: int
+    networks: tuple[Attachment, ...]
+    stop_grace: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """Find out what a reference means now; with `Pull.ALWAYS` ask the registry first."""
+
+    request_id: UUID
+    reference: str
+    pull: Pull
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageResult:
+    """The answer to an ImageRequest: exactly one of `image` and `error` is set."""
+
+    request_id: UUID
+    image: ResolvedImage | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAssignments:
+    """What changed for the node between revision `base` and `revision`; `base` 0 means: this is everything.
+
+    In a full set, containers that are not named are not wanted. `images` always names every open request.
+    """
+
+    cluster_id: UUID
+    session: int
+    base: int
+    revision: int
+    containers: tuple[ContainerAssignment, ...] = ()
+    images: tuple[ImageRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """The engine as the agent finds it. `memory` in MB."""
+
+    engine_id: str
+    version: str
+    storage_driver: str
+    cpus: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeHello:
+    """An agent introduces itself. `cluster_id` is the one it served before, None the first time."""
+
+    name: str
+    cluster_id: UUID | None
+    engine: EngineInfo | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """The control plane's answer: revisions and sequence numbers count within one session only."""
+
+    cluster_id: UUID
+    node_id: UUID
+    session: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerReport:
+    """One container as seen."""
+
+    container_id: UUID
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What the agent saw; `seq` rises within the session, and the newest wins per container.
+
+    `engine` is None while the engine does not answer.
+    """
+
+    node_id: UUID
+    session: int
+    seq: int
+    applied_revision: int
+    engine: EngineInfo | None = None
+    containers: tuple[ContainerReport, ...] = ()
+    images: tuple[ImageResult, ...] = ()
+
+
+class SessionLost(Exception):
+    """The control plane does not know this session any more; register again and keep the ledger."""

@@ -1,0 +1,184 @@
+"""A container: one attempt to fill one slot of a service, from creation until it is confirmed gone.
+
+The orchestrator writes what is wanted, the agent what is seen; nobody writes both (DESIGN practice 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from domain.spec import CrashPolicy, Env, Transport, fingerprint
+
+
+class Want(StrEnum):
+    """What the orchestrator wants of a container."""
+
+    RUN = "RUN"
+    STOP = "STOP"
+    GONE = "GONE"
+
+
+class Seen(StrEnum):
+    """What the agent sees of a container."""
+
+    PENDING = "PENDING"
+    PULLING = "PULLING"
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    RESTARTING = "RESTARTING"
+    EXITED = "EXITED"
+    FAILED = "FAILED"
+    GONE = "GONE"
+
+
+class ContainerState(StrEnum):
+    """The wire's container states (spec 4.1)."""
+
+    INIT = "Init"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    TERMINATING = "Terminating"
+    TERMINATED = "Terminated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundPort:
+    """An effective port of a container; `outer_port` None when it is not published."""
+
+    protocol: Transport
+    inner_port: int
+    outer_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """The network of one service: its own containers and those of its clients, nobody else."""
+
+    name: str
+    service_id: UUID
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """How a container sits on a network: names that others reach it by, and names only it knows.
+
+    `links` are pairs (network-wide name of the target, name inside this container).
+    """
+
+    network: NetworkSpec
+    aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """Everything the engine needs to make the container; rendered once and frozen.
+
+    The four environments are kept apart: links cascade `image_env` and `user_env` only (spec 3.1), and the
+    merge order is image, link, self, user (spec 2.7).
+    """
+
+    image: str
+    image_id: str
+    image_digest: str | None
+    hostname: str
+    image_env: Env = ()
+    link_env: Env = ()
+    self_env: Env = ()
+    user_env: Env = ()
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    ports: tuple[BoundPort, ...] = ()
+    memory: int | None = None
+    memory_swap: int | None = None
+    cpu_shares: int | None = None
+    privileged: bool = False
+    working_dir: str | None = None
+    user: str | None = None
+    tty: bool = False
+    stdin_open: bool = False
+    read_only: bool = False
+
+
+def environment(spec: ContainerSpec) -> dict[str, str]:
+    """What the process finds in its environment beyond the image's own variables; user values win."""
+    return dict(spec.link_env) | dict(spec.self_env) | dict(spec.user_env)
+
+
+def spec_digest(spec: ContainerSpec) -> str:
+    """The digest that becomes the engine label; a container with another one is not the one assigned."""
+    return fingerprint(asdict(spec))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A container as the agent last saw it. Times are the engine's. `message` says why, for people.
+
+    `start_gen` is the newest start order that was carried out (see `Container.start_gen`).
+    """
+
+    state: Seen
+    start_gen: int = 0
+    engine_id: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restart_count: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    ip: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A row of the record. `start_gen` counts orders to start: an exited container whose order was carried
+    out is a result, one with a newer order is to be started again."""
+
+    id: UUID
+    service_id: UUID
+    node_id: UUID
+    slot: int
+    name: str
+    spec: ContainerSpec
+    made_from: str
+    deploy_gen: int
+    want: Want
+    start_gen: int
+    autorestart: CrashPolicy
+    networks: tuple[Attachment, ...]
+    created_at: datetime
+    seen: Observed | None = None
+    terminated_at: datetime | None = None
+
+
+ALIVE = frozenset({Seen.RUNNING, Seen.RESTARTING})
+
+
+def obeyed(container: Container) -> bool:
+    """Whether the newest order to start was carried out."""
+    return container.seen is not None and container.seen.start_gen >= container.start_gen
+
+
+def container_state(container: Container) -> ContainerState:
+    """The wire state, derived; first match wins."""
+    seen = container.seen.state if container.seen else None
+    if container.terminated_at is not None:
+        return ContainerState.TERMINATED
+    if container.want is Want.GONE:
+        return ContainerState.TERMINATING
+    if container.want is Want.STOP:
+        if seen in ALIVE:
+            return ContainerState.STOPPING
+        return ContainerState.STOPPED if seen in {Seen.EXITED, Seen.FAILED} else ContainerState.INIT
+    if seen in {Seen.EXITED, Seen.FAILED}:
+        return ContainerState.STOPPED if obeyed(container) else ContainerState.STARTING
+    if seen is Seen.RUNNING and obeyed(container):
+        return ContainerState.RUNNING
+    return ContainerState.STARTING

@@ -1,0 +1,30 @@
+"""What can go wrong in the domain; `app.api.errors` turns each into one HTTP answer."""
+
+from __future__ import annotations
+
+
+class DomainError(Exception):
+    """A request that the rules refuse. The message is shown to the user as it is."""
+
+
+class Invalid(DomainError):
+    """The input breaks a rule; nothing was stored. 400.
+
+    `fields` maps the path of each bad field (`container_ports[0].inner_port`) to its message.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in fields.items()))
+        self.fields = fields
+
+
+class NotFound(DomainError):
+    """No such object, or one of another account. 404."""
+
+
+class NotAllowed(DomainError):
+    """The operation is not allowed in the present state. 409."""
+
+
+class Conflict(DomainError):
+    """Somebody else changed the object meanwhile, or a unique value is taken. 409."""

@@ -1,0 +1,64 @@
+"""When the agent starts an ended container again (spec 2.18, RELIABILITY I4, I12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.spec import CrashPolicy
+
+FIRST_PAUSE = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(seconds=60)
+CALM = timedelta(seconds=60)
+"""A container that ran this long starts the count anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartHistory:
+    """Automatic starts of one container: how many in a row, and when the last one was."""
+
+    count: int = 0
+    last_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Start it, not before `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """Leave it as it is; `reason` for people."""
+
+    reason: str
+
+
+def decide(
+    policy: CrashPolicy, *, exit_code: int | None, ended_at: datetime | None, history: RestartHistory, now: datetime
+) -> Restart | Leave:
+    """Restart or leave a container that ended (`exit_code` None: it could not start).
+
+    The first restart is at once; each further one waits twice as long as the one before, from 1 s to 60 s,
+    and a container that ran 60 s begins again.
+    """
+    if not policy.matches(exit_code):
+        return Leave(reason=f"autorestart is {policy.value}")
+    count = calm_count(history, ended_at)
+    if count == 0 or history.last_start is None:
+        return Restart(at=now)
+    pause = min(FIRST_PAUSE * 2 ** min(count - 1, 16), LONGEST_PAUSE)
+    return Restart(at=history.last_start + pause)
+
+
+def calm_count(history: RestartHistory, ended_at: datetime | None) -> int:
+    """The restarts in a row that still count after an end at `ended_at`."""
+    if history.last_start is not None and ended_at is not None and ended_at - history.last_start >= CALM:
+        return 0
+    return history.count
+
+
+def started(history: RestartHistory, ended_at: datetime | None, now: datetime) -> RestartHistory:
+    """The history after one more automatic start."""
+    return RestartHistory(count=calm_count(history, ended_at) + 1, last_start=now)

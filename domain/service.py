@@ -1,0 +1,297 @@
+"""A service, the operations on it, and its eleven states.
+
+Every rule about "what is allowed when" and "what is it called now" is here and nowhere else
+(spec 2.13 and 2.14; the seed's state table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from domain.container import Container, ContainerState, container_state
+from domain.errors import NotAllowed
+from domain.image import Pull, ResolvedImage
+from domain.spec import ServiceSpec, digest
+
+
+class ServiceState(StrEnum):
+    """The seed's service states; the values are the wire's."""
+
+    INIT = "Init"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    PARTLY_RUNNING = "Partly running"
+    SCALING = "Scaling"
+    REDEPLOYING = "Redeploying"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    TERMINATING = "Terminating"
+    TERMINATED = "Terminated"
+    NOT_RUNNING = "Not running"
+
+
+class ServiceWant(StrEnum):
+    """What the last accepted operation wants of the service as a whole."""
+
+    INIT = "INIT"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    TERMINATED = "TERMINATED"
+
+
+class Verb(StrEnum):
+    """A user's operation; the value is the word of its path and of its error text."""
+
+    START = "start"
+    STOP = "stop"
+    SCALE = "scale"
+    REDEPLOY = "redeploy"
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A user operation under way. All `actions` end with its outcome: a newer request takes over the older.
+
+    `image_request` names the image resolution it waits for; None when it needs none. `joinable`: a PATCH
+    began it, so a client's following POST for the same is not an error (spec 2.14 b).
+    """
+
+    verb: Verb
+    actions: tuple[UUID, ...]
+    since: datetime
+    image_request: UUID | None = None
+    pull: Pull = Pull.MISSING
+    joinable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A row of the record: the definition, what is wanted of it, and what is under way.
+
+    `deploy_gen` counts redeployments (older containers are to be replaced), `start_gen` orders to start.
+    """
+
+    id: UUID
+    account_id: UUID
+    account: str
+    name: str
+    unique_name: str
+    spec: ServiceSpec
+    target: int
+    want: ServiceWant
+    subnet: str
+    created_at: datetime
+    operation: Operation | None = None
+    deploy_gen: int = 1
+    start_gen: int = 0
+    image: ResolvedImage | None = None
+    deployed_at: datetime | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    destroyed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Live containers: all, running, stopped. `current` may exceed the sum of the others (spec 2.13)."""
+
+    current: int
+    running: int
+    stopped: int
+
+
+def live(containers: Sequence[Container]) -> list[Container]:
+    """The containers that are not terminated."""
+    return [each for each in containers if each.terminated_at is None]
+
+
+def counts(containers: Sequence[Container]) -> Counts:
+    """The three counts of the seed."""
+    states = [container_state(each) for each in live(containers)]
+    return Counts(
+        current=len(states),
+        running=states.count(ContainerState.RUNNING),
+        stopped=states.count(ContainerState.STOPPED),
+    )
+
+
+_UNDER_WAY = {
+    Verb.START: ServiceState.STARTING,
+    Verb.STOP: ServiceState.STOPPING,
+    Verb.SCALE: ServiceState.SCALING,
+    Verb.REDEPLOY: ServiceState.REDEPLOYING,
+    Verb.TERMINATE: ServiceState.TERMINATING,
+}
+
+
+def service_state(service: Service, count: Counts) -> ServiceState:
+    """The state by the ordered rules of spec 2.13; first match wins."""
+    if service.want is ServiceWant.TERMINATED:
+        return ServiceState.TERMINATED if service.destroyed_at and count.current == 0 else ServiceState.TERMINATING
+    if service.operation is not None:
+        return _UNDER_WAY[service.operation.verb]
+    if count.current == 0:
+        return ServiceState.INIT if service.want is ServiceWant.INIT else ServiceState.NOT_RUNNING
+    if count.running == count.current and count.current >= service.target:
+        return ServiceState.RUNNING
+    return ServiceState.PARTLY_RUNNING if count.running else ServiceState.STOPPED
+
+
+def synchronized(service: Service, containers: Sequence[Container]) -> bool:
+    """Whether every live container was made from the present definition."""
+    wanted = digest(service.spec)
+    return all(each.made_from == wanted for each in live(containers))
+
+
+_AT_REST = frozenset(
+    {ServiceState.INIT, ServiceState.RUNNING, ServiceState.PARTLY_RUNNING, ServiceState.STOPPED, ServiceState.NOT_RUNNING}
+)
+ALLOWED: dict[Verb, frozenset[ServiceState]] = {
+    Verb.START: _AT_REST - {ServiceState.RUNNING},
+    Verb.STOP: frozenset({ServiceState.RUNNING, ServiceState.PARTLY_RUNNING}),
+    Verb.REDEPLOY: frozenset({ServiceState.RUNNING, ServiceState.PARTLY_RUNNING, ServiceState.STOPPED}),
+    Verb.SCALE: _AT_REST,
+    Verb.TERMINATE: _AT_REST,
+}
+"""The seed's possible actions, completed by spec 2.14. `Not running` needs a target above 0, see `allowed`."""
+
+
+def allowed(verb: Verb, state: ServiceState, target: int) -> bool:
+    """Whether the table lets the operation begin (spec 2.14, note e: nothing to run, nothing to start)."""
+    if state is ServiceState.NOT_RUNNING and verb in {Verb.START, Verb.SCALE} and target == 0:
+        return False
+    return state in ALLOWED[verb]
+
+
+class Effect(StrEnum):
+    """What an accepted request led to: work for the reconciler, a stored change, or nothing new."""
+
+    BEGUN = "begun"
+    STORED = "stored"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """An accepted request: the service as it is from now on, and the effect."""
+
+    service: Service
+    effect: Effect
+
+
+def refuse(verb: str, state: ServiceState, target: int) -> NotAllowed:
+    """The refusal of spec 2.14: the state, and what is possible instead."""
+    possible = sorted(other.value for other in Verb if allowed(other, state, target))
+    instead = f"allowed now: {', '.join(possible)}" if possible else "nothing is allowed until that has ended"
+    return NotAllowed(f"Service is in state {state.value}: {verb} is not allowed ({instead})")
+
+
+def operate(service: Service, count: Counts, verb: Verb, action: UUID, now: datetime) -> Accepted:
+    """Begin a user's operation. Raises NotAllowed with the state and the alternatives."""
+    state = service_state(service, count)
+    under_way = service.operation
+    if under_way and under_way.joinable and under_way.verb is verb and verb in {Verb.SCALE, Verb.REDEPLOY}:
+        joined = replace(under_way, actions=(*under_way.actions, action))
+        return Accepted(service=replace(service, operation=joined), effect=Effect.BEGUN)
+    if not allowed(verb, state, service.target):
+        raise refuse(verb.value, state, service.target)
+    match verb:
+        case Verb.START:
+            return _start(service, action, now)
+        case Verb.STOP:
+            operation = Operation(verb=verb, actions=(action,), since=now)
+            return _begun(service, want=ServiceWant.STOPPED, operation=operation, stopped_at=now)
+        case Verb.SCALE:
+            if service.want is not ServiceWant.RUNNING or count.current == service.target:
+                return Accepted(service=service, effect=Effect.NOTHING)
+            return _begun(service, operation=_needing_image(service, verb, action, now))
+        case Verb.REDEPLOY:
+            return _redeploy(service, action, now, pull=Pull.ALWAYS)
+        case Verb.TERMINATE:
+            operation = Operation(verb=verb, actions=(action,), since=now)
+            return _begun(service, want=ServiceWant.TERMINATED, operation=operation, target=0)
+
+
+def change(
+    service: Service, count: Counts, *, spec: ServiceSpec, target: int, action: UUID, now: datetime
+) -> Accepted:
+    """Apply a PATCH: the whole new definition and target. Raises NotAllowed on a dying service.
+
+    The newest desired state wins: an operation under way is retargeted and its actions end with the new one's
+    outcome (spec 2.14, 2.16).
+    """
+    state = service_state(service, count)
+    if state in {ServiceState.TERMINATING, ServiceState.TERMINATED}:
+        raise refuse("update", state, service.target)
+    if spec == service.spec and target == service.target:
+        return Accepted(service=service, effect=Effect.NOTHING)
+    remade = digest(spec) != digest(service.spec)
+    changed = replace(service, spec=spec, target=target)
+    running = service.want is ServiceWant.RUNNING and (service.operation is not None or count.current > 0)
+    if running and remade:
+        pull = Pull.ALWAYS if spec.image != service.spec.image else None
+        return _redeploy(changed, action, now, pull=pull, joinable=True)
+    if service.want is ServiceWant.RUNNING and target != service.target and (running or target > 0):
+        return _begun(changed, operation=_retargeted(changed, action, now))
+    return Accepted(service=changed, effect=Effect.STORED)
+
+
+def finish(service: Service) -> Service:
+    """The service after its operation ended, well or not."""
+    return replace(service, operation=None)
+
+
+def usable_image(service: Service) -> ResolvedImage | None:
+    """The resolved image, unless the definition names another one by now."""
+    return service.image if service.image and service.image.reference == service.spec.image else None
+
+
+def _start(service: Service, action: UUID, now: datetime) -> Accepted:
+    first = service.want is ServiceWant.INIT
+    return _begun(
+        service,
+        want=ServiceWant.RUNNING,
+        operation=_needing_image(service, Verb.START, action, now),
+        start_gen=service.start_gen + 1,
+        started_at=now,
+        deployed_at=now if first else service.deployed_at,
+    )
+
+
+def _redeploy(
+    service: Service, action: UUID, now: datetime, *, pull: Pull | None, joinable: bool = False
+) -> Accepted:
+    older = service.operation.actions if service.operation else ()
+    operation = _needing_image(service, Verb.REDEPLOY, action, now)
+    if pull is not None:
+        operation = replace(operation, image_request=action, pull=pull)
+    return _begun(
+        service,
+        want=ServiceWant.RUNNING,
+        operation=replace(operation, actions=(*older, action), joinable=joinable),
+        deploy_gen=service.deploy_gen + 1,
+        start_gen=service.start_gen + 1,
+        deployed_at=now,
+        started_at=now,
+    )
+
+
+def _retargeted(service: Service, action: UUID, now: datetime) -> Operation:
+    """The operation under way with one more action, or a new scaling."""
+    if service.operation is not None:
+        return replace(service.operation, actions=(*service.operation.actions, action), since=now)
+    return replace(_needing_image(service, Verb.SCALE, action, now), joinable=True)
+
+
+def _needing_image(service: Service, verb: Verb, action: UUID, now: datetime) -> Operation:
+    request = None if usable_image(service) else action
+    return Operation(verb=verb, actions=(action,), since=now, image_request=request)
+
+
+def _begun(service: Service, **changes: object) -> Accepted:
+    return Accepted(service=replace(service, **changes), effect=Effect.BEGUN)  # type: ignore[arg-type]

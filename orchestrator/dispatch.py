@@ -1,0 +1,71 @@
+"""The side that agents see: register, fetch what must be there, report what is. No agent touches the database."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
+from domain.errors import Conflict
+from orchestrator.store import containers, nodes, wake
+from orchestrator.store.db import Database
+
+log = structlog.get_logger("dispatch")
+
+
+async def register(db: Database, hello: NodeHello) -> Registration:
+    """Begin a session for the node's agent; an older session of it ends.
+
+    Raises Conflict when the agent served another installation: it keeps its containers and says so.
+    """
+    async with db.transaction() as conn:
+        cluster = await nodes.cluster_id(conn)
+        if hello.cluster_id not in {None, cluster}:
+            raise Conflict(
+                f"this node's ledger is of another installation ({hello.cluster_id}, not {cluster}): its containers"
+                " are left alone; move the ledger away to let it join here"
+            )
+        node_id, session = await nodes.register(conn, hello.name, hello.engine)
+        await wake.waiting_services(conn)
+    log.info("agent registered", node=hello.name, session=session)
+    return Registration(cluster_id=cluster, node_id=node_id, session=session)
+
+
+async def assignments_since(db: Database, registration: Registration, since: int) -> NodeAssignments:
+    """What changed for the node after revision `since`; 0 means everything. Raises SessionLost."""
+    async with db.transaction() as conn:
+        session, revision = await nodes.session_of(conn, registration.node_id)
+        if session != registration.session:
+            raise SessionLost(f"session {registration.session} was followed by {session}")
+        return NodeAssignments(
+            cluster_id=registration.cluster_id,
+            session=session,
+            base=since,
+            revision=revision,
+            containers=tuple(await containers.assignments(conn, registration.node_id, since)),
+            images=tuple(await nodes.open_image_requests(conn, registration.node_id)),
+        )
+
+
+async def record(db: Database, report: NodeReport) -> None:
+    """Write a report; returns when it is durable. Raises SessionLost.
+
+    Locks the services first, as passes do, so the two cannot deadlock.
+    """
+    async with db.transaction() as conn:
+        affected: list[UUID] = []
+        if report.containers or report.images:
+            ids = await containers.services_of(conn, [each.container_id for each in report.containers])
+            ids += await nodes.image_services(conn, report.node_id, report.images)
+            await wake.services(conn, ids)
+            affected = ids
+        changed = await nodes.touch(conn, report.node_id, report.session, report.engine, report.applied_revision)
+        if changed is None:
+            raise SessionLost(f"session {report.session} is over")
+        await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)
+        await nodes.answer_images(conn, report.node_id, report.images)
+        if changed:
+            await wake.waiting_services(conn)
+    if affected:
+        log.debug("report", node=str(report.node_id), seq=report.seq, services=len(affected))

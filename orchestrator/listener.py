@@ -1,0 +1,85 @@
+"""One dedicated connection that hears NOTIFY and sets wake flags. A hint to look, never the truth.
+
+Every (re)connect wakes everybody once, since what was said meanwhile is lost (RELIABILITY E30).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import structlog
+
+from orchestrator.store import wake
+from orchestrator.store.db import connect
+from orchestrator.store.errors import DatabaseAway
+
+log = structlog.get_logger("listener")
+PING_SECONDS = 10.0
+LONGEST_PAUSE = 5.0
+
+
+class Wakeups:
+    """Named flags that coalesce: setting one twice is setting it once."""
+
+    def __init__(self) -> None:
+        self._service = asyncio.Event()
+        self._nodes: dict[str, asyncio.Event] = {}
+
+    @property
+    def service(self) -> asyncio.Event:
+        """Set when some service is due."""
+        return self._service
+
+    def node(self, node_id: str) -> asyncio.Event:
+        """Set when there is something new for the node."""
+        return self._nodes.setdefault(node_id, asyncio.Event())
+
+    def everybody(self) -> None:
+        """Set all flags."""
+        self._service.set()
+        for event in self._nodes.values():
+            event.set()
+
+
+async def listen(dsn: str, wakeups: Wakeups) -> None:
+    """Keep listening for ever; reconnects with growing, jittered pauses."""
+    pause = 0.1
+    while True:
+        try:
+            await _session(dsn, wakeups)
+            pause = 0.1
+        except DatabaseAway as error:
+            log.warning("not listening", reason=str(error), retry_in=round(pause, 1))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _session(dsn: str, wakeups: Wakeups) -> None:
+    conn = await connect(dsn)
+    ended = asyncio.Event()
+    on_service = _callback(lambda _payload: wakeups.service.set())
+    on_node = _callback(lambda payload: wakeups.node(payload).set())
+    try:
+        conn.add_termination_listener(lambda _conn: ended.set())
+        await conn.add_listener(wake.SERVICE, on_service)
+        await conn.add_listener(wake.NODE, on_node)
+        wakeups.everybody()
+        while not ended.is_set():
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    await ended.wait()
+            except TimeoutError:
+                await conn.fetchval("SELECT 1")
+    except (OSError, TimeoutError) as error:
+        raise DatabaseAway(str(error)) from error
+    finally:
+        conn.terminate()
+
+
+def _callback(hear: Callable[[str], None]) -> Callable[..., None]:
+    def called(_conn: object, _pid: object, _channel: object, payload: str) -> None:
+        hear(payload)
+
+    return called

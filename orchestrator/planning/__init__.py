@@ -1,0 +1,1 @@
+"""Decisions about services: sync, pure, without clock, chance or I/O. See `service.plan_service`."""

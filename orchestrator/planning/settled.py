@@ -1,0 +1,69 @@
+"""Whether a container has done what an operation asked of it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from domain.container import ALIVE, Container, Seen, Want, obeyed
+from domain.service import Verb
+from orchestrator.planning.view import Policy, ServiceView
+
+
+class Outcome(Enum):
+    """How far a container is with the newest order to run."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
+    """Done when it runs, or ran and ended well; failed when it could not start, ended badly, or keeps crashing.
+
+    A scaling judges only the containers that it made: the others were as they are before it.
+    """
+    operation = view.service.operation
+    if operation and operation.verb is Verb.SCALE and container.created_at < operation.since:
+        return Outcome.DONE
+    seen = container.seen
+    if container.want is not Want.RUN or seen is None or not obeyed(container):
+        return Outcome.WAITING
+    match seen.state:
+        case Seen.RUNNING:
+            return Outcome.DONE
+        case Seen.EXITED:
+            if container.autorestart.matches(seen.exit_code):
+                return _crashing(seen.restart_count, policy)
+            return Outcome.DONE if seen.exit_code == 0 else Outcome.FAILED
+        case Seen.FAILED:
+            return Outcome.FAILED
+        case Seen.RESTARTING:
+            return _crashing(seen.restart_count, policy)
+        case Seen.PENDING | Seen.PULLING | Seen.CREATED | Seen.GONE:
+            return Outcome.WAITING
+
+
+def _crashing(restarts: int, policy: Policy) -> Outcome:
+    return Outcome.FAILED if restarts >= policy.crashes_until_failed else Outcome.WAITING
+
+
+def complaint(container: Container) -> str:
+    """One sentence on why the container failed, for the action's message."""
+    seen = container.seen
+    if seen is None:
+        return f"{container.name} was not started"
+    if seen.message:
+        return f"{container.name}: {seen.message}"
+    if seen.oom_killed:
+        return f"{container.name} was killed because it ran out of memory (exit code {seen.exit_code})"
+    return f"{container.name} ended with exit code {seen.exit_code} right after its start: see its logs"
+
+
+def serving(container: Container) -> bool:
+    """Whether the slot's container is up, so that taking it away would be felt."""
+    return container.want is Want.RUN and container.seen is not None and container.seen.state is Seen.RUNNING
+
+
+def at_rest(container: Container) -> bool:
+    """Whether nothing of it runs."""
+    return container.seen is None or container.seen.state not in ALIVE

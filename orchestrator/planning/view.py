@@ -1,0 +1,65 @@
+"""What one decision about one service may know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.container import Container
+from domain.image import ResolvedImage
+from domain.links import Source
+from domain.node import Candidate
+from domain.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The numbers behind the decisions."""
+
+    max_unavailable: int = 1
+    deadline: timedelta = timedelta(minutes=10)
+    crashes_until_failed: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What the containers are told about this installation. `api_url` without a trailing slash."""
+
+    api_url: str
+    stream_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedService:
+    """The target of a link: where its network is, and its containers that have an address."""
+
+    alias: str
+    service_id: UUID
+    unique_name: str
+    subnet: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAnswer:
+    """What became of the image request of the operation under way: pending while both are None."""
+
+    image: ResolvedImage | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceView:
+    """One service, its rows that are not yet forgotten, and what its containers depend on.
+
+    `image` None: the operation's image request was not made yet.
+    """
+
+    service: Service
+    containers: tuple[Container, ...]
+    nodes: tuple[Candidate, ...]
+    linked: tuple[LinkedService, ...]
+    image: ImageAnswer | None
+    installation: Installation
+    now: datetime

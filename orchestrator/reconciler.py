@@ -1,0 +1,59 @@
+"""One pass: lock a due service, load, decide, write; one transaction, nothing but the database in it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from domain.errors import Conflict
+from orchestrator import apply, snapshot
+from orchestrator.planning.service import plan_service
+from orchestrator.planning.view import Installation, Policy
+from orchestrator.store import services
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+
+log = structlog.get_logger("reconciler")
+POSTPONE_SECONDS = 5.0
+RACE_SECONDS = 0.2
+
+
+class PassFailed(Exception):
+    """A pass could not be done; its service was put off, so that the others go on."""
+
+
+async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
+    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway."""
+    service_id: UUID | None = None
+    try:
+        async with db.transaction() as conn:
+            service = await services.take_due(conn)
+            if service is None:
+                return False
+            service_id = service.id
+            view = await snapshot.load(conn, service, installation)
+            plan = plan_service(view, policy)
+            await apply.apply(conn, view, plan)
+    except DatabaseAway:
+        raise
+    except Conflict as error:
+        # Two passes raced for one port: the next look sees who has it.
+        log.info("pass raced", service=str(service_id), reason=str(error))
+        await _postpone(db, service_id, RACE_SECONDS)
+        return True
+    except Exception:
+        # The boundary of one pass: a defect met by one service must not stop the others.
+        log.exception("pass failed", service=str(service_id))
+        await _postpone(db, service_id, POSTPONE_SECONDS)
+        return True
+    for step in plan.steps:
+        log.info("step", service=service.unique_name, kind=type(step).__name__, cause=step.cause)
+    return True
+
+
+async def _postpone(db: Database, service_id: UUID | None, seconds: float) -> None:
+    if service_id is None:
+        raise PassFailed("a pass failed before it had a service")
+    async with db.transaction() as conn:
+        await services.postpone(conn, service_id, seconds)

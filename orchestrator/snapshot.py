@@ -1,0 +1,63 @@
+"""Load what one decision may know, in a fixed number of statements whatever else the installation holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from domain.container import Container
+from domain.links import contributes, source_of
+from domain.node import Candidate
+from domain.placement import fixed_ports
+from domain.service import Service
+from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
+from orchestrator.store import containers, nodes, services
+from orchestrator.store.db import Connection, now
+
+
+async def load(conn: Connection, service: Service, installation: Installation) -> ServiceView:
+    """The view of a service whose row the caller has locked."""
+    targets = await services.link_targets(conn, service) if service.spec.links else {}
+    rows = await containers.open_rows(conn, [service.id, *targets])
+    own = tuple(row for row in rows if row.service_id == service.id)
+    request = service.operation.image_request if service.operation else None
+    answer = await nodes.image_answer(conn, request) if request else None
+    return ServiceView(
+        service=service,
+        containers=own,
+        nodes=await _candidates(conn, service, own),
+        linked=tuple(
+            LinkedService(
+                alias=link.name,
+                service_id=link.to_service,
+                unique_name=targets[link.to_service][0],
+                subnet=targets[link.to_service][1],
+                sources=tuple(
+                    source_of(row) for row in rows if row.service_id == link.to_service and contributes(row)
+                ),
+            )
+            for link in service.spec.links
+            if link.to_service in targets
+        ),
+        image=ImageAnswer(image=answer.image, error=answer.error) if answer else None,
+        installation=installation,
+        now=await now(conn),
+    )
+
+
+async def _candidates(conn: Connection, service: Service, own: Sequence[Container]) -> tuple[Candidate, ...]:
+    taken = await containers.ports_taken(conn, fixed_ports(service.spec))
+    here: dict[UUID, int] = {}
+    for row in own:
+        here[row.node_id] = here.get(row.node_id, 0) + 1
+    return tuple(
+        Candidate(
+            node_id=node.id,
+            name=node.name,
+            state=node.state,
+            tags=frozenset(node.tags),
+            here=here.get(node.id, 0),
+            taken=taken.get(node.id, frozenset()),
+        )
+        for node in await nodes.everyone(conn)
+    )

@@ -1,0 +1,125 @@
+"""Rows of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.action import Action, ActionState, Request
+from domain.errors import NotFound
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+from orchestrator.store.filters import Filter, where
+
+_COLUMNS = "id, account_id, service_id, verb, object_uri, state, request, message, start_date, end_date"
+_FILTERS = {
+    "uuid": "id",
+    "state": "state",
+    "object": "object_uri",
+    "action": "verb",
+    "method": "request->>'method'",
+    "start_date": "start_date",
+    "end_date": "end_date",
+}
+
+
+def _action(row: Any) -> Action:
+    return Action(
+        id=row["id"],
+        account_id=row["account_id"],
+        service_id=row["service_id"],
+        verb=row["verb"],
+        object_uri=row["object_uri"],
+        state=ActionState(row["state"]),
+        request=codec.load(codec.REQUEST, row["request"]) or Request(),
+        message=row["message"],
+        start_date=row["start_date"],
+        end_date=row["end_date"],
+    )
+
+
+async def insert(conn: Connection, action: Action) -> None:
+    """A new action."""
+    await conn.execute(
+        "INSERT INTO actions (id, account_id, service_id, verb, object_uri, state, request, message, start_date, end_date)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        action.id,
+        action.account_id,
+        action.service_id,
+        action.verb,
+        action.object_uri,
+        action.state.value,
+        codec.dump(codec.REQUEST, action.request),
+        action.message,
+        action.start_date,
+        action.end_date,
+    )
+
+
+async def end(conn: Connection, ids: Sequence[UUID], state: ActionState, message: str | None, at: datetime) -> None:
+    """End the actions that are still open; an ended one keeps its end."""
+    await conn.execute(
+        "UPDATE actions SET state = $2, message = $3, end_date = $4 WHERE id = ANY($1) AND end_date IS NULL",
+        list(ids),
+        state.value,
+        message,
+        at,
+    )
+
+
+async def get(conn: Connection, account_id: UUID, action_id: UUID) -> Action:
+    """One action of the account. Raises NotFound."""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} FROM actions WHERE account_id = $1 AND id = $2",  # noqa: S608 - constants of this module
+        account_id,
+        action_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no action {action_id}")
+    return _action(row)
+
+
+async def page(
+    conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
+) -> tuple[list[Action], int]:
+    """A page of the account's actions, newest first, and how many there are."""
+    condition, arguments = where(filters, _FILTERS, first=2)
+    base = f"FROM actions WHERE account_id = $1 AND {condition}"
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} {base} ORDER BY start_date DESC, id"  # noqa: S608 - as above
+        f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
+        account_id,
+        *arguments,
+        limit,
+        offset,
+    )
+    return [_action(row) for row in rows], total
+
+
+async def newest(conn: Connection, service_ids: Sequence[UUID], limit: int = 25) -> dict[UUID, list[UUID]]:
+    """The newest actions of each service, newest first."""
+    rows = await conn.fetch(
+        "SELECT s.id AS service_id, a.id FROM unnest($1::uuid[]) AS s(id) CROSS JOIN LATERAL"
+        " (SELECT id, start_date FROM actions WHERE service_id = s.id ORDER BY start_date DESC, id LIMIT $2) a"
+        " ORDER BY s.id, a.start_date DESC, a.id",
+        list(service_ids),
+        limit,
+    )
+    out: dict[UUID, list[UUID]] = {each: [] for each in service_ids}
+    for row in rows:
+        out[row["service_id"]].append(row["id"])
+    return out
+
+
+async def purge(conn: Connection, older_than_days: int, limit: int = 500) -> int:
+    """Delete actions that ended that long ago; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM actions WHERE id IN (SELECT id FROM actions"
+        " WHERE end_date < now() - make_interval(days => $1) LIMIT $2)",
+        older_than_days,
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])

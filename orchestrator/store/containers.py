@@ -1,0 +1,330 @@
+"""Rows of containers and of the ports that they hold.
+
+`observe` writes what an agent saw, everything else what the orchestrator wants: one writer a field.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.assignment import ContainerAssignment, ContainerReport
+from domain.container import (
+    BoundPort,
+    Container,
+    ContainerState,
+    Observed,
+    Want,
+    container_state,
+    spec_digest,
+)
+from domain.errors import NotFound
+from domain.spec import CrashPolicy, PortSpec, Transport
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+from orchestrator.store.filters import Filter, where
+
+_COLUMNS = """
+    id, service_id, node_id, slot, name, spec, made_from, deploy_gen, want, start_gen, autorestart, networks,
+    seen, created_at, terminated_at
+"""
+_FILTERS = {
+    "uuid": "id",
+    "state": "state",
+    "name": "name",
+    "unique_name": "name",
+    "service": "service_id",
+    "node": "node_id",
+}
+DYNAMIC_PORTS = (32768, 60999)
+
+
+def _container(row: Any) -> Container:
+    spec = codec.load(codec.CONTAINER_SPEC, row["spec"])
+    networks = codec.load(codec.NETWORKS, row["networks"])
+    assert spec is not None  # noqa: S101 - NOT NULL in the schema
+    assert networks is not None  # noqa: S101 - NOT NULL in the schema
+    return Container(
+        id=row["id"],
+        service_id=row["service_id"],
+        node_id=row["node_id"],
+        slot=row["slot"],
+        name=row["name"],
+        spec=spec,
+        made_from=row["made_from"],
+        deploy_gen=row["deploy_gen"],
+        want=Want(row["want"]),
+        start_gen=row["start_gen"],
+        autorestart=CrashPolicy(row["autorestart"]),
+        networks=networks,
+        created_at=row["created_at"],
+        seen=codec.load(codec.OBSERVED, row["seen"]),
+        terminated_at=row["terminated_at"],
+    )
+
+
+async def of_services(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[Container]]:
+    """The containers of each service by slot, those terminated within the last hour included."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM containers WHERE service_id = ANY($1)"  # noqa: S608 - constants of this module
+        " AND (terminated_at IS NULL OR terminated_at > now() - interval '1 hour')"
+        " ORDER BY service_id, slot, created_at",
+        list(service_ids),
+    )
+    out: dict[UUID, list[Container]] = {each: [] for each in service_ids}
+    for row in rows:
+        out[row["service_id"]].append(_container(row))
+    return out
+
+
+async def open_rows(conn: Connection, service_ids: Sequence[UUID]) -> list[Container]:
+    """The containers of the services that are not yet forgotten, by slot."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM containers WHERE service_id = ANY($1) AND terminated_at IS NULL ORDER BY slot",  # noqa: S608
+        list(service_ids),
+    )
+    return [_container(row) for row in rows]
+
+
+async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Container:
+    """One container of the account. Raises NotFound."""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} FROM containers WHERE account_id = $1 AND id = $2",  # noqa: S608 - as above
+        account_id,
+        container_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no container {container_id}")
+    return _container(row)
+
+
+async def page(
+    conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
+) -> tuple[list[Container], int]:
+    """A page of the account's containers by age, and how many there are; terminated ones show for an hour."""
+    condition, arguments = where(filters, _FILTERS, first=2)
+    base = (
+        "FROM containers WHERE account_id = $1"
+        f" AND (terminated_at IS NULL OR terminated_at > now() - interval '1 hour') AND {condition}"
+    )
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} {base} ORDER BY created_at, id"  # noqa: S608 - as above
+        f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
+        account_id,
+        *arguments,
+        limit,
+        offset,
+    )
+    return [_container(row) for row in rows], total
+
+
+async def insert(conn: Connection, container: Container, account_id: UUID) -> None:
+    """A new container; `assigned_revision` is set by `assign` at the end of the pass."""
+    await conn.execute(
+        "INSERT INTO containers (id, service_id, account_id, node_id, slot, name, state, spec, spec_digest, made_from,"
+        " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16)",
+        container.id,
+        container.service_id,
+        account_id,
+        container.node_id,
+        container.slot,
+        container.name,
+        container_state(container).value,
+        codec.dump(codec.CONTAINER_SPEC, container.spec),
+        spec_digest(container.spec),
+        container.made_from,
+        container.deploy_gen,
+        container.want.value,
+        container.start_gen,
+        container.autorestart.value,
+        codec.dump(codec.NETWORKS, container.networks),
+        container.created_at,
+    )
+
+
+async def set_spec(conn: Connection, container: Container) -> None:
+    """Complete the definition of a container made in this transaction: its ports are known by now."""
+    await conn.execute(
+        "UPDATE containers SET spec = $2, spec_digest = $3 WHERE id = $1",
+        container.id,
+        codec.dump(codec.CONTAINER_SPEC, container.spec),
+        spec_digest(container.spec),
+    )
+
+
+def unpublished(ports: Sequence[PortSpec]) -> tuple[BoundPort, ...]:
+    """Ports that nobody outside the service's network reaches."""
+    return tuple(BoundPort(protocol=port.protocol, inner_port=port.inner_port) for port in ports)
+
+
+async def hold_ports(
+    conn: Connection, container_id: UUID, node_id: UUID, ports: Sequence[PortSpec]
+) -> tuple[BoundPort, ...]:
+    """The ports with their outer numbers: the user's own, or a free dynamic one of the node.
+
+    The search for a free one begins at a place given by the container, so that it rarely meets a taken one.
+    Raises Conflict when a fixed port was taken meanwhile.
+    """
+    out, low, high = [], *DYNAMIC_PORTS
+    for number, port in enumerate(ports):
+        outer = port.outer_port
+        if port.published and outer is None:
+            start = low + zlib.crc32(f"{container_id}/{number}".encode()) % (high - low + 1)
+            outer = await conn.fetchval(
+                "SELECT p FROM (SELECT * FROM generate_series($3::int, $5) UNION ALL SELECT * FROM generate_series($4::int, $3 - 1))"
+                " AS candidates(p) WHERE NOT EXISTS (SELECT 1 FROM ports WHERE node_id = $1 AND protocol = $2 AND port = p) LIMIT 1",
+                node_id,
+                port.protocol.value,
+                start,
+                low,
+                high,
+            )
+        if outer is not None:
+            await conn.execute(
+                "INSERT INTO ports (node_id, protocol, port, container_id) VALUES ($1, $2, $3, $4)",
+                node_id,
+                port.protocol.value,
+                outer,
+                container_id,
+            )
+        out.append(BoundPort(protocol=port.protocol, inner_port=port.inner_port, outer_port=outer))
+    return tuple(out)
+
+
+async def ports_taken(
+    conn: Connection, wanted: Iterable[tuple[Transport, int]]
+) -> Mapping[UUID, frozenset[tuple[Transport, int]]]:
+    """Which of the wanted outer ports are held, by node."""
+    pairs = sorted((transport.value, port) for transport, port in wanted)
+    if not pairs:
+        return {}
+    rows = await conn.fetch(
+        "SELECT node_id, protocol, port FROM ports WHERE (protocol, port) IN (SELECT * FROM unnest($1::text[], $2::int[]))",
+        [transport for transport, _ in pairs],
+        [port for _, port in pairs],
+    )
+    out: dict[UUID, set[tuple[Transport, int]]] = {}
+    for row in rows:
+        out.setdefault(row["node_id"], set()).add((Transport(row["protocol"]), row["port"]))
+    return {node: frozenset(taken) for node, taken in out.items()}
+
+
+async def update_wanted(conn: Connection, container: Container) -> None:
+    """Write what is wanted of a container."""
+    await conn.execute(
+        "UPDATE containers SET want = $2, start_gen = $3, autorestart = $4, networks = $5, state = $6 WHERE id = $1",
+        container.id,
+        container.want.value,
+        container.start_gen,
+        container.autorestart.value,
+        codec.dump(codec.NETWORKS, container.networks),
+        container_state(container).value,
+    )
+
+
+async def forget(conn: Connection, container_id: UUID, at: datetime) -> None:
+    """Its node confirmed that it is gone: the slot and the ports are free again."""
+    await conn.execute(
+        "UPDATE containers SET terminated_at = $2, state = $3 WHERE id = $1",
+        container_id,
+        at,
+        ContainerState.TERMINATED.value,
+    )
+    await conn.execute("DELETE FROM ports WHERE container_id = $1", container_id)
+
+
+async def assign(conn: Connection, container_ids: Sequence[UUID], node_id: UUID, revision: int) -> None:
+    """Mark the containers as changed at this revision of the node's assignment."""
+    await conn.execute(
+        "UPDATE containers SET assigned_revision = $3 WHERE id = ANY($1) AND node_id = $2",
+        list(container_ids),
+        node_id,
+        revision,
+    )
+
+
+async def assignments(conn: Connection, node_id: UUID, since: int) -> list[ContainerAssignment]:
+    """What the node must hold: changes after the revision, or with `since` 0 everything that is not forgotten."""
+    rows = await conn.fetch(
+        "SELECT id, service_id, name, want, spec, spec_digest, autorestart, start_gen, seen, networks FROM containers"
+        " WHERE node_id = $1 AND assigned_revision > $2 AND (terminated_at IS NULL OR $2 > 0) ORDER BY created_at, id",
+        node_id,
+        since,
+    )
+    out = []
+    for row in rows:
+        spec, networks = codec.load(codec.CONTAINER_SPEC, row["spec"]), codec.load(codec.NETWORKS, row["networks"])
+        seen = codec.load(codec.OBSERVED, row["seen"])
+        assert spec is not None  # noqa: S101 - NOT NULL in the schema
+        assert networks is not None  # noqa: S101 - NOT NULL in the schema
+        out.append(
+            ContainerAssignment(
+                container_id=row["id"],
+                service_id=row["service_id"],
+                name=row["name"],
+                want=Want(row["want"]),
+                spec=spec,
+                spec_digest=row["spec_digest"],
+                autorestart=CrashPolicy(row["autorestart"]),
+                start_gen=row["start_gen"],
+                seen_start_gen=seen.start_gen if seen else 0,
+                networks=networks,
+            )
+        )
+    return out
+
+
+async def services_of(conn: Connection, container_ids: Sequence[UUID]) -> list[UUID]:
+    """The services that the containers belong to, in lock order."""
+    rows = await conn.fetch("SELECT DISTINCT service_id FROM containers WHERE id = ANY($1)", list(container_ids))
+    return sorted(row["service_id"] for row in rows)
+
+
+async def observe(
+    conn: Connection, node_id: UUID, session: int, seq: int, reports: Sequence[ContainerReport]
+) -> list[UUID]:
+    """Write what an agent saw, if it is newer than what is there; returns the services whose rows changed.
+
+    A node writes only about its own containers (RELIABILITY S26). The caller holds the services' locks.
+    """
+    known = {
+        row["id"]: _container(row)
+        for row in await conn.fetch(
+            f"SELECT {_COLUMNS} FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"  # noqa: S608
+            " AND (seen_session, seen_seq) < ($3, $4)",
+            node_id,
+            [report.container_id for report in reports],
+            session,
+            seq,
+        )
+    }
+    news: list[tuple[Container, Observed]] = [
+        (known[report.container_id], report.observed) for report in reports if report.container_id in known
+    ]
+    if not news:
+        return []
+    await conn.executemany(
+        "UPDATE containers SET seen = $2, seen_session = $3, seen_seq = $4, state = $5 WHERE id = $1",
+        [
+            (row.id, codec.dump(codec.OBSERVED, seen), session, seq, container_state(replace(row, seen=seen)).value)
+            for row, seen in news
+        ],
+    )
+    return sorted({row.service_id for row, _ in news})
+
+
+async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 200) -> int:
+    """Delete containers that were terminated that long ago; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM containers WHERE id IN (SELECT id FROM containers"
+        " WHERE terminated_at < now() - make_interval(hours => $1) LIMIT $2)",
+        older_than_hours,
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])

@@ -1,0 +1,141 @@
+"""The pool, its session settings, and transactions.
+
+A paused process must not hold a service for ever, and a paused server must not hold us: timeouts on both
+sides, and `terminate()` for a connection that does not answer (RELIABILITY E30, F25).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from orchestrator.store.errors import DatabaseAway, translate
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = object
+
+COMMAND_TIMEOUT = 5.0
+SESSION = {
+    "application_name": "tutela",
+    "statement_timeout": "5000",
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "4000",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "synchronous_commit": "on",
+}
+
+
+def _encode(value: Any) -> bytes:
+    return b"\x01" + json.dumps(value, separators=(",", ":")).encode()
+
+
+def _decode(value: bytes) -> Any:
+    return json.loads(value[1:])
+
+
+async def prepare(conn: Any) -> None:
+    """Teach a new connection our jsonb form: Python values in and out."""
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
+
+
+async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection of its own, outside the pool (for LISTEN). Raises DatabaseAway."""
+    try:
+        conn = await asyncpg.connect(dsn, timeout=5, command_timeout=COMMAND_TIMEOUT, server_settings=SESSION)
+        await prepare(conn)
+    except Exception as error:
+        raise translate(error) from error
+    return conn
+
+
+class Database:
+    """A pool of connections to one Postgres."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
+        self._pool = pool
+        self.dsn = dsn
+
+    @classmethod
+    async def open(cls, dsn: str, *, size: int = 12) -> Database:
+        """Open the pool. Raises DatabaseAway."""
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=size,
+                init=prepare,
+                timeout=5,
+                command_timeout=COMMAND_TIMEOUT,
+                server_settings=SESSION,
+                max_inactive_connection_lifetime=300,
+            )
+        except Exception as error:
+            raise translate(error) from error
+        return cls(pool, dsn)
+
+    async def close(self) -> None:
+        """Close the pool; connections that do not answer are dropped."""
+        try:
+            async with asyncio.timeout(3):
+                await self._pool.close()
+        except Exception:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        """A connection for reading. Raises DatabaseAway."""
+        conn = await self._acquire()
+        try:
+            yield conn
+        except Exception as error:
+            raise translate(error) from error
+        finally:
+            await self._release(conn)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction: committed when the block ends, rolled back when it raises. Raises DatabaseAway.
+
+        Nothing but this connection may be awaited inside the block (DESIGN smell 7).
+        """
+        conn = await self._acquire()
+        try:
+            async with conn.transaction():
+                yield conn
+        except Exception as error:
+            raise translate(error) from error
+        finally:
+            await self._release(conn)
+
+    async def _acquire(self) -> Any:
+        try:
+            return await self._pool.acquire(timeout=5)
+        except Exception as error:
+            raise translate(error) from error
+
+    async def _release(self, conn: Any) -> None:
+        try:
+            await self._pool.release(conn, timeout=2)
+        except Exception:
+            conn.terminate()
+
+
+async def now(conn: Connection) -> datetime:
+    """The database's clock: one clock for all decisions."""
+    value: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return value
+
+
+__all__ = ["Connection", "Database", "DatabaseAway", "connect", "now"]

@@ -1,0 +1,43 @@
+"""The one seam where database errors become ours."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from domain.errors import Conflict
+
+
+class DatabaseAway(Exception):
+    """Postgres cannot be reached or does not answer in time; what was under way is unknown. 503."""
+
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DiskFullError,
+)
+
+_TAKEN = {
+    "services_unique_name": "a service of that unique name was created at the same moment: try again",
+    "services_subnet": "a service was created at the same moment: try again",
+    "port_taken": "the port was taken at the same moment",
+}
+
+
+def translate(error: BaseException) -> BaseException:
+    """A domain error or DatabaseAway for what Postgres or the way to it raised; anything else as it is."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        name = getattr(error, "constraint_name", None) or ""
+        return Conflict(_TAKEN.get(name, f"a unique value is taken ({name})"))
+    if isinstance(error, _AWAY):
+        return DatabaseAway(f"the database does not answer ({type(error).__name__})")
+    return error

@@ -1,0 +1,209 @@
+"""Rows of nodes, of what they were asked about images, and the installation's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from domain.assignment import EngineInfo, ImageRequest, ImageResult
+from domain.errors import NotFound
+from domain.image import Pull, ResolvedImage
+from domain.node import Node, NodeState
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+from orchestrator.store.filters import Filter, where
+
+_COLUMNS = "id, name, state, tags, engine, last_seen, created_at"
+_FILTERS = {"uuid": "id", "state": "state"}
+
+
+def _node(row: Any) -> Node:
+    return Node(
+        id=row["id"],
+        name=row["name"],
+        state=NodeState(row["state"]),
+        tags=tuple(row["tags"]),
+        engine=codec.load(codec.ENGINE, row["engine"]),
+        last_seen=row["last_seen"],
+        created_at=row["created_at"],
+    )
+
+
+async def cluster_id(conn: Connection) -> UUID:
+    """The identity of this installation: engine objects carry it, so that no other one touches them."""
+    value: UUID = await conn.fetchval("SELECT cluster_id FROM installation")
+    return value
+
+
+async def register(conn: Connection, name: str, engine: EngineInfo | None) -> tuple[UUID, int]:
+    """A new session of the node's agent; the node is made at its first one. Returns node id and session."""
+    row = await conn.fetchrow(
+        "INSERT INTO nodes (id, name, state, engine, session, last_seen) VALUES ($1, $2, $3, $4, 1, clock_timestamp())"
+        " ON CONFLICT (name) DO UPDATE SET session = nodes.session + 1, state = $3, last_seen = clock_timestamp(),"
+        " engine = coalesce($4, nodes.engine) RETURNING id, session",
+        uuid4(),
+        name,
+        (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value,
+        codec.dump(codec.ENGINE, engine),
+    )
+    assert row is not None  # noqa: S101 - RETURNING of an upsert
+    return row["id"], row["session"]
+
+
+async def touch(conn: Connection, node_id: UUID, session: int, engine: EngineInfo | None, applied: int) -> bool | None:
+    """The agent was heard. None when its session is over; else whether the node's state changed.
+
+    A node whose engine does not answer is Unreachable: nothing can be started there.
+    """
+    state = (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value
+    row = await conn.fetchrow(
+        "UPDATE nodes n SET last_seen = clock_timestamp(), state = $3, engine = coalesce($4, n.engine),"
+        " applied_revision = $5 FROM (SELECT id, state FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
+        " WHERE n.id = o.id AND n.session = $2 RETURNING o.state <> $3 AS changed",
+        node_id,
+        session,
+        state,
+        codec.dump(codec.ENGINE, engine),
+        applied,
+    )
+    return bool(row["changed"]) if row else None
+
+
+async def session_of(conn: Connection, node_id: UUID) -> tuple[int, int]:
+    """The node's present session and the revision of its assignment. Raises NotFound."""
+    row = await conn.fetchrow("SELECT session, assignment_revision FROM nodes WHERE id = $1", node_id)
+    if row is None:
+        raise NotFound(f"there is no node {node_id}")
+    return row["session"], row["assignment_revision"]
+
+
+async def bump_revision(conn: Connection, node_id: UUID) -> int:
+    """The next revision of the node's assignment. The row lock makes revisions commit in their order."""
+    value: int = await conn.fetchval(
+        "UPDATE nodes SET assignment_revision = assignment_revision + 1 WHERE id = $1 RETURNING assignment_revision",
+        node_id,
+    )
+    return value
+
+
+async def expire(conn: Connection, silent_seconds: float) -> list[UUID]:
+    """Nodes not heard for that long become Unreachable; returns those that just did. Nothing is moved."""
+    rows = await conn.fetch(
+        "UPDATE nodes SET state = $2 WHERE state = $3 AND last_seen < clock_timestamp() - make_interval(secs => $1)"
+        " RETURNING id",
+        silent_seconds,
+        NodeState.UNREACHABLE.value,
+        NodeState.DEPLOYED.value,
+    )
+    return [row["id"] for row in rows]
+
+
+async def everyone(conn: Connection) -> list[Node]:
+    """All nodes by name; there are few."""
+    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes ORDER BY name")  # noqa: S608 - constants of this module
+    return [_node(row) for row in rows]
+
+
+async def get(conn: Connection, node_id: UUID) -> Node:
+    """One node. Raises NotFound."""
+    row = await conn.fetchrow(f"SELECT {_COLUMNS} FROM nodes WHERE id = $1", node_id)  # noqa: S608 - as above
+    if row is None:
+        raise NotFound(f"there is no node {node_id}")
+    return _node(row)
+
+
+async def many(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:
+    """Nodes by id; unknown ids are left out."""
+    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes WHERE id = ANY($1)", list(ids))  # noqa: S608 - as above
+    return {row["id"]: _node(row) for row in rows}
+
+
+async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: int) -> tuple[list[Node], int]:
+    """A page of the nodes by age, and how many there are."""
+    condition, arguments = where(filters, _FILTERS, first=1)
+    total = await conn.fetchval(f"SELECT count(*) FROM nodes WHERE {condition}", *arguments)  # noqa: S608 - as above
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM nodes WHERE {condition} ORDER BY created_at, id"  # noqa: S608 - as above
+        f" LIMIT ${len(arguments) + 1} OFFSET ${len(arguments) + 2}",
+        *arguments,
+        limit,
+        offset,
+    )
+    return [_node(row) for row in rows], total
+
+
+async def live_counts(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Live containers on each of the nodes."""
+    rows = await conn.fetch(
+        "SELECT node_id, count(*) AS n FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL GROUP BY node_id",
+        list(ids),
+    )
+    return {row["node_id"]: row["n"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAnswerRow:
+    """The state of an image request; pending while both are None."""
+
+    image: ResolvedImage | None
+    error: str | None
+
+
+async def request_image(conn: Connection, request: ImageRequest, service_id: UUID, node_id: UUID) -> None:
+    """Ask the node about an image; asking again under the same id changes nothing."""
+    await conn.execute(
+        "INSERT INTO image_requests (id, service_id, node_id, reference, pull) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT DO NOTHING",
+        request.request_id,
+        service_id,
+        node_id,
+        request.reference,
+        request.pull.value,
+    )
+
+
+async def image_answer(conn: Connection, request_id: UUID) -> ImageAnswerRow | None:
+    """What became of the request; None when it was not made."""
+    row = await conn.fetchrow("SELECT image, error FROM image_requests WHERE id = $1", request_id)
+    return ImageAnswerRow(image=codec.load(codec.IMAGE, row["image"]), error=row["error"]) if row else None
+
+
+async def open_image_requests(conn: Connection, node_id: UUID) -> list[ImageRequest]:
+    """What the node was asked and did not answer."""
+    rows = await conn.fetch(
+        "SELECT id, reference, pull FROM image_requests WHERE node_id = $1 AND answered_at IS NULL ORDER BY created_at, id",
+        node_id,
+    )
+    return [ImageRequest(request_id=row["id"], reference=row["reference"], pull=Pull(row["pull"])) for row in rows]
+
+
+async def image_services(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> list[UUID]:
+    """The services that wait for these answers, in lock order."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT service_id FROM image_requests WHERE node_id = $1 AND id = ANY($2)",
+        node_id,
+        [result.request_id for result in results],
+    )
+    return sorted(row["service_id"] for row in rows)
+
+
+async def answer_images(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> None:
+    """Write the answers; the first one to a request counts."""
+    for result in results:
+        await conn.execute(
+            "UPDATE image_requests SET image = $3, error = $4, answered_at = clock_timestamp()"
+            " WHERE id = $1 AND node_id = $2 AND answered_at IS NULL",
+            result.request_id,
+            node_id,
+            codec.dump(codec.IMAGE, result.image),
+            result.error,
+        )
+
+
+async def withdraw_image_requests(conn: Connection, service_id: UUID, keep: UUID | None) -> None:
+    """Drop the service's requests but the one still needed, so that no agent pulls for nothing."""
+    await conn.execute(
+        "DELETE FROM image_requests WHERE service_id = $1 AND ($2::uuid IS NULL OR id <> $2)", service_id, keep
+    )

@@ -1,0 +1,298 @@
+"""Rows of services and of the links between them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.errors import Conflict, NotFound
+from domain.service import Service, ServiceState, ServiceWant
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+from orchestrator.store.filters import Filter, where
+
+_COLUMNS = """
+    s.id, s.account_id, a.username, s.name, s.unique_name, s.target, s.want, s.spec, s.operation, s.deploy_gen,
+    s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at
+"""
+_FROM = "FROM services s JOIN accounts a ON a.id = s.account_id"
+_FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {"uuid": "s.id"}
+
+
+def _service(row: Any) -> Service:
+    spec = codec.load(codec.SPEC, row["spec"])
+    assert spec is not None  # noqa: S101 - NOT NULL in the schema
+    return Service(
+        id=row["id"],
+        account_id=row["account_id"],
+        account=row["username"],
+        name=row["name"],
+        unique_name=row["unique_name"],
+        spec=spec,
+        target=row["target"],
+        want=ServiceWant(row["want"]),
+        operation=codec.load(codec.OPERATION, row["operation"]),
+        deploy_gen=row["deploy_gen"],
+        start_gen=row["start_gen"],
+        image=codec.load(codec.IMAGE, row["image"]),
+        subnet=row["subnet"],
+        created_at=row["created_at"],
+        deployed_at=row["deployed_at"],
+        started_at=row["started_at"],
+        stopped_at=row["stopped_at"],
+        destroyed_at=row["destroyed_at"],
+    )
+
+
+async def insert(conn: Connection, service: Service, state: ServiceState) -> None:
+    """A new service with its links. Raises Conflict when its unique name or subnet was taken meanwhile."""
+    await conn.execute(
+        "INSERT INTO services (id, account_id, name, unique_name, image_name, state, target, want, spec, operation,"
+        " deploy_gen, start_gen, image, subnet, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        service.id,
+        service.account_id,
+        service.name,
+        service.unique_name,
+        service.spec.image,
+        state.value,
+        service.target,
+        service.want.value,
+        codec.dump(codec.SPEC, service.spec),
+        codec.dump(codec.OPERATION, service.operation),
+        service.deploy_gen,
+        service.start_gen,
+        codec.dump(codec.IMAGE, service.image),
+        service.subnet,
+        service.created_at,
+    )
+    await _write_links(conn, service)
+
+
+async def save(conn: Connection, service: Service, state: ServiceState) -> None:
+    """Write what may change of a service; the caller holds its row lock."""
+    await conn.execute(
+        "UPDATE services SET state = $2, target = $3, want = $4, spec = $5, operation = $6, deploy_gen = $7,"
+        " start_gen = $8, image = $9, image_name = $10, deployed_at = $11, started_at = $12, stopped_at = $13,"
+        " destroyed_at = $14 WHERE id = $1",
+        service.id,
+        state.value,
+        service.target,
+        service.want.value,
+        codec.dump(codec.SPEC, service.spec),
+        codec.dump(codec.OPERATION, service.operation),
+        service.deploy_gen,
+        service.start_gen,
+        codec.dump(codec.IMAGE, service.image),
+        service.spec.image,
+        service.deployed_at,
+        service.started_at,
+        service.stopped_at,
+        service.destroyed_at,
+    )
+    await _write_links(conn, service)
+
+
+async def _write_links(conn: Connection, service: Service) -> None:
+    names = [link.name for link in service.spec.links]
+    targets = [link.to_service for link in service.spec.links]
+    await conn.execute(
+        "DELETE FROM links WHERE from_service = $1 AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
+        service.id,
+        names,
+        targets,
+    )
+    if names:
+        await conn.execute(
+            "INSERT INTO links (from_service, name, to_service) SELECT $1, * FROM unnest($2::text[], $3::uuid[])"
+            " ON CONFLICT DO NOTHING",
+            service.id,
+            names,
+            targets,
+        )
+
+
+async def set_schedule(conn: Connection, service_id: UUID, *, waits_for: str | None, look_at: datetime | None) -> None:
+    """When to look at the service again, and what it waits for; part of a pass."""
+    await conn.execute("UPDATE services SET waits_for = $2, look_at = $3 WHERE id = $1", service_id, waits_for, look_at)
+
+
+async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
+    """Look at the service again after that time."""
+    await conn.execute(
+        "UPDATE services SET look_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1",
+        service_id,
+        seconds,
+    )
+
+
+async def take_due(conn: Connection) -> Service | None:
+    """Lock the service that is due longest, or None; other workers skip it meanwhile."""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.look_at <= clock_timestamp()"  # noqa: S608 - constants of this module
+        " ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED"
+    )
+    return _service(row) if row else None
+
+
+async def next_due(conn: Connection) -> float | None:
+    """Seconds until the next service is due, or None when none is."""
+    value: float | None = await conn.fetchval(
+        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services WHERE look_at IS NOT NULL"
+    )
+    return value
+
+
+async def get(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
+    """One service of the account. Raises NotFound."""
+    return await _one(conn, account_id, service_id, lock=False)
+
+
+async def lock(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
+    """The same, with its row locked until the transaction ends. Raises NotFound."""
+    return await _one(conn, account_id, service_id, lock=True)
+
+
+async def _one(conn: Connection, account_id: UUID, service_id: UUID, *, lock: bool) -> Service:
+    suffix = " FOR NO KEY UPDATE OF s" if lock else ""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = $2{suffix}",  # noqa: S608 - as above
+        account_id,
+        service_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no service {service_id}")
+    return _service(row)
+
+
+async def many(conn: Connection, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Service]:
+    """Services of the account by id; unknown ids are left out."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = ANY($2)",  # noqa: S608 - as above
+        account_id,
+        list(ids),
+    )
+    return {row["id"]: _service(row) for row in rows}
+
+
+async def page(
+    conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
+) -> tuple[list[Service], int]:
+    """A page of the account's services by age, and how many there are in all.
+
+    Terminated ones show for an hour; in a lookup by name, live matches hide them (spec 1.9, 7 no. 2 and 3).
+    """
+    condition, arguments = where(filters, _FILTERS, first=2)
+    named = [each for each in filters if each.field in {"name", "unique_name"}]
+    if named and not any(each.field in {"state", "uuid"} for each in filters):
+        alive, _ = where(named, {name: f"o.{name}" for name in ("name", "unique_name")}, first=len(arguments) + 2)
+        arguments += [each.value for each in named]
+        condition += (
+            " AND (s.want <> 'TERMINATED' OR NOT EXISTS (SELECT 1 FROM services o WHERE o.account_id = $1"  # noqa: S608
+            f" AND o.want <> 'TERMINATED' AND {alive}))"
+        )
+    base = (
+        f"{_FROM} WHERE s.account_id = $1 AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')"
+        f" AND {condition}"
+    )
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} {base} ORDER BY s.created_at, s.id"  # noqa: S608 - as above
+        f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
+        account_id,
+        *arguments,
+        limit,
+        offset,
+    )
+    return [_service(row) for row in rows], total
+
+
+async def free_unique_name(conn: Connection, account_id: UUID, name: str) -> str:
+    """`web`, or `web-s2`, `web-s3` when a live service has that already (spec 2.4)."""
+    stem = name.lower()
+    rows = await conn.fetch(
+        "SELECT unique_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+        " AND (unique_name = $2 OR starts_with(unique_name, $2 || '-s'))",
+        account_id,
+        stem,
+    )
+    taken = {row["unique_name"] for row in rows}
+    if stem not in taken:
+        return stem
+    return next(free for n in range(2, len(taken) + 3) if (free := f"{stem}-s{n}") not in taken)
+
+
+async def resolve(conn: Connection, account_id: UUID, text: str) -> UUID | None:
+    """The live service that `text` names, by uuid or by (unique) name; None when there is none.
+
+    Raises Conflict when the name fits several.
+    """
+    try:
+        wanted = UUID(text)
+    except ValueError:
+        rows = await conn.fetch(
+            "SELECT id, unique_name = lower($2) AS exact FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+            " AND (name = $2 OR unique_name = lower($2)) ORDER BY exact DESC LIMIT 2",
+            account_id,
+            text,
+        )
+    else:
+        rows = await conn.fetch(
+            "SELECT id, true AS exact FROM services WHERE account_id = $1 AND want <> 'TERMINATED' AND id = $2",
+            account_id,
+            wanted,
+        )
+    if len(rows) > 1 and not rows[0]["exact"]:
+        raise Conflict(f"several services are called {text}: use the uuid")
+    return rows[0]["id"] if rows else None
+
+
+async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID]]]:
+    """For each service, the links that others have to it: (link name, from service)."""
+    rows = await conn.fetch(
+        "SELECT to_service, name, from_service FROM links WHERE to_service = ANY($1) ORDER BY to_service, name, from_service",
+        list(service_ids),
+    )
+    out: dict[UUID, list[tuple[str, UUID]]] = {}
+    for row in rows:
+        out.setdefault(row["to_service"], []).append((row["name"], row["from_service"]))
+    return out
+
+
+async def link_targets(conn: Connection, service: Service) -> Mapping[UUID, tuple[str, str]]:
+    """Unique name and subnet of each service that this one is linked to."""
+    ids = sorted({link.to_service for link in service.spec.links})
+    rows = await conn.fetch(
+        "SELECT id, unique_name, subnet FROM services WHERE id = ANY($1) AND want <> 'TERMINATED'", ids
+    )
+    return {row["id"]: (row["unique_name"], row["subnet"]) for row in rows}
+
+
+SUBNET_PREFIX = 24
+
+
+async def next_subnet(conn: Connection, pool: str) -> str:
+    """The next block of the configured pool, in turn; raises Conflict when the pool is used up."""
+    network = ipaddress.ip_network(pool)
+    blocks = 2 ** (SUBNET_PREFIX - network.prefixlen)
+    for _ in range(64):
+        number: int = await conn.fetchval("SELECT nextval('subnet_number')")
+        start = int(network.network_address) + (number % blocks) * 2 ** (32 - SUBNET_PREFIX)
+        subnet = f"{ipaddress.ip_address(start)}/{SUBNET_PREFIX}"
+        if not await conn.fetchval("SELECT 1 FROM services WHERE subnet = $1 AND destroyed_at IS NULL", subnet):
+            return subnet
+    raise Conflict(f"no free network is left in {pool}: terminate services or set a larger TUTELA_NETWORK_POOL")
+
+
+async def purge_destroyed(conn: Connection, older_than_hours: int, limit: int = 50) -> int:
+    """Delete services that were destroyed that long ago, with all that hangs on them; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM services WHERE id IN (SELECT id FROM services"
+        " WHERE destroyed_at < now() - make_interval(hours => $1) LIMIT $2)",
+        older_than_hours,
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])

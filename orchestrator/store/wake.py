@@ -1,0 +1,46 @@
+"""The only place that sends NOTIFY. A notification means "look"; the rows say what there is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from orchestrator.store.db import Connection
+
+SERVICE = "tutela_service"
+NODE = "tutela_node"
+
+
+async def service(conn: Connection, service_id: UUID) -> None:
+    """Make the reconciler look at the service once this transaction commits."""
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1", service_id
+    )
+    await conn.execute("SELECT pg_notify('tutela_service', '')")
+
+
+async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
+    """Make the reconciler look at all of them; the caller holds their locks or takes them here in id order."""
+    ids = sorted(set(service_ids))
+    if not ids:
+        return
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
+        "(SELECT id FROM services WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)",
+        ids,
+    )
+    await conn.execute("SELECT pg_notify('tutela_service', '')")
+
+
+async def waiting_services(conn: Connection) -> None:
+    """Make the reconciler look at every service that waits for something, since a node changed."""
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
+        "(SELECT id FROM services WHERE waits_for IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+    )
+    await conn.execute("SELECT pg_notify('tutela_service', '')")
+
+
+async def node(conn: Connection, node_id: UUID) -> None:
+    """Tell whoever serves the node's agent that there is something new for it."""
+    await conn.execute("SELECT pg_notify('tutela_node', $1)", str(node_id))

@@ -1,0 +1,68 @@
+"""Keep passes going: as long as something is due, and again when it is. Several at once, on different services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from orchestrator.listener import Wakeups
+from orchestrator.planning.view import Installation, Policy
+from orchestrator.reconciler import reconcile_due
+from orchestrator.store import services
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+
+log = structlog.get_logger("worker")
+TICK_SECONDS = 30.0
+"""The longest sleep: covers a lost NOTIFY."""
+LONGEST_PAUSE = 5.0
+
+
+class Worker:
+    """Runs passes until cancelled."""
+
+    def __init__(self, db: Database, wakeups: Wakeups, installation: Installation, policy: Policy, *, lanes: int = 4):
+        self._db = db
+        self._wakeups = wakeups
+        self._installation = installation
+        self._policy = policy
+        self._lanes = lanes
+
+    async def run(self) -> None:
+        """Drain what is due, then sleep until something is."""
+        pause = 0.1
+        while True:
+            self._wakeups.service.clear()
+            try:
+                await self.drain()
+                wait = await self._until_due()
+                pause = 0.1
+            except DatabaseAway as error:
+                log.warning("database away", reason=str(error), retry_in=pause)
+                wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            except Exception:
+                # The boundary of the loop: a defect in one pass must not stop the others; it is logged and retried.
+                log.exception("a pass failed")
+                wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wakeups.service.wait()
+
+    async def drain(self) -> None:
+        """Do passes until nothing is due."""
+        if not await reconcile_due(self._db, self._installation, self._policy):
+            return
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(self._lanes):
+                lanes.create_task(self._lane())
+
+    async def _lane(self) -> None:
+        while await reconcile_due(self._db, self._installation, self._policy):
+            pass
+
+    async def _until_due(self) -> float:
+        async with self._db.read() as conn:
+            due = await services.next_due(conn)
+        return TICK_SECONDS if due is None else min(max(due, 0.01), TICK_SECONDS)
