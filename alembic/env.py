@@ -1,7 +1,7 @@
 """Runs the migrations over asyncpg, all in one transaction, one migrator at a time.
 
-A version holds raw SQL. asyncpg refuses several statements in one prepared statement, so a version hands a whole
-script to the driver itself, inside the migration's transaction:
+A version holds raw SQL. asyncpg refuses several statements in one prepared statement, so a version hands a
+whole script to the driver itself, inside the migration's transaction:
 
     bind = op.get_bind()
     bind.exec_driver_sql("select 1")  # opens the transaction which the next line joins

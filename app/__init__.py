@@ -1,1 +1,3 @@
-"""The face of Tutela: HTTP API, command line, process start-up. Composes orchestrator and agents; decides nothing."""
+"""The face of Tutela: HTTP API, command line, process start-up. Composes; decides nothing."""
+
+__version__ = "0.1.0"

@@ -28,7 +28,7 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True)
 class Engine:
-    """An address (unix:// or tcp://), where it was found, what it answered, and a sentence saying what to do."""
+    """An address (unix:// or tcp://), where it was found, what it answered, and what to do."""
 
     url: str
     source: str
@@ -75,12 +75,14 @@ def probe(url: str, source: str) -> Engine:
     try:
         status, _ = request(url, "/_ping")
     except FileNotFoundError:
-        advice = f"no Docker engine at {shown} ({source}): start Docker, or set DOCKER_HOST to where it listens"
+        advice = (
+            f"no Docker engine at {shown} ({source}): start Docker, or set DOCKER_HOST to where it listens"
+        )
         return Engine(url, source, EngineState.MISSING, advice)
     except PermissionError:
         advice = (
-            f"no permission to use the Docker engine at {shown} ({source}): add your user to the group docker "
-            "(sudo usermod -aG docker $USER, then log in again), or run as root"
+            f"no permission to use the Docker engine at {shown} ({source}): add your user to "
+            "the group docker (sudo usermod -aG docker $USER, then log in again), or run as root"
         )
         return Engine(url, source, EngineState.DENIED, advice)
     except (OSError, http.client.HTTPException) as error:
@@ -101,7 +103,11 @@ def _reason(error: Exception) -> str:
 def context_host(home: Path, name: str | None = None) -> str | None:
     """The engine address of the current (or named) docker context, or None for the default one."""
     config_dir = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
-    chosen = name or os.environ.get("DOCKER_CONTEXT") or _read_json(config_dir / "config.json").get("currentContext")
+    chosen = (
+        name
+        or os.environ.get("DOCKER_CONTEXT")
+        or _read_json(config_dir / "config.json").get("currentContext")
+    )
     if not isinstance(chosen, str) or chosen in ("", "default"):
         return None
     digest = hashlib.sha256(chosen.encode()).hexdigest()
@@ -136,7 +142,7 @@ def candidates(docker_host: str | None, *, home: Path | None = None) -> list[tup
 
 
 def find_engine(docker_host: str | None, *, home: Path | None = None) -> Engine:
-    """The first engine that answers; else the most telling failure (denied, silent, then missing). Never raises."""
+    """The first engine that answers; else the most telling failure: denied, silent, missing."""
     failures: list[Engine] = []
     for url, source in candidates(docker_host, home=home):
         engine = probe(url, source)

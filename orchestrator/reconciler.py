@@ -28,10 +28,10 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
     service_id: UUID | None = None
     try:
         async with db.transaction() as conn:
-            service = await services.take_due(conn)
-            if service is None:
+            service_id = await services.take_due(conn)
+            if service_id is None:
                 return False
-            service_id = service.id
+            service = await services.locked(conn, service_id)
             view = await snapshot.load(conn, service, installation)
             plan = plan_service(view, policy)
             await apply.apply(conn, view, plan)
@@ -54,6 +54,6 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
 
 async def _postpone(db: Database, service_id: UUID | None, seconds: float) -> None:
     if service_id is None:
-        raise PassFailed("a pass failed before it had a service")
+        raise PassFailed("the queue could not be read")
     async with db.transaction() as conn:
         await services.postpone(conn, service_id, seconds)

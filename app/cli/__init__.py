@@ -1,1 +1,109 @@
-"""The command line (see the modules beside this one)."""
+"""The command line. Every command imports what it needs when it runs, so `status` stays quick and small."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tutela",
+    help="Tutela: a self-hosted control plane for containers that speaks the Tutum API.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals hold keys
+    pretty_exceptions_enable=False,
+)
+PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+class CommandError(RuntimeError):
+    """A command cannot be done; the text is one sentence for the user, `code` the exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from app import __version__
+
+        typer.echo(f"tutela {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command("up")
+def _up(
+    sample: Annotated[bool, typer.Option("--sample", help="Also start two linked services.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install Docker without asking.")] = False,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in front, for a supervisor; log to stderr.")
+    ] = False,
+) -> None:
+    """Start the platform on this machine. What runs already is left as it is."""
+    from app.cli import up as command
+
+    command.run(sample=sample, yes=yes, foreground=foreground)
+
+
+@app.command("down")
+def _down() -> None:
+    """Stop the control plane. Containers keep running."""
+    from app.cli import down as command
+
+    command.run()
+
+
+@app.command("status")
+def _status() -> None:
+    """Say what runs. Exit code 0 when the control plane runs, 3 when not."""
+    from app.cli import status as command
+
+    raise typer.Exit(command.run())
+
+
+@app.command("test", context_settings=PASS_ON)
+def _test(context: typer.Context) -> None:
+    """Run the tests; arguments go to pytest."""
+    from app.cli import dev
+
+    dev.test(context.args)
+
+
+@app.command("check")
+def _check() -> None:
+    """Run every static check: format, lint, types, import walls."""
+    from app.cli import dev
+
+    raise typer.Exit(dev.check())
+
+
+@app.command("bench", context_settings=PASS_ON)
+def _bench(context: typer.Context) -> None:
+    """Measure: `bench start`, `bench crash`, ... runs the module bench.NAME."""
+    from app.cli import dev
+
+    dev.bench(context.args)
+
+
+def main() -> int:
+    """Run the command line; the exit code. Expected failures are one line on stderr."""
+    try:
+        app(prog_name="tutela")
+    except CommandError as error:
+        print(f"tutela: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -125,7 +125,7 @@ def _advance(view: ServiceView, rows: Sequence[Container], kept: Sequence[Contai
         steps += creations
     if len(steps) > len(image_steps):
         return Plan(steps=tuple(steps), waits_for="its containers are being changed")
-    open_rows = [row for row in rows if row.want is Want.GONE]
+    open_rows = [row for row in rows if row.want is Want.GONE or row.slot > view.service.target]
     open_rows += [row for row in judged if row.want is Want.RUN and outcome(row, view, policy) is Outcome.WAITING]
     if open_rows:
         return Plan(steps=tuple(steps), waits_for=_waiting(open_rows, "to settle"))

@@ -7,6 +7,7 @@ sides, and `terminate()` for a connection that does not answer (RELIABILITY E30,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +55,11 @@ async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
     """A connection of its own, outside the pool (for LISTEN). Raises DatabaseAway."""
     try:
         conn = await asyncpg.connect(dsn, timeout=5, command_timeout=COMMAND_TIMEOUT, server_settings=SESSION)
-        await prepare(conn)
+        try:
+            await prepare(conn)
+        except BaseException:
+            conn.terminate()
+            raise
     except Exception as error:
         raise translate(error) from error
     return conn
@@ -100,7 +105,7 @@ class Database:
         try:
             yield conn
         except Exception as error:
-            raise translate(error) from error
+            raise _discarding(conn, error) from error
         finally:
             await self._release(conn)
 
@@ -115,7 +120,7 @@ class Database:
             async with conn.transaction():
                 yield conn
         except Exception as error:
-            raise translate(error) from error
+            raise _discarding(conn, error) from error
         finally:
             await self._release(conn)
 
@@ -129,7 +134,17 @@ class Database:
         try:
             await self._pool.release(conn, timeout=2)
         except Exception:
+            with contextlib.suppress(asyncpg.InterfaceError):
+                conn.terminate()
+
+
+def _discarding(conn: Any, error: Exception) -> BaseException:
+    """The translated error; a connection that failed as such never goes back to the pool."""
+    translated = translate(error)
+    if isinstance(translated, DatabaseAway):
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool has dropped it already
             conn.terminate()
+    return translated
 
 
 async def now(conn: Connection) -> datetime:

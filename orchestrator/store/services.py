@@ -129,13 +129,20 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
     )
 
 
-async def take_due(conn: Connection) -> Service | None:
-    """Lock the service that is due longest, or None; other workers skip it meanwhile."""
-    row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.look_at <= clock_timestamp()"  # noqa: S608 - constants of this module
-        " ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED"
+async def take_due(conn: Connection) -> UUID | None:
+    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile."""
+    value: UUID | None = await conn.fetchval(
+        "SELECT id FROM services WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
     )
-    return _service(row) if row else None
+    return value
+
+
+async def locked(conn: Connection, service_id: UUID) -> Service:
+    """The service whose row this transaction has locked, of whatever account."""
+    row = await conn.fetchrow(f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1", service_id)  # noqa: S608 - constants of this module
+    if row is None:
+        raise NotFound(f"there is no service {service_id}")
+    return _service(row)
 
 
 async def next_due(conn: Connection) -> float | None:
@@ -253,7 +260,8 @@ async def resolve(conn: Connection, account_id: UUID, text: str) -> UUID | None:
 async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID]]]:
     """For each service, the links that others have to it: (link name, from service)."""
     rows = await conn.fetch(
-        "SELECT to_service, name, from_service FROM links WHERE to_service = ANY($1) ORDER BY to_service, name, from_service",
+        "SELECT l.to_service, l.name, l.from_service FROM links l JOIN services s ON s.id = l.from_service"
+        " WHERE l.to_service = ANY($1) AND s.want <> 'TERMINATED' ORDER BY l.to_service, l.name, l.from_service",
         list(service_ids),
     )
     out: dict[UUID, list[tuple[str, UUID]]] = {}

@@ -1,0 +1,122 @@
+"""Which networks a node needs and how its containers sit on them. Pure; part of the node's plan.
+
+Networks are found by label and addressed by id, since names are not unique (ECOSYSTEM rule 15). Networks that
+are not ours are left alone, also when one of our containers was put on one by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from agents.steps import ConnectNetwork, DisconnectNetwork, EnsureNetwork, RemoveNetwork, Step
+from agents.view import Endpoint, EngineView, ObservedContainer, ObservedNetwork
+from domain.assignment import ContainerAssignment
+from domain.container import Attachment, Want
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Our networks on the engine, by id; of several with one name the smallest id counts."""
+
+    names: Mapping[str, str]
+    ids: Mapping[str, str]
+
+    @classmethod
+    def of(cls, observed: Iterable[ObservedNetwork]) -> Networks:
+        """Index the networks of a view."""
+        names = {each.network_id: each.name for each in observed}
+        ids: dict[str, str] = {}
+        for network_id in sorted(names):
+            ids.setdefault(names[network_id], network_id)
+        return cls(names=names, ids=ids)
+
+    def id_of(self, name: str) -> str | None:
+        """The id of our network of that name."""
+        return self.ids.get(name)
+
+
+def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, networks: Networks) -> list[Step]:
+    """The steps that put the container on exactly the assigned ones of our networks, in place."""
+    steps: list[Step] = []
+    here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if endpoint.network_id in networks.names}
+    keep: set[str] = set()
+    for attachment in assignment.networks:
+        network_id = networks.id_of(attachment.network.name)
+        endpoint = here.get(network_id) if network_id else None
+        if network_id is None:
+            steps.append(
+                EnsureNetwork(
+                    container_id=kept.container_id, network=attachment.network, cause="a container is to be on it"
+                )
+            )
+        elif endpoint is not None:
+            keep.add(network_id)
+            if _fits(attachment, endpoint):
+                continue
+            steps.append(_disconnect(kept, endpoint, networks, "its names there changed"))
+        steps.append(
+            ConnectNetwork(
+                container_id=kept.container_id,
+                engine_id=kept.engine_id,
+                attachment=attachment,
+                cause="it is to be on it" if endpoint is None else "its names there changed",
+            )
+        )
+    for network_id in sorted(here.keys() - keep):
+        steps.append(_disconnect(kept, here[network_id], networks, "it is not to be on it"))
+    return steps
+
+
+def _fits(attachment: Attachment, endpoint: Endpoint) -> bool:
+    """Engines add aliases of their own (the short id), so the wanted ones need only be among them."""
+    return endpoint.aliases >= set(attachment.aliases) and endpoint.links == set(attachment.links)
+
+
+def _disconnect(kept: ObservedContainer, endpoint: Endpoint, networks: Networks, cause: str) -> Step:
+    return DisconnectNetwork(
+        container_id=kept.container_id,
+        engine_id=kept.engine_id,
+        network_id=endpoint.network_id,
+        name=networks.names[endpoint.network_id],
+        cause=cause,
+    )
+
+
+def unneeded(
+    assignments: Iterable[ContainerAssignment],
+    observed: EngineView,
+    networks: Networks,
+    *,
+    busy: Collection[UUID],
+    held: Mapping[str, datetime],
+    now: datetime,
+) -> tuple[list[Step], datetime | None]:
+    """Remove our networks that no assignment needs and none of our containers sits on.
+
+    A container that a line is at work on keeps its networks, whatever is wanted of it meanwhile: so while any
+    is under way that is not in the view, only networks of known assignments can be judged.
+    """
+    present = {each.container_id for each in observed.containers} | set(busy)
+    rows = list(assignments)
+    needed = {
+        networks.id_of(attachment.network.name)
+        for row in rows
+        if row.want is not Want.GONE or row.container_id in present
+        for attachment in row.networks
+    }
+    used = {endpoint.network_id for each in observed.containers for endpoint in each.endpoints}
+    if set(busy) - {row.container_id for row in rows}:
+        return [], None
+    steps: list[Step] = []
+    dues: list[datetime] = []
+    for network_id in sorted(networks.names.keys() - needed - used):
+        name = networks.names[network_id]
+        until = held.get(name)
+        if until is not None and until > now:
+            dues.append(until)
+            continue
+        steps.append(RemoveNetwork(network_id=network_id, name=name, cause="no container of this node needs it"))
+    return steps, min(dues, default=None)

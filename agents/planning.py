@@ -1,0 +1,352 @@
+"""The decision about one node: from what is assigned and what the engine shows to the next steps.
+
+Pure and synchronous. Identity is the label `tutela.container`, never a name; what does not carry our cluster's
+label is not in the view at all, so it cannot be touched. Steps of one container are a line, in order;
+containers do not depend on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from agents.networks import Networks, attachment_steps, unneeded
+from agents.steps import (
+    ConnectNetwork,
+    CreateContainer,
+    EnsureNetwork,
+    NodePlan,
+    PullImage,
+    RemoveContainer,
+    ResolveImage,
+    SetRestartPolicy,
+    StartContainer,
+    Step,
+    StopContainer,
+    Unpause,
+)
+from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
+from domain.assignment import ContainerAssignment, ImageRequest
+from domain.container import Want
+from domain.restarts import Restart, decide
+from domain.spec import CrashPolicy
+
+POLICY = {CrashPolicy.ALWAYS: "always", CrashPolicy.ON_FAILURE: "on-failure"}
+"""What the engine does while the agent is away; everything else is `no`. Never `unless-stopped` (E2)."""
+
+ENGINES_DOING = frozenset({137, 143, 255})
+"""Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
+
+_UP = frozenset({EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING})
+_BROKEN = frozenset({EngineState.DEAD, EngineState.REMOVING})
+ORPHAN_GRACE = 10
+COPY_GRACE = 3
+
+
+@dataclass(slots=True)
+class _Line:
+    """The steps of one container, and when to look at it again."""
+
+    steps: list[Step] = field(default_factory=list)
+    due: datetime | None = None
+
+    def add(self, *steps: Step) -> None:
+        self.steps.extend(steps)
+
+
+def plan_node(
+    assignments: Iterable[ContainerAssignment],
+    observed: EngineView,
+    memory: Mapping[UUID, ContainerMemory],
+    now: datetime,
+    *,
+    busy: Collection[UUID] = (),
+    images: Iterable[ImageRequest] = (),
+    held: Mapping[str, datetime] | None = None,
+    complete: bool = True,
+) -> NodePlan:
+    """What to do on the node now, and when to look again.
+
+    `busy`: containers that a line is at work on; nothing is planned for them. `images`: open requests that
+    nobody is at work on. `held`: networks by name that are not to be tried again before a time. `complete`
+    False: the ledger never held a full set, so what is not in it may still be wanted, and nothing is removed.
+    """
+    wanted = {each.container_id: each for each in assignments}
+    away = {*busy, *observed.unknown}
+    found: dict[UUID, list[ObservedContainer]] = {}
+    for container in observed.containers:
+        found.setdefault(container.container_id, []).append(container)
+    networks = Networks.of(observed.networks)
+    planned: list[_Line] = []
+    for container_id in sorted({*wanted, *found} - away):
+        here = sorted(found.get(container_id, []), key=lambda each: each.engine_id)
+        assignment = wanted.get(container_id)
+        if assignment is not None:
+            planned.append(_assigned(assignment, here, memory.get(container_id, ContainerMemory()), networks, now))
+        elif complete:
+            planned.append(_orphans(here, memory.get(container_id, ContainerMemory()), now))
+    steps = [step for line in planned for step in line.steps]
+    dues = [line.due for line in planned if line.due is not None]
+    if complete:
+        removals, due = unneeded(wanted.values(), observed, networks, busy=away, held=held or {}, now=now)
+        steps += removals
+        dues += [due] if due else []
+    steps += [
+        ResolveImage(request=request, cause="the control plane asks")
+        for request in sorted(images, key=lambda each: each.request_id)
+    ]
+    return NodePlan(steps=tuple(steps), next_due=min(dues, default=None))
+
+
+def container_name(assignment: ContainerAssignment) -> str:
+    """The engine's name for it, the same at each try: a create whose answer was lost is found again (E12)."""
+    return f"{assignment.name}.{str(assignment.container_id)[:8]}"
+
+
+def engine_policy(assignment: ContainerAssignment) -> str:
+    """The restart policy that mirrors the intent (RELIABILITY 0.4)."""
+    return POLICY.get(assignment.autorestart, "no") if assignment.want is Want.RUN else "no"
+
+
+def _assigned(
+    assignment: ContainerAssignment,
+    here: Sequence[ObservedContainer],
+    memory: ContainerMemory,
+    networks: Networks,
+    now: datetime,
+) -> _Line:
+    line = _Line()
+    if memory.retry is not None and memory.retry.at > now:
+        line.due = memory.retry.at
+        return line
+    if assignment.want is Want.GONE:
+        for each in here:
+            line.add(*_removal(each, assignment.stop_grace, "it is no longer wanted"))
+        return line
+    kept = min(here, key=lambda each: _worth(assignment, each), default=None)
+    for each in here:
+        if each is not kept:
+            line.add(*_removal(each, COPY_GRACE, "a second container carries the same identity"))
+    if kept is not None and kept.digest != assignment.spec_digest:
+        line.add(*_removal(kept, assignment.stop_grace, "its definition is not the assigned one"))
+        kept = None
+    elif kept is not None and kept.state in _BROKEN:
+        line.add(*_removal(kept, 0, f"the engine left it {kept.state.value}"))
+        kept = None
+    if assignment.want is Want.STOP:
+        if kept is not None:
+            line.add(*_stop(assignment, kept))
+        return line
+    if kept is None:
+        _make(line, assignment, memory, networks, now)
+    else:
+        _run(line, assignment, kept, memory, networks, now)
+    return line
+
+
+def _worth(assignment: ContainerAssignment, each: ObservedContainer) -> tuple[bool, bool, bool, bool, str]:
+    """Of several containers with one identity the best: smallest first."""
+    return (
+        each.state in _BROKEN,
+        each.digest != assignment.spec_digest,
+        each.name != container_name(assignment),
+        each.state not in _UP,
+        each.engine_id,
+    )
+
+
+def _orphans(here: Sequence[ObservedContainer], memory: ContainerMemory, now: datetime) -> _Line:
+    line = _Line()
+    if memory.retry is not None and memory.retry.at > now:
+        line.due = memory.retry.at
+        return line
+    for each in here:
+        line.add(*_removal(each, ORPHAN_GRACE, "it is ours, but not assigned to this node"))
+    return line
+
+
+def _removal(each: ObservedContainer, grace: int, cause: str) -> list[Step]:
+    """Policy off before the stop (E5), stop with grace, remove. A stuck removal is just tried again (E17)."""
+    steps = _quieten(each, cause)
+    if each.state in _UP:
+        steps += _end(each, grace, cause)
+    steps.append(RemoveContainer(container_id=each.container_id, engine_id=each.engine_id, cause=cause))
+    return steps
+
+
+def _quieten(each: ObservedContainer, cause: str) -> list[Step]:
+    if each.restart_policy == "no" or each.state in _BROKEN:
+        return []
+    return [SetRestartPolicy(container_id=each.container_id, engine_id=each.engine_id, policy="no", cause=cause)]
+
+
+def _end(each: ObservedContainer, grace: int, cause: str) -> list[Step]:
+    """A frozen process cannot answer to SIGTERM, so a paused container goes on first."""
+    steps: list[Step] = []
+    if each.state is EngineState.PAUSED:
+        steps.append(Unpause(container_id=each.container_id, engine_id=each.engine_id, cause=cause))
+    steps.append(
+        StopContainer(
+            container_id=each.container_id, engine_id=each.engine_id, grace=grace, run=each.started_at, cause=cause
+        )
+    )
+    return steps
+
+
+def _stop(assignment: ContainerAssignment, kept: ObservedContainer) -> list[Step]:
+    """A stopped container with a policy would be started by the engine's next start (E3)."""
+    cause = "it is to be stopped"
+    steps = _quieten(kept, cause)
+    if kept.state in _UP:
+        steps += _end(kept, assignment.stop_grace, cause)
+    return steps
+
+
+def _make(
+    line: _Line, assignment: ContainerAssignment, memory: ContainerMemory, networks: Networks, now: datetime
+) -> None:
+    """Create and start a container that is not there."""
+    ordered = assignment.start_gen > memory.start_gen
+    cause = "it is assigned and not there"
+    if memory.refused is not None and not ordered:
+        match decide(assignment.autorestart, exit_code=None, ended_at=memory.refused.at, history=memory.history, now=now):
+            case Restart(at=at) if at <= now:
+                cause = f"to be tried again after: {memory.refused.message}"
+            case Restart(at=at):
+                line.due = at
+                return
+            case _:
+                return
+    line.add(*_missing_networks(assignment, networks, cause))
+    if memory.image_missing:
+        reference = assignment.spec.image_digest or assignment.spec.image
+        line.add(PullImage(container_id=assignment.container_id, reference=reference, cause="the engine has it no more"))
+    line.add(CreateContainer(assignment=assignment, cause=cause))
+    # Engine 20.10 takes one network at creation; the others follow before the start.
+    for attachment in assignment.networks[1:]:
+        line.add(
+            ConnectNetwork(
+                container_id=assignment.container_id, engine_id=None, attachment=attachment, cause="it is to be on it"
+            )
+        )
+    line.add(
+        StartContainer(
+            container_id=assignment.container_id,
+            engine_id=None,
+            start_gen=assignment.start_gen,
+            automatic=memory.refused is not None and not ordered,
+            after=None,
+            ended_at=memory.refused.at if memory.refused else None,
+            cause=cause,
+        )
+    )
+
+
+def _missing_networks(assignment: ContainerAssignment, networks: Networks, cause: str) -> list[Step]:
+    return [
+        EnsureNetwork(container_id=assignment.container_id, network=attachment.network, cause=cause)
+        for attachment in assignment.networks
+        if networks.id_of(attachment.network.name) is None
+    ]
+
+
+def _run(
+    line: _Line,
+    assignment: ContainerAssignment,
+    kept: ObservedContainer,
+    memory: ContainerMemory,
+    networks: Networks,
+    now: datetime,
+) -> None:
+    """Make the container that is there run as wanted."""
+    policy = engine_policy(assignment)
+    if kept.restart_policy != policy:
+        line.add(
+            SetRestartPolicy(
+                container_id=kept.container_id,
+                engine_id=kept.engine_id,
+                policy=policy,
+                cause=f"autorestart is {assignment.autorestart.value}",
+            )
+        )
+    ordered = assignment.start_gen > memory.start_gen
+    match kept.state:
+        case EngineState.RESTARTING:
+            # The engine is at it, with a back-off of its own (E19).
+            return
+        case EngineState.PAUSED:
+            line.add(Unpause(container_id=kept.container_id, engine_id=kept.engine_id, cause="it is to run"))
+            line.add(*attachment_steps(assignment, kept, networks))
+        case EngineState.RUNNING:
+            line.add(*attachment_steps(assignment, kept, networks))
+            if ordered:
+                cause = "this run was ordered to end before the order to start came"
+                line.add(*_end(kept, assignment.stop_grace, cause))
+                line.add(_start(assignment, kept, automatic=False, cause=cause))
+        case EngineState.CREATED | EngineState.EXITED:
+            _start_again(line, assignment, kept, memory, networks, now, ordered=ordered)
+        case EngineState.DEAD | EngineState.REMOVING:
+            raise AssertionError("broken containers are removed before")
+
+
+def _start_again(
+    line: _Line,
+    assignment: ContainerAssignment,
+    kept: ObservedContainer,
+    memory: ContainerMemory,
+    networks: Networks,
+    now: datetime,
+    *,
+    ordered: bool,
+) -> None:
+    automatic = not ordered
+    if ordered:
+        cause = f"start order {assignment.start_gen}"
+    elif kept.state is EngineState.CREATED and memory.refused is None:
+        automatic, cause = False, "it was created and never started"
+    else:
+        exit_code = None if memory.refused else kept.exit_code
+        ended_at = memory.refused.at if memory.refused else kept.finished_at
+        decision = decide(
+            assignment.autorestart, exit_code=exit_code, ended_at=ended_at, history=memory.history, now=now
+        )
+        if isinstance(decision, Restart):
+            if decision.at > now:
+                line.due = decision.at
+                return
+            cause = f"autorestart is {assignment.autorestart.value}"
+        elif _interrupted(kept, memory):
+            cause = "its end was the engine's doing"
+        else:
+            return
+    line.add(*attachment_steps(assignment, kept, networks))
+    line.add(_start(assignment, kept, automatic=automatic, cause=cause))
+
+
+def _start(
+    assignment: ContainerAssignment, kept: ObservedContainer, *, automatic: bool, cause: str
+) -> StartContainer:
+    return StartContainer(
+        container_id=kept.container_id,
+        engine_id=kept.engine_id,
+        start_gen=assignment.start_gen,
+        automatic=automatic,
+        after=kept.started_at,
+        ended_at=kept.finished_at,
+        cause=cause,
+    )
+
+
+def _interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
+    """Whether the run was on when the engine went away and ended as the engine ends runs.
+
+    Such an end is not the container's own, so it is started once more even without autorestart: an engine's
+    restart brings back exactly what was wanted running (I4).
+    """
+    return (
+        memory.interrupted is not None
+        and memory.interrupted == kept.started_at
+        and kept.exit_code in ENGINES_DOING
+    )

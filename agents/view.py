@@ -1,0 +1,122 @@
+"""What one pass may know: the engine's side of our containers and networks, and what the agent remembers.
+
+Values only; the planner reads them, `observe` and `ledger` make them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from domain.restarts import RestartHistory
+
+
+class EngineState(StrEnum):
+    """The engine's word for a container's state."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A container's place on a network, as the engine has it."""
+
+    network_id: str
+    aliases: frozenset[str] = frozenset()
+    links: frozenset[tuple[str, str]] = frozenset()
+    ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedContainer:
+    """An engine container with our labels. `container_id` is the label, `engine_id` the engine's own id."""
+
+    container_id: UUID
+    engine_id: str
+    name: str
+    digest: str
+    state: EngineState
+    restart_policy: str = "no"
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    restart_count: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedNetwork:
+    """An engine network with our labels. Names are not unique (ECOSYSTEM rule 15), ids are."""
+
+    network_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineView:
+    """A full list of what is ours on the engine.
+
+    `unknown` are containers that are in the list but did not say more in time (E8), or that a step is working
+    on: nothing is decided about them in this pass.
+    """
+
+    containers: tuple[ObservedContainer, ...] = ()
+    networks: tuple[ObservedNetwork, ...] = ()
+    unknown: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartIntent:
+    """A start that was about to be ordered. It was carried out if the engine shows a later start than `after`."""
+
+    start_gen: int
+    after: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The engine said no; only a restart decision or a newer order tries again."""
+
+    message: str
+    at: datetime
+    code: str = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The engine was in no state to answer: `count` times in a row, next try at `at`."""
+
+    count: int
+    at: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerMemory:
+    """What the engine cannot tell about a container.
+
+    `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen;
+    `interrupted` the run that was on when the engine went away; `stopped_run` the run that was ordered to stop.
+    `image_missing`: a create found no image, so the next one pulls first.
+    """
+
+    start_gen: int = 0
+    intent: StartIntent | None = None
+    history: RestartHistory = RestartHistory()
+    run: datetime | None = None
+    interrupted: datetime | None = None
+    stopped_run: datetime | None = None
+    refused: Refusal | None = None
+    retry: Retry | None = None
+    image_missing: bool = False

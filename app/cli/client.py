@@ -1,0 +1,93 @@
+"""A small HTTP client for the local API, on the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+KEY_FILE = "admin-key.json"
+
+
+@dataclass(frozen=True)
+class Key:
+    """Who calls, as the key file has it."""
+
+    user: str
+    api_key: str
+
+
+class ApiError(RuntimeError):
+    """The API refused or cannot be reached; the text is for the user."""
+
+
+def read_key(state_dir: Path) -> Key | None:
+    """The admin's key, or None when there is none yet or it may not be read."""
+    try:
+        content = json.loads((state_dir / KEY_FILE).read_text(encoding="utf-8"))
+        return Key(str(content["user"]), str(content["api_key"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def healthy(url: str, timeout: float = 2.0) -> bool:
+    """True when GET /health answers 200."""
+    try:
+        return _call(url, "GET", "/health", {}, None, timeout)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@dataclass(frozen=True)
+class Client:
+    """Calls the API of one server with one key."""
+
+    url: str
+    key: Key
+
+    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        """GET below /api/v1. Raises ApiError."""
+        return self._request("GET", path + (f"?{urlencode(query)}" if query else ""), None)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """POST below /api/v1. Raises ApiError."""
+        return self._request("POST", path, body)
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        headers = {
+            "Authorization": f"ApiKey {self.key.user}:{self.key.api_key}",
+            "Accept": "application/json",
+        }
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        try:
+            status, answer = _call(self.url, method, f"/api/v1/{path}", headers, data, 15.0)
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(f"{self.url} does not answer: {error}") from error
+        if status >= 400:
+            raise ApiError(
+                f"{method} /api/v1/{path} answered {status}: {answer.decode(errors='replace')[:300]}"
+            )
+        try:
+            value = json.loads(answer or b"{}")
+        except ValueError as error:
+            raise ApiError(f"{method} /api/v1/{path} did not answer JSON") from error
+        return value if isinstance(value, dict) else {"objects": value}
+
+
+def _call(
+    url: str, method: str, path: str, headers: dict[str, str], data: bytes | None, timeout: float
+) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    # http.client knows no proxy variables, so a proxy of the environment never sees the key.
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request(method, path, data, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

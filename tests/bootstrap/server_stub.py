@@ -1,0 +1,37 @@
+"""A server process with the real lock, keeper and signals, whose only role answers /health."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from app import serve
+from app.settings import Settings
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+async def roles(settings: Settings, dsn: Callable[[], Awaitable[str]], stop: asyncio.Event) -> None:
+    kind = os.environ.get("STUB", "")
+    if kind == "dies":
+        raise RuntimeError("made to fail")
+    if kind != "nodb":
+        await dsn()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, settings.host, settings.port)
+    await stop.wait()
+    if kind == "hangs":
+        await asyncio.sleep(3600)
+    server.close()
+
+
+if __name__ == "__main__":
+    sys.exit(serve.main(roles))

@@ -1,0 +1,212 @@
+"""The server process from outside: lock, up, status, down, crashes. Only the roles are a stub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.lock import LockTaken, ServerLock, holder
+from app.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.postgres
+ROOT = Path(__file__).resolve().parents[2]
+STUB = Path(__file__).with_name("server_stub.py")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+class Box:
+    """One installation in a folder of its own."""
+
+    def __init__(self, base: Path) -> None:
+        self.state = base / "state"
+        self.port = free_port()
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "DOCKER_HOST")}
+        own = {
+            "TUTELA_STATE_DIR": str(self.state),
+            "TUTELA_PORT": str(self.port),
+            "DOCKER_HOST": f"unix://{self.state}/none.sock",
+            "PYTHONPATH": str(ROOT),
+        }
+        return kept | own | more
+
+    def serve(self, **more: str) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [sys.executable, "-P", str(STUB)],
+            env=self.environment(**more), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.children.append(child)
+        return child
+
+    def tutela(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "app.cli", *arguments],
+            env=self.environment(**more), cwd="/", stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    base = Path(tempfile.mkdtemp(prefix="tutela-box-"))
+    base.chmod(0o755)
+    made = Box(base)
+    yield made
+    for child in made.children:
+        if child.poll() is None:
+            child.kill()
+        child.wait(10)
+    EmbeddedPostgres(made.state).stop()
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def test_the_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
+    first, second = ServerLock(tmp_path), ServerLock(tmp_path)
+    assert holder(tmp_path) is None
+    first.take("http://x")
+    with pytest.raises(LockTaken):
+        second.take("http://y")
+    found = holder(tmp_path)
+    assert found is not None
+    assert (found.pid, found.url) == (os.getpid(), "http://x")
+    assert first.path.stat().st_mode & 0o777 == 0o600
+    first.release()
+    assert holder(tmp_path) is None
+    second.take("http://y")
+    second.release()
+
+
+def test_up_status_down_around_a_running_server(box: Box) -> None:
+    server = box.serve()
+    wait_for(box.answers)
+    started = time.monotonic()
+    up = box.tutela("up")
+    assert time.monotonic() - started < 2
+    assert up.returncode == 0, up.stderr
+    assert f"pid {server.pid}" in up.stdout
+    assert "curl" in up.stdout
+    status = box.tutela("status")
+    assert status.returncode == 0
+    assert "embedded, running" in status.stdout
+    assert box.serve().wait(10) == 3
+    down = box.tutela("down")
+    assert down.returncode == 0, down.stderr
+    assert server.wait(5) == 0
+    assert not EmbeddedPostgres(box.state).running()
+    again = box.tutela("down")
+    assert (again.returncode, again.stdout) == (0, "nothing runs\n")
+    assert box.tutela("status").returncode == 3
+
+
+def test_a_killed_server_leaves_postgres_for_the_next_or_for_down(box: Box) -> None:
+    server = box.serve()
+    wait_for(box.answers)
+    pid_file = box.state / "postgres" / "data" / "postmaster.pid"
+    postmaster = pid_file.read_text().split()[0]
+    server.kill()
+    server.wait(5)
+    assert holder(box.state) is None
+    server = box.serve()
+    wait_for(box.answers)
+    assert pid_file.read_text().split()[0] == postmaster
+    server.kill()
+    server.wait(5)
+    down = box.tutela("down")
+    assert "embedded Postgres" in down.stdout
+    assert not pid_file.exists()
+
+
+def test_the_keeper_starts_a_killed_postgres_again(box: Box) -> None:
+    server = box.serve()
+    wait_for(box.answers)
+    postgres = EmbeddedPostgres(box.state)
+    pid_file = box.state / "postgres" / "data" / "postmaster.pid"
+    before = int(pid_file.read_text().split()[0])
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: not postgres.running(), 5)
+    wait_for(postgres.running)
+    server.terminate()
+    assert server.wait(10) == 0
+    assert not postgres.running()
+
+
+def test_a_role_that_dies_ends_the_process_with_an_error(box: Box) -> None:
+    assert box.serve(STUB="dies").wait(15) == 1
+    assert not EmbeddedPostgres(box.state).running()
+
+
+def test_a_stop_while_the_database_is_away_is_clean_and_quick(box: Box) -> None:
+    server = box.serve(DATABASE_URL="postgresql://u@127.0.0.1:1/none")
+    wait_for(lambda: holder(box.state))
+    time.sleep(1)
+    server.terminate()
+    assert server.wait(5) == 0
+
+
+def test_a_second_signal_ends_a_server_that_hangs(box: Box) -> None:
+    server = box.serve(STUB="hangs")
+    wait_for(box.answers)
+    server.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert server.poll() is None
+    server.send_signal(signal.SIGINT)
+    assert server.wait(5) == 128 + signal.SIGINT
+
+
+def test_bad_settings_and_a_missing_engine_are_one_line(box: Box) -> None:
+    bad = box.tutela("up", TUTELA_PORT="no")
+    assert bad.returncode == 2
+    assert len(bad.stderr.splitlines()) == 1
+    assert "port" in bad.stderr.lower()
+    exposed = box.tutela("up", TUTELA_HOST="0.0.0.0")
+    assert "TUTELA_INSECURE_HTTP" in exposed.stderr
+    missing = box.tutela("up")
+    assert missing.returncode == 1
+    assert "DOCKER_HOST" in missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
+    assert holder(box.state) is None
+
+
+def test_status_imports_nothing_heavy(box: Box) -> None:
+    script = (
+        "import sys; sys.argv = ['tutela', 'status']; from app.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('docker', 'fastapi', 'alembic', 'sqlalchemy', 'asyncpg') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env=box.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,341 @@
+"""The orchestrator over a real Postgres: passes, dispatch, races, lost signals, killed connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from domain.action import ActionState
+from domain.assignment import NodeHello, SessionLost
+from domain.container import Observed, Seen, Want
+from domain.errors import Conflict
+from domain.service import ServiceState, Verb
+from domain.spec import PortSpec, ServiceSpec, Transport
+from orchestrator import dispatch
+from orchestrator.listener import Wakeups, listen
+from orchestrator.reconciler import reconcile_due
+from orchestrator.store import containers, services
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+from orchestrator.worker import Worker
+from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    opened = await Record.open(database_url)
+    yield opened
+    await opened.db.close()
+
+
+async def test_start_runs_the_target_and_ends_its_action(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=3)
+    action = await record.operate(service_id, Verb.START)
+    assert await record.state(service_id) is ServiceState.STARTING
+    await record.settle(node)
+    assert await record.state(service_id) is ServiceState.RUNNING
+    assert [row.slot for row in await record.rows(service_id)] == [1, 2, 3]
+    assert (await record.action(action)).state is ActionState.SUCCESS
+
+
+async def test_at_rest_nothing_is_due_and_nothing_changes(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create()
+    await record.operate(service_id, Verb.START)
+    await record.settle(node)
+    before = await record.rows(service_id)
+    assert await record.passes() == 0
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET look_at = now()")
+    assert await record.passes() == 1
+    assert await record.rows(service_id) == before
+    assert not await node.obey()
+
+
+async def test_stop_start_scale_terminate(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create()
+    for verb, state in [
+        (Verb.START, ServiceState.RUNNING),
+        (Verb.STOP, ServiceState.STOPPED),
+        (Verb.START, ServiceState.RUNNING),
+        (Verb.REDEPLOY, ServiceState.RUNNING),
+    ]:
+        await record.operate(service_id, verb)
+        await record.settle(node)
+        assert await record.state(service_id) is state
+    await record.scale(service_id, 5)
+    await record.settle(node)
+    assert len(await record.rows(service_id)) == 5
+    await record.operate(service_id, Verb.TERMINATE)
+    await record.settle(node)
+    assert await record.state(service_id) is ServiceState.TERMINATED
+    async with record.db.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM ports") == 0
+
+
+async def test_an_older_report_never_overwrites_a_newer_one(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=1)
+    await record.operate(service_id, Verb.START)
+    await record.settle(node)
+    (row,) = await record.rows(service_id)
+    await node.report({row.id: Observed(state=Seen.GONE)}, seq=1)
+    assert await record.state(service_id) is ServiceState.RUNNING
+
+
+async def test_a_new_session_ends_the_old_one(record: Record) -> None:
+    old = await Node.join(record.db)
+    new = await Node.join(record.db)
+    assert new.registration.node_id == old.registration.node_id
+    with pytest.raises(SessionLost):
+        await old.report({})
+    with pytest.raises(SessionLost):
+        await old.fetch()
+    await new.report({})
+
+
+async def test_a_node_writes_about_its_own_containers_only(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=1)
+    await record.operate(service_id, Verb.START)
+    await record.settle(node)
+    (row,) = await record.rows(service_id)
+    other = await Node.join(record.db, "other")
+    await other.report({row.id: Observed(state=Seen.GONE)})
+    await record.settle(node)
+    assert await record.state(service_id) is ServiceState.RUNNING
+
+
+async def test_an_agent_of_another_installation_is_refused(record: Record) -> None:
+    hello = NodeHello(name="stray", cluster_id=uuid4(), engine=None)
+    with pytest.raises(Conflict, match="another installation"):
+        await dispatch.register(record.db, hello)
+
+
+async def test_a_full_assignment_is_the_sum_of_the_changes(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=4)
+    await record.operate(service_id, Verb.START)
+    await record.settle(node)
+    await record.scale(service_id, 2)
+    await record.settle(node)
+    full = await dispatch.assignments_since(record.db, node.registration, 0)
+    assert {each.container_id for each in full.containers} == {
+        key for key, each in node.held.items() if each.want is not Want.GONE
+    }
+
+
+async def test_two_orchestrators_at_once_make_exactly_the_target(record: Record, database_url: str) -> None:
+    node = await Node.join(record.db)
+    ids = [await record.create(f"s{n}", target=3) for n in range(8)]
+    for service_id in ids:
+        await record.operate(service_id, Verb.START)
+    second = await Database.open(database_url)
+
+    async def drain(db: Database) -> None:
+        for _ in range(400):
+            while await reconcile_due(db, INSTALLATION, POLICY):
+                pass
+            if all([await record.state(each) is ServiceState.RUNNING for each in ids]):
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("did not converge")
+
+    async def agent() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                await node.obey()
+                await asyncio.sleep(0)
+
+    agent_task = asyncio.create_task(agent())
+    await asyncio.gather(drain(record.db), drain(record.db), drain(second), drain(second))
+    agent_task.cancel()
+    await agent_task
+    await second.close()
+    for service_id in ids:
+        assert [row.slot for row in await record.rows(service_id)] == [1, 2, 3]
+
+
+async def test_killed_connections_lose_nothing(record: Record, database_url: str) -> None:
+    node = await Node.join(record.db)
+    ids = [await record.create(f"s{n}", target=2) for n in range(5)]
+    for service_id in ids:
+        await record.operate(service_id, Verb.START)
+    killer = await asyncpg.connect(database_url)
+    for _ in range(40):
+        await killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND datname = current_database() AND random() < 0.5"
+        )
+        with contextlib.suppress(DatabaseAway):
+            await record.passes()
+        with contextlib.suppress(DatabaseAway):
+            await node.obey()
+    await killer.close()
+    node.revision = 0
+    for _ in range(20):
+        with contextlib.suppress(DatabaseAway):
+            await record.settle(node)
+            break
+    for service_id in ids:
+        assert await record.state(service_id) is ServiceState.RUNNING
+        assert [row.slot for row in await record.rows(service_id)] == [1, 2]
+
+
+async def test_a_poisoned_service_does_not_stop_the_others(record: Record) -> None:
+    node = await Node.join(record.db)
+    bad, good = await record.create("bad"), await record.create("good")
+    await record.operate(bad, Verb.START)
+    await record.operate(good, Verb.START)
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET operation = '{\"verb\": \"nonsense\"}' WHERE id = $1", bad)
+    for _ in range(10):
+        with contextlib.suppress(Exception):
+            await record.settle(node)
+    assert await record.state(good) is ServiceState.RUNNING
+
+
+async def test_the_worker_hears_a_change_without_waiting_for_its_tick(record: Record, database_url: str) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=1)
+    wakeups = Wakeups()
+    tasks = [
+        asyncio.create_task(listen(database_url, wakeups)),
+        asyncio.create_task(Worker(record.db, wakeups, INSTALLATION, POLICY).run()),
+    ]
+    woken = wakeups.node(str(node.registration.node_id))
+    async with asyncio.timeout(5):
+        await woken.wait()  # the listener is connected
+        await record.operate(service_id, Verb.START)
+        while await record.state(service_id) is not ServiceState.RUNNING:
+            woken.clear()
+            if not await node.obey():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), 0.05)  # the last pass has no news for the node
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_listener_comes_back_and_wakes_everybody(record: Record, database_url: str) -> None:
+    wakeups = Wakeups()
+    task = asyncio.create_task(listen(database_url, wakeups))
+    async with asyncio.timeout(10):
+        await wakeups.service.wait()
+        wakeups.service.clear()
+        async with record.db.transaction() as conn:
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database()"
+            )
+        await wakeups.service.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_service_that_waits_for_a_node_goes_on_when_one_comes(record: Record) -> None:
+    service_id = await record.create(target=1)
+    await record.operate(service_id, Verb.START)
+    await record.passes()
+    async with record.db.read() as conn:
+        reason = await conn.fetchval("SELECT waits_for FROM services WHERE id = $1", service_id)
+    assert reason == "no node is up: start an agent, or wait for it to come back"
+    await record.settle(await Node.join(record.db))
+    assert await record.state(service_id) is ServiceState.RUNNING
+
+
+async def test_dynamic_ports_are_distinct_and_freed_with_their_container(record: Record) -> None:
+    node = await Node.join(record.db)
+    port = PortSpec(protocol=Transport.TCP, inner_port=80, published=True)
+    service_id = await record.create(target=20, spec=ServiceSpec(image="i:1", ports=(port,)))
+    await record.operate(service_id, Verb.START)
+    await record.settle(node)
+    numbers = [each.outer_port for row in await record.rows(service_id) for each in row.spec.ports]
+    low, high = containers.DYNAMIC_PORTS
+    assert len(set(numbers)) == 20
+    assert all(number is not None and low <= number <= high for number in numbers)
+    await record.scale(service_id, 5)
+    await record.settle(node)
+    async with record.db.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM ports") == 5
+
+
+async def test_two_services_cannot_hold_one_fixed_port(record: Record) -> None:
+    node = await Node.join(record.db)
+    port = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=8080, published=True)
+    first, second = [await record.create(name, target=1, spec=ServiceSpec(image="i:1", ports=(port,))) for name in "ab"]
+    await record.operate(first, Verb.START)
+    action = await record.operate(second, Verb.START)
+    await record.settle(node)
+    states = {await record.state(first), await record.state(second)}
+    assert states == {ServiceState.RUNNING, ServiceState.NOT_RUNNING}
+    ended = await record.action(action)
+    if ended.state is ActionState.FAILED:
+        assert "port 8080/tcp taken" in (ended.message or "")
+
+
+async def test_unique_names_are_free_again_after_terminate(record: Record) -> None:
+    node = await Node.join(record.db)
+    first, second = await record.create("Web"), await record.create("web")
+    names = [(await record.service(each)).unique_name for each in (first, second)]
+    assert names == ["web", "web-s2"]
+    await record.operate(first, Verb.TERMINATE)
+    await record.settle(node)
+    third = await record.create("web")
+    assert (await record.service(third)).unique_name == "web"
+
+
+async def test_creates_of_one_name_at_the_same_moment_are_two_services_or_a_conflict(record: Record) -> None:
+    results = await asyncio.gather(*(record.create("web") for _ in range(6)), return_exceptions=True)
+    made = [each for each in results if not isinstance(each, BaseException)]
+    assert made
+    assert all(isinstance(each, Conflict) for each in results if isinstance(each, BaseException))
+    names = {(await record.service(each)).unique_name for each in made}
+    assert len(names) == len(made)
+
+
+async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Record) -> None:
+    """A pass costs the same number of statements whatever else there is."""
+    node = await Node.join(record.db)
+
+    async def statements() -> int:
+        count = 0
+        service_id = await record.create(f"s{uuid4().hex[:8]}", target=2)
+        await record.operate(service_id, Verb.START)
+        await record.settle(node)
+        async with record.db.transaction() as conn:
+            await services.set_schedule(conn, service_id, waits_for=None, look_at=await conn.fetchval("SELECT now()"))
+
+        def counted(_query: object) -> None:
+            nonlocal count
+            count += 1
+
+        async with record.db.transaction() as conn:
+            with conn.query_logger(counted):  # type: ignore[union-attr]
+                due = await services.take_due(conn)
+                assert due is not None
+                service = await services.locked(conn, due)
+                from orchestrator import apply, snapshot
+                from orchestrator.planning.service import plan_service
+
+                view = await snapshot.load(conn, service, INSTALLATION)
+                await apply.apply(conn, view, plan_service(view, POLICY))
+        return count
+
+    first = await statements()
+    for n in range(20):
+        await record.create(f"idle{n}")
+    assert await statements() == first
+    assert first <= 12
+
+
+async def test_seen_is_written_by_the_agent_alone(record: Record) -> None:
+    node, service_id = await Node.join(record.db), await record.create(target=1)
+    await record.operate(service_id, Verb.START)
+    await record.passes()
+    await node.fetch()
+    await record.passes()
+    news = await node.fetch()
+    assert [row.seen for row in await record.rows(service_id)] == [None]
+    await node.report({each.container_id: done(each) for each in news})
+    assert [row.seen.state for row in await record.rows(service_id) if row.seen] == [Seen.RUNNING]

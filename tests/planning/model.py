@@ -1,0 +1,231 @@
+"""A model of the record and of obedient or faulty agents, to run plans against without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from domain.container import BoundPort, Container, Observed, Seen, Want
+from domain.image import ResolvedImage
+from domain.node import Candidate, NodeState
+from domain.placement import fixed_ports
+from domain.service import Accepted, Service, ServiceWant, Verb, counts, finish, operate, usable_image
+from domain.spec import ServiceSpec, digest
+from orchestrator.planning.render import attachments, container_name, container_spec
+from orchestrator.planning.service import plan_service
+from orchestrator.planning.steps import (
+    AdjustContainer,
+    CloseService,
+    CreateContainer,
+    FinishOperation,
+    ForgetContainer,
+    Plan,
+    RequestImage,
+    RetireContainer,
+    StartContainer,
+    StopContainer,
+    UseImage,
+)
+from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, Policy, ServiceView
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NODE = UUID("00000000-0000-4000-8000-0000000000aa")
+INSTALLATION = Installation(api_url="http://api.test", stream_url="ws://api.test")
+POLICY = Policy()
+
+
+def number(n: int) -> UUID:
+    """A readable uuid."""
+    return UUID(f"00000000-0000-4000-8000-{n:012d}")
+
+
+def a_service(**changes: object) -> Service:
+    """A service `web` with a target of 2 that was never started."""
+    spec = ServiceSpec(image="tutela/web:latest")
+    base = Service(
+        id=number(1),
+        account_id=number(2),
+        account="admin",
+        name="web",
+        unique_name="web",
+        spec=spec,
+        target=2,
+        want=ServiceWant.INIT,
+        subnet="10.192.0.0/24",
+        created_at=START,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def an_image(spec: ServiceSpec, version: int = 1) -> ResolvedImage:
+    """What the reference means at that version."""
+    return ResolvedImage(reference=spec.image, image_id=f"sha256:{version}")
+
+
+@dataclass
+class World:
+    """One service, its rows, and a node's agent that does what it is told when `agent` is called."""
+
+    service: Service
+    rows: dict[UUID, Container] = field(default_factory=dict)
+    nodes: tuple[Candidate, ...] = (Candidate(node_id=NODE, name="n1", state=NodeState.DEPLOYED),)
+    linked: tuple[LinkedService, ...] = ()
+    answers: dict[UUID, ImageAnswer] = field(default_factory=dict)
+    now: datetime = START
+    ended: list[tuple[tuple[UUID, ...], bool, str | None]] = field(default_factory=list)
+    next_id: int = 100
+    image_version: int = 1
+    image_error: str | None = None
+
+    def uuid(self) -> UUID:
+        self.next_id += 1
+        return number(self.next_id)
+
+    def view(self) -> ServiceView:
+        operation = self.service.operation
+        request = operation.image_request if operation else None
+        taken = fixed_ports(self.service.spec) if any(self.open_rows()) else frozenset()
+        return ServiceView(
+            service=self.service,
+            containers=tuple(self.open_rows()),
+            nodes=tuple(replace(node, taken=node.taken | taken) for node in self.nodes),
+            linked=self.linked,
+            image=self.answers.get(request) if request else None,
+            installation=INSTALLATION,
+            now=self.now,
+        )
+
+    def open_rows(self) -> list[Container]:
+        return [row for row in self.rows.values() if row.terminated_at is None]
+
+    def operate(self, verb: Verb) -> Accepted:
+        accepted = operate(self.service, counts(list(self.rows.values())), verb, self.uuid(), self.now)
+        self.service = accepted.service
+        return accepted
+
+    def plan(self) -> Plan:
+        return plan_service(self.view(), POLICY)
+
+    def step(self) -> Plan:
+        """Plan once and apply."""
+        plan = self.plan()
+        view = self.view()
+        for step in plan.steps:
+            match step:
+                case RequestImage():
+                    self.answers[step.request_id] = ImageAnswer()
+                case UseImage():
+                    operation = self.service.operation
+                    assert operation is not None
+                    self.service = replace(
+                        self.service, image=step.image, operation=replace(operation, image_request=None)
+                    )
+                case CreateContainer():
+                    self._create(view, step)
+                case StartContainer():
+                    row = self.rows[step.container_id]
+                    self._want(row, want=Want.RUN, start_gen=max(self.service.start_gen, row.start_gen + 1))
+                case StopContainer():
+                    self._want(self.rows[step.container_id], want=Want.STOP)
+                case RetireContainer():
+                    self._want(self.rows[step.container_id], want=Want.GONE)
+                case AdjustContainer():
+                    row = self.rows[step.container_id]
+                    self._want(row, networks=step.networks, autorestart=step.autorestart)
+                case ForgetContainer():
+                    self._want(self.rows[step.container_id], terminated_at=self.now)
+                case FinishOperation():
+                    assert self.service.operation is not None
+                    self.ended.append((self.service.operation.actions, step.success, step.message))
+                    self.service = finish(self.service)
+                case CloseService():
+                    self.service = replace(self.service, destroyed_at=self.now)
+        return plan
+
+    def _create(self, view: ServiceView, step: CreateContainer) -> None:
+        image = usable_image(self.service)
+        assert image is not None, "a container was planned without an image"
+        container_id = self.uuid()
+        name = container_name(view, step.slot)
+        ports = tuple(
+            BoundPort(protocol=port.protocol, inner_port=port.inner_port, outer_port=port.outer_port)
+            for port in self.service.spec.ports
+        )
+        self.rows[container_id] = Container(
+            id=container_id,
+            service_id=self.service.id,
+            node_id=step.node_id,
+            slot=step.slot,
+            name=name,
+            spec=container_spec(
+                view, slot=step.slot, container_id=container_id, node=step.node_id, image=image, ports=ports
+            ),
+            made_from=digest(self.service.spec),
+            deploy_gen=self.service.deploy_gen,
+            want=Want.RUN,
+            start_gen=max(self.service.start_gen, 1),
+            autorestart=self.service.spec.autorestart,
+            networks=attachments(view, name),
+            created_at=self.now,
+        )
+
+    def _want(self, row: Container, **changes: object) -> None:
+        self.rows[row.id] = replace(row, **changes)  # type: ignore[arg-type]
+
+    def see(self, slot: int, state: Seen, **more: object) -> None:
+        """The agent reports this of the slot's container."""
+        row = next(row for row in self.open_rows() if row.slot == slot)
+        observed = Observed(state=state, start_gen=row.start_gen, **more)  # type: ignore[arg-type]
+        self.rows[row.id] = replace(row, seen=observed)
+
+    def agent(self, *, only: int | None = None) -> bool:
+        """The agent does all that is asked (or only for one container); returns whether anything changed."""
+        changed = False
+        for request, answer in list(self.answers.items()):
+            if answer.image is None and answer.error is None:
+                image = None if self.image_error else an_image(self.service.spec, self.image_version)
+                self.answers[request] = ImageAnswer(image=image, error=self.image_error)
+                changed = True
+        rows = self.open_rows()
+        for index, row in enumerate(rows):
+            if only is not None and index != only % max(len(rows), 1):
+                continue
+            after = obey(row)
+            changed |= after != row
+            self.rows[row.id] = after
+        return changed
+
+    def run(self, rounds: int = 60) -> str:
+        """Plan and obey until nothing happens any more; returns the plans that were not empty, as text."""
+        from orchestrator.planning.steps import render
+
+        texts = []
+        for _ in range(rounds):
+            plan = self.step()
+            if plan.steps:
+                texts.append(render(plan))
+            moved = self.agent()
+            self.now += timedelta(seconds=1)
+            if not moved and not plan.steps:
+                return "\n--\n".join(texts)
+        raise AssertionError(f"no fixpoint after {rounds} rounds: {texts[-3:]}")
+
+
+def obey(row: Container) -> Container:
+    """What an agent makes of a row: the container as wanted."""
+    seen = row.seen
+    match row.want:
+        case Want.GONE:
+            state = Seen.GONE
+        case Want.STOP:
+            state = Seen.EXITED if seen and seen.state in {Seen.RUNNING, Seen.RESTARTING, Seen.EXITED} else Seen.PENDING
+            if seen and seen.state is state:
+                return row
+        case Want.RUN:
+            if seen and seen.start_gen >= row.start_gen and seen.state in {Seen.RUNNING, Seen.EXITED, Seen.FAILED}:
+                return row
+            state = Seen.RUNNING
+    if seen and seen.state is state and seen.start_gen >= row.start_gen:
+        return row
+    return replace(row, seen=Observed(state=state, start_gen=row.start_gen, exit_code=137 if state is Seen.EXITED else None))

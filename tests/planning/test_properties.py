@@ -1,0 +1,129 @@
+"""What holds for every service, whatever users, agents and crashes do (RELIABILITY T1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.container import Observed, Seen, Want
+from domain.errors import NotAllowed
+from domain.service import ServiceWant, Verb, change, counts
+from domain.spec import CrashPolicy, ServiceSpec
+from orchestrator.planning.service import plan_service
+from orchestrator.planning.steps import CreateContainer, ForgetContainer, RetireContainer, StopContainer, render
+from tests.planning.model import POLICY, World, a_service
+
+moves = st.one_of(
+    st.tuples(st.just("verb"), st.sampled_from(list(Verb))),
+    st.tuples(st.just("target"), st.integers(0, 5)),
+    st.tuples(st.just("env"), st.integers(0, 3)),
+    st.tuples(st.just("agent"), st.integers(0, 7)),
+    st.tuples(st.just("crash"), st.tuples(st.integers(0, 7), st.sampled_from([0, 1, 137]))),
+    st.tuples(st.just("fail"), st.integers(0, 7)),
+    st.tuples(st.just("plan"), st.just(0)),
+)
+specs = st.builds(
+    ServiceSpec,
+    image=st.just("tutela/web:latest"),
+    sequential_deployment=st.booleans(),
+    autorestart=st.sampled_from([CrashPolicy.OFF, CrashPolicy.ON_FAILURE, CrashPolicy.ALWAYS]),
+)
+
+
+def move(world: World, kind: str, value: object) -> None:
+    rows = world.open_rows()
+    match kind:
+        case "verb":
+            try:
+                world.operate(value)  # type: ignore[arg-type]
+            except NotAllowed:
+                return
+        case "target" | "env":
+            spec, target = world.service.spec, world.service.target
+            if kind == "target":
+                target = value  # type: ignore[assignment]
+            else:
+                spec = replace(spec, env=(("A", str(value)),))
+            try:
+                accepted = change(
+                    world.service, counts(rows), spec=spec, target=target, action=world.uuid(), now=world.now
+                )
+            except NotAllowed:
+                return
+            world.service = accepted.service
+        case "agent":
+            world.agent(only=value)  # type: ignore[arg-type]
+        case "crash" | "fail":
+            index, code = value if isinstance(value, tuple) else (value, None)
+            if rows:
+                row = rows[index % len(rows)]
+                if row.want is Want.RUN and row.seen and row.seen.state is Seen.RUNNING:
+                    state = Seen.FAILED if kind == "fail" else Seen.EXITED
+                    seen = Observed(state=state, start_gen=row.seen.start_gen, exit_code=code)
+                    world.rows[row.id] = replace(row, seen=seen)
+        case "plan":
+            check(world)
+
+
+def check(world: World) -> None:
+    """Plan once: deterministic, safe, and with nothing left to create or retire right after."""
+    view = world.view()
+    plan = plan_service(view, POLICY)
+    assert render(plan) == render(plan_service(view, POLICY)), "not deterministic"
+    shuffled = replace(view, containers=tuple(reversed(view.containers)), nodes=tuple(reversed(view.nodes)))
+    assert render(plan) == render(plan_service(shuffled, POLICY)), "the order of the input matters"
+    before = {row.id: row for row in world.open_rows()}
+    for step in plan.steps:
+        if isinstance(step, ForgetContainer):
+            row = before[step.container_id]
+            assert row.want is Want.GONE, "forgot a container nobody wanted gone"
+            assert row.seen is not None, "forgot a container nobody reported"
+            assert row.seen.state is Seen.GONE, "forgot a container that may still be there"
+    world.step()
+    slots = [row.slot for row in world.open_rows()]
+    assert len(slots) == len(set(slots)), "two containers in one slot"
+    wanted = [row for row in world.open_rows() if row.want is Want.RUN]
+    assert len(wanted) <= max(world.service.target, 0), "more containers than the target"
+    again = world.plan()
+    redo = [s for s in again.steps if isinstance(s, CreateContainer | RetireContainer | StopContainer)]
+    assert not redo, f"not idempotent: {render(again)}"
+
+
+@settings(max_examples=2000, deadline=None)
+@given(spec=specs, target=st.integers(0, 5), script=st.lists(moves, max_size=30))
+def test_any_history_is_safe_and_converges(spec: ServiceSpec, target: int, script: list[tuple[str, object]]) -> None:
+    world = World(a_service(spec=spec, target=target))
+    for kind, value in script:
+        move(world, kind, value)
+    world.run(rounds=120)
+    check(world)
+    assert world.service.operation is None, "an operation is still open at rest"
+    if world.service.want is ServiceWant.TERMINATED:
+        assert world.open_rows() == []
+        assert world.service.destroyed_at is not None
+    else:
+        assert all(row.slot <= world.service.target for row in world.open_rows())
+    if world.service.want is ServiceWant.STOPPED:
+        assert all(row.want is Want.STOP for row in world.open_rows())
+
+
+@settings(max_examples=500, deadline=None)
+@given(spec=specs, target=st.integers(1, 5), script=st.lists(moves, max_size=20))
+def test_a_start_at_the_end_brings_exactly_the_target(
+    spec: ServiceSpec, target: int, script: list[tuple[str, object]]
+) -> None:
+    world = World(a_service(spec=spec, target=target))
+    for kind, value in script:
+        move(world, kind, value)
+    world.run(rounds=120)
+    if world.service.want is ServiceWant.TERMINATED or world.service.target == 0:
+        return
+    try:
+        world.operate(Verb.START)
+    except NotAllowed:
+        return
+    world.run(rounds=120)
+    running = [row for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING]
+    assert sorted(row.slot for row in running) == list(range(1, world.service.target + 1))
