@@ -97,7 +97,9 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     tasks: list[asyncio.Task[None]] = []
     if agent is not None:
         tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
-    tasks.append(asyncio.create_task(_with_database(settings, roles, dsn, stop, database, wakeups, agent), name="control"))
+    tasks.append(
+        asyncio.create_task(_with_database(settings, roles, dsn, stop, database, wakeups, agent), name="control")
+    )
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -73,7 +73,8 @@ def _one_per_inner_port(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
 
 def link_variables(alias: str, sources: Sequence[Source], api_url: str | None) -> dict[str, str]:
     """The variables of a whole service under one alias; the unindexed ones are the lowest index's."""
-    prefix, out = mangle(alias), {}
+    prefix = mangle(alias)
+    out: dict[str, str] = {}
     ordered = sorted(sources, key=lambda source: source.index)
     for source in ordered:
         out |= block(f"{prefix}_{source.index}", source)

@@ -149,7 +149,13 @@ def synchronized(service: Service, containers: Sequence[Container]) -> bool:
 
 
 _AT_REST = frozenset(
-    {ServiceState.INIT, ServiceState.RUNNING, ServiceState.PARTLY_RUNNING, ServiceState.STOPPED, ServiceState.NOT_RUNNING}
+    {
+        ServiceState.INIT,
+        ServiceState.RUNNING,
+        ServiceState.PARTLY_RUNNING,
+        ServiceState.STOPPED,
+        ServiceState.NOT_RUNNING,
+    }
 )
 ALLOWED: dict[Verb, frozenset[ServiceState]] = {
     Verb.START: _AT_REST - {ServiceState.RUNNING},
@@ -217,9 +223,7 @@ def operate(service: Service, count: Counts, verb: Verb, action: UUID, now: date
             return _begun(service, want=ServiceWant.TERMINATED, operation=operation, target=0)
 
 
-def change(
-    service: Service, count: Counts, *, spec: ServiceSpec, target: int, action: UUID, now: datetime
-) -> Accepted:
+def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, action: UUID, now: datetime) -> Accepted:
     """Apply a PATCH: the whole new definition and target. Raises NotAllowed on a dying service.
 
     The newest desired state wins: an operation under way is retargeted and its actions end with the new one's
@@ -263,9 +267,7 @@ def _start(service: Service, action: UUID, now: datetime) -> Accepted:
     )
 
 
-def _redeploy(
-    service: Service, action: UUID, now: datetime, *, pull: Pull | None, joinable: bool = False
-) -> Accepted:
+def _redeploy(service: Service, action: UUID, now: datetime, *, pull: Pull | None, joinable: bool = False) -> Accepted:
     older = service.operation.actions if service.operation else ()
     operation = _needing_image(service, Verb.REDEPLOY, action, now)
     if pull is not None:

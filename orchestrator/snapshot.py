@@ -32,9 +32,7 @@ async def load(conn: Connection, service: Service, installation: Installation) -
                 service_id=link.to_service,
                 unique_name=targets[link.to_service][0],
                 subnet=targets[link.to_service][1],
-                sources=tuple(
-                    source_of(row) for row in rows if row.service_id == link.to_service and contributes(row)
-                ),
+                sources=tuple(source_of(row) for row in rows if row.service_id == link.to_service and contributes(row)),
             )
             for link in service.spec.links
             if link.to_service in targets

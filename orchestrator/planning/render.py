@@ -120,5 +120,3 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
     names = {candidate.node_id: candidate.name for candidate in view.nodes}
     out["TUTUM_NODE_HOSTNAME"] = names.get(node, "")
     return tuple(sorted(out.items()))
-
-

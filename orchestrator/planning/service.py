@@ -160,7 +160,9 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
         )
         return Plan(steps=(step,), waits_for=f"image {view.service.spec.image} is being looked up"), []
     if answer.error is not None:
-        return Plan(steps=(FinishOperation(success=False, message=answer.error, cause="the image is not to be had"),)), []
+        return Plan(
+            steps=(FinishOperation(success=False, message=answer.error, cause="the image is not to be had"),)
+        ), []
     if answer.image is None:
         return Plan(waits_for=f"image {view.service.spec.image} is being looked up"), []
     return None, [UseImage(image=answer.image, cause="the image was looked up")]

@@ -26,7 +26,7 @@ def key_hash(key: str) -> bytes:
 async def authenticate(conn: Connection, username: str, key: str) -> Account | None:
     """The account that this user name and key belong to, or None."""
     row = await conn.fetchrow(
-        "SELECT a.id, a.username, k.key_hash FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.key_hash = $1",
+        "SELECT a.id, a.username FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.key_hash = $1",
         key_hash(key),
     )
     if row is None or not hmac.compare_digest(row["username"].encode(), username.encode()):

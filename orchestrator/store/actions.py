@@ -43,7 +43,8 @@ def _action(row: Any) -> Action:
 async def insert(conn: Connection, action: Action) -> None:
     """A new action."""
     await conn.execute(
-        "INSERT INTO actions (id, account_id, service_id, verb, object_uri, state, request, message, start_date, end_date)"
+        "INSERT INTO actions (id, account_id, service_id, verb, object_uri, state, request, message, start_date,"
+        " end_date)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         action.id,
         action.account_id,
@@ -87,9 +88,9 @@ async def page(
     """A page of the account's actions, newest first, and how many there are."""
     condition, arguments = where(filters, _FILTERS, first=2)
     base = f"FROM actions WHERE account_id = $1 AND {condition}"
-    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {base} ORDER BY start_date DESC, id"  # noqa: S608 - as above
+        f"SELECT {_COLUMNS} {base} ORDER BY start_date DESC, id"
         f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
         account_id,
         *arguments,

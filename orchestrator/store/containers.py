@@ -111,10 +111,9 @@ async def page(
         "FROM containers WHERE account_id = $1"
         f" AND (terminated_at IS NULL OR terminated_at > now() - interval '1 hour') AND {condition}"
     )
-    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {base} ORDER BY created_at, id"  # noqa: S608 - as above
-        f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
+        f"SELECT {_COLUMNS} {base} ORDER BY created_at, id LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
         account_id,
         *arguments,
         limit,
@@ -177,8 +176,9 @@ async def hold_ports(
         if port.published and outer is None:
             start = low + zlib.crc32(f"{container_id}/{number}".encode()) % (high - low + 1)
             outer = await conn.fetchval(
-                "SELECT p FROM (SELECT * FROM generate_series($3::int, $5) UNION ALL SELECT * FROM generate_series($4::int, $3 - 1))"
-                " AS candidates(p) WHERE NOT EXISTS (SELECT 1 FROM ports WHERE node_id = $1 AND protocol = $2 AND port = p) LIMIT 1",
+                "SELECT p FROM (SELECT * FROM generate_series($3::int, $5)"
+                " UNION ALL SELECT * FROM generate_series($4::int, $3 - 1)) AS candidates(p)"
+                " WHERE NOT EXISTS (SELECT 1 FROM ports WHERE node_id = $1 AND protocol = $2 AND port = p) LIMIT 1",
                 node_id,
                 port.protocol.value,
                 start,
@@ -205,7 +205,8 @@ async def ports_taken(
     if not pairs:
         return {}
     rows = await conn.fetch(
-        "SELECT node_id, protocol, port FROM ports WHERE (protocol, port) IN (SELECT * FROM unnest($1::text[], $2::int[]))",
+        "SELECT node_id, protocol, port FROM ports"
+        " WHERE (protocol, port) IN (SELECT * FROM unnest($1::text[], $2::int[]))",
         [transport for transport, _ in pairs],
         [port for _, port in pairs],
     )

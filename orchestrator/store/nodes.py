@@ -137,7 +137,8 @@ async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: 
 async def live_counts(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
     """Live containers on each of the nodes."""
     rows = await conn.fetch(
-        "SELECT node_id, count(*) AS n FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL GROUP BY node_id",
+        "SELECT node_id, count(*) AS n FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL"
+        " GROUP BY node_id",
         list(ids),
     )
     return {row["node_id"]: row["n"] for row in rows}
@@ -173,7 +174,8 @@ async def image_answer(conn: Connection, request_id: UUID) -> ImageAnswerRow | N
 async def open_image_requests(conn: Connection, node_id: UUID) -> list[ImageRequest]:
     """What the node was asked and did not answer."""
     rows = await conn.fetch(
-        "SELECT id, reference, pull FROM image_requests WHERE node_id = $1 AND answered_at IS NULL ORDER BY created_at, id",
+        "SELECT id, reference, pull FROM image_requests WHERE node_id = $1 AND answered_at IS NULL"
+        " ORDER BY created_at, id",
         node_id,
     )
     return [ImageRequest(request_id=row["id"], reference=row["reference"], pull=Pull(row["pull"])) for row in rows]

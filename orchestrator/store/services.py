@@ -100,7 +100,8 @@ async def _write_links(conn: Connection, service: Service) -> None:
     names = [link.name for link in service.spec.links]
     targets = [link.to_service for link in service.spec.links]
     await conn.execute(
-        "DELETE FROM links WHERE from_service = $1 AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
+        "DELETE FROM links WHERE from_service = $1"
+        " AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
         service.id,
         names,
         targets,
@@ -132,14 +133,15 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
 async def take_due(conn: Connection) -> UUID | None:
     """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile."""
     value: UUID | None = await conn.fetchval(
-        "SELECT id FROM services WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+        "SELECT id FROM services WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT 1"
+        " FOR NO KEY UPDATE SKIP LOCKED"
     )
     return value
 
 
 async def locked(conn: Connection, service_id: UUID) -> Service:
     """The service whose row this transaction has locked, of whatever account."""
-    row = await conn.fetchrow(f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1", service_id)  # noqa: S608 - constants of this module
+    row = await conn.fetchrow(f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1", service_id)
     if row is None:
         raise NotFound(f"there is no service {service_id}")
     return _service(row)
@@ -166,7 +168,7 @@ async def lock(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
 async def _one(conn: Connection, account_id: UUID, service_id: UUID, *, lock: bool) -> Service:
     suffix = " FOR NO KEY UPDATE OF s" if lock else ""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = $2{suffix}",  # noqa: S608 - as above
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = $2{suffix}",
         account_id,
         service_id,
     )
@@ -178,7 +180,7 @@ async def _one(conn: Connection, account_id: UUID, service_id: UUID, *, lock: bo
 async def many(conn: Connection, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Service]:
     """Services of the account by id; unknown ids are left out."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = ANY($2)",  # noqa: S608 - as above
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = ANY($2)",
         account_id,
         list(ids),
     )
@@ -205,9 +207,9 @@ async def page(
         f"{_FROM} WHERE s.account_id = $1 AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')"
         f" AND {condition}"
     )
-    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)  # noqa: S608 - as above
+    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {base} ORDER BY s.created_at, s.id"  # noqa: S608 - as above
+        f"SELECT {_COLUMNS} {base} ORDER BY s.created_at, s.id"
         f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
         account_id,
         *arguments,

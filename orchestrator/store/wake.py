@@ -13,9 +13,7 @@ NODE = "tutela_node"
 
 async def service(conn: Connection, service_id: UUID) -> None:
     """Make the reconciler look at the service once this transaction commits."""
-    await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1", service_id
-    )
+    await conn.execute("UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1", service_id)
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 

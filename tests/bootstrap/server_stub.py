@@ -17,7 +17,7 @@ async def roles(settings: Settings, dsn: Callable[[], Awaitable[str]], stop: asy
     kind = os.environ.get("STUB", "")
     if kind == "dies":
         raise RuntimeError("made to fail")
-    if kind != "nodb":
+    if kind != "hangs":
         await dsn()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

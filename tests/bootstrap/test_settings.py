@@ -67,7 +67,7 @@ def test_loopback(host: str) -> None:
 )
 def test_bad_values_are_one_line_with_the_field(values: dict[str, object], word: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(**values)  # type: ignore[arg-type]
+        Settings(**values)
     assert word in explain(caught.value)
     assert "\n" not in explain(caught.value)
 
@@ -81,4 +81,4 @@ def test_state_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     expected = Path("/var/lib/tutela") if os.geteuid() == 0 else Path("/data/tutela")
     assert default_state_dir() == expected
-    assert Settings(state_dir="relative").state_dir.is_absolute()  # type: ignore[arg-type]
+    assert Settings(state_dir="relative").state_dir.is_absolute()

@@ -62,7 +62,9 @@ def test_odd_names_are_mangled_and_a_container_without_ports_gives_its_environme
 
 
 def test_several_ports_tcp_first_and_lowest() -> None:
-    out = link_variables("dns", [source(1, ("udp", 53, "dns-1", 53), ("tcp", 8080, "dns-1", 8080), ("tcp", 53, "dns-1", 53))], None)
+    out = link_variables(
+        "dns", [source(1, ("udp", 53, "dns-1", 53), ("tcp", 8080, "dns-1", 8080), ("tcp", 53, "dns-1", 53))], None
+    )
     assert out["DNS_1_PORT"] == out["DNS_PORT"] == "tcp://dns-1:53"
     assert out["DNS_1_PORT_53_UDP"] == "udp://dns-1:53"
     assert out["DNS_1_PORT_53_UDP_PROTO"] == "udp"

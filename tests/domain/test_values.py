@@ -33,7 +33,9 @@ def test_references(text: str, full: str, name: str) -> None:
     assert default_service_name(reference) == name
 
 
-@pytest.mark.parametrize("text", ["", "UPPER/case", "a b", "a:b:c", "app:", "a/../b", "x" * 300, "app@sha256:12", "\u00e4"])
+@pytest.mark.parametrize(
+    "text", ["", "UPPER/case", "a b", "a:b:c", "app:", "a/../b", "x" * 300, "app@sha256:12", "\u00e4"]
+)
 def test_what_is_no_reference(text: str) -> None:
     assert parse(text) is None
 

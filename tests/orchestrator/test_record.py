@@ -189,7 +189,7 @@ async def test_a_poisoned_service_does_not_stop_the_others(record: Record) -> No
     await record.operate(bad, Verb.START)
     await record.operate(good, Verb.START)
     async with record.db.transaction() as conn:
-        await conn.execute("UPDATE services SET operation = '{\"verb\": \"nonsense\"}' WHERE id = $1", bad)
+        await conn.execute('UPDATE services SET operation = \'{"verb": "nonsense"}\' WHERE id = $1', bad)
     for _ in range(10):
         with contextlib.suppress(Exception):
             await record.settle(node)

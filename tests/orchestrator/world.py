@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
@@ -124,7 +123,9 @@ class Record:
         return service.id
 
     async def operate(self, service_id: UUID, verb: Verb) -> UUID:
-        return await self._change(service_id, lambda service, rows, action, at: operate(service, rows, verb, action, at).service)
+        return await self._change(
+            service_id, lambda service, rows, action, at: operate(service, rows, verb, action, at).service
+        )
 
     async def scale(self, service_id: UUID, target: int) -> UUID:
         def rule(service: Service, rows: object, action: UUID, at: object) -> Service:
@@ -162,7 +163,9 @@ class Record:
 
     async def rows(self, service_id: UUID) -> list[Container]:
         async with self.db.read() as conn:
-            return [row for row in (await containers.of_services(conn, [service_id]))[service_id] if not row.terminated_at]
+            return [
+                row for row in (await containers.of_services(conn, [service_id]))[service_id] if not row.terminated_at
+            ]
 
     async def state(self, service_id: UUID) -> ServiceState:
         return service_state(await self.service(service_id), counts(await self.rows(service_id)))
@@ -186,8 +189,6 @@ class Record:
             if not did and not any(news) and not await self.passes():
                 return
         raise AssertionError("did not settle")
-
-
 
 
 __all__ = ["ENGINE", "INSTALLATION", "POLICY", "Node", "Record", "done", "replace"]

@@ -228,4 +228,6 @@ def obey(row: Container) -> Container:
             state = Seen.RUNNING
     if seen and seen.state is state and seen.start_gen >= row.start_gen:
         return row
-    return replace(row, seen=Observed(state=state, start_gen=row.start_gen, exit_code=137 if state is Seen.EXITED else None))
+    return replace(
+        row, seen=Observed(state=state, start_gen=row.start_gen, exit_code=137 if state is Seen.EXITED else None)
+    )

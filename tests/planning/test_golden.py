@@ -66,7 +66,8 @@ def test_a_sequential_service_starts_one_after_the_other() -> None:
     world = World(a_service(spec=ServiceSpec(image="tutela/web:latest", sequential_deployment=True)))
     world.operate(Verb.START)
     assert world.run().split("\n--\n")[1:] == [
-        "use image sha256:1: the image was looked up\ncreate slot 1: slot 1 is empty\nwait: its containers are being changed",
+        "use image sha256:1: the image was looked up\ncreate slot 1: slot 1 is empty\n"
+        "wait: its containers are being changed",
         "create slot 2: slot 2 is empty\nwait: its containers are being changed",
         "finish well: all containers are as wanted",
     ]
@@ -293,7 +294,9 @@ def test_a_newer_change_takes_the_older_action_over() -> None:
 
 def test_what_is_not_allowed_says_what_is() -> None:
     world = World(a_service())
-    with pytest.raises(NotAllowed, match="Service is in state Init: stop is not allowed .allowed now: scale, start, terminate."):
+    with pytest.raises(
+        NotAllowed, match=r"Service is in state Init: stop is not allowed .allowed now: scale, start, terminate."
+    ):
         world.operate(Verb.STOP)
 
 
