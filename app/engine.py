@@ -75,9 +75,7 @@ def probe(url: str, source: str) -> Engine:
     try:
         status, _ = request(url, "/_ping")
     except FileNotFoundError:
-        advice = (
-            f"no Docker engine at {shown} ({source}): start Docker, or set DOCKER_HOST to where it listens"
-        )
+        advice = f"no Docker engine at {shown} ({source}): start Docker, or set DOCKER_HOST to where it listens"
         return Engine(url, source, EngineState.MISSING, advice)
     except PermissionError:
         advice = (
@@ -103,11 +101,7 @@ def _reason(error: Exception) -> str:
 def context_host(home: Path, name: str | None = None) -> str | None:
     """The engine address of the current (or named) docker context, or None for the default one."""
     config_dir = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
-    chosen = (
-        name
-        or os.environ.get("DOCKER_CONTEXT")
-        or _read_json(config_dir / "config.json").get("currentContext")
-    )
+    chosen = name or os.environ.get("DOCKER_CONTEXT") or _read_json(config_dir / "config.json").get("currentContext")
     if not isinstance(chosen, str) or chosen in ("", "default"):
         return None
     digest = hashlib.sha256(chosen.encode()).hexdigest()

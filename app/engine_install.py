@@ -15,16 +15,16 @@ from app.engine import DEFAULT_SOCKET, Engine, EngineState, find_engine, probe
 
 PACKAGES = ("docker.io", "iproute2", "iptables", "busybox-static")
 PID_FILE = Path("/var/run/docker.pid")
-START_SECONDS = 30.0
+CONTAINERD_PID_FILE = Path("/var/run/docker/containerd/containerd.pid")
+START_SECONDS = 60.0
+START_TRIES = 2
 
 
 class EngineError(RuntimeError):
     """There is no usable engine; the text is one sentence saying what to do."""
 
 
-def require_engine(
-    docker_host: str | None, state_dir: Path, *, yes: bool, say: Callable[[str], None]
-) -> Engine:
+def require_engine(docker_host: str | None, state_dir: Path, *, yes: bool, say: Callable[[str], None]) -> Engine:
     """The engine, started or installed when that is allowed. Raises EngineError with what to do instead."""
     engine = find_engine(docker_host)
     if engine.ready:
@@ -64,14 +64,10 @@ def _ask_to_install(yes: bool) -> None:
     if yes or decision in ("1", "true", "yes"):
         return
     if not sys.stdin.isatty():
-        raise EngineError(
-            "no Docker engine found: install docker.io, or run `./tutela up --yes` to let me do it"
-        )
+        raise EngineError("no Docker engine found: install docker.io, or run `./tutela up --yes` to let me do it")
     question = f"No Docker engine found. Install {' '.join(PACKAGES)} with apt-get? [Y/n] "
     if input(question).strip().lower() not in ("", "y", "yes"):
-        raise EngineError(
-            "no Docker engine, and not allowed to install one: install Docker and run this again"
-        )
+        raise EngineError("no Docker engine, and not allowed to install one: install Docker and run this again")
 
 
 def apt_install(packages: Sequence[str], log_path: Path) -> None:
@@ -83,23 +79,19 @@ def apt_install(packages: Sequence[str], log_path: Path) -> None:
             ["apt-get", "update"],
             ["apt-get", "install", "-y", "--no-install-recommends", *packages],
         ):
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, check=False
-            )
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, check=False)
             if done.returncode != 0:
-                raise EngineError(
-                    f"`{' '.join(argv[:2])}` failed ({done.returncode}); its output is in {log_path}"
-                )
+                raise EngineError(f"`{' '.join(argv[:2])}` failed ({done.returncode}); its output is in {log_path}")
 
 
 def start_engine(state_dir: Path) -> Engine:
     """Start the installed engine by systemd, else detached; wait until it answers."""
     process: subprocess.Popen[bytes] | None = None
     log_path = state_dir / "dockerd.log"
+    tries = 1
     if Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "docker"], stdin=subprocess.DEVNULL, check=False)
     else:
-        _drop_stale_pid(PID_FILE)
         process = _spawn_dockerd(log_path)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -107,6 +99,10 @@ def start_engine(state_dir: Path) -> Engine:
         if engine.ready:
             return engine
         if process is not None and process.poll() is not None:
+            if tries < START_TRIES:  # after a kill -9 the first start may stumble over what was left behind
+                tries += 1
+                process = _spawn_dockerd(log_path)
+                continue
             raise EngineError(f"dockerd ended at once: {_last_line(log_path)} (the log is {log_path})")
         time.sleep(0.05)
     where = f"see {log_path}" if process is not None else "see `journalctl -u docker`"
@@ -117,6 +113,8 @@ def _spawn_dockerd(log_path: Path) -> subprocess.Popen[bytes]:
     program = _dockerd()
     if program is None:
         raise EngineError("dockerd is not installed")
+    _drop_stale_pid(PID_FILE, "dockerd")
+    _drop_stale_pid(CONTAINERD_PID_FILE, "containerd")
     log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     # dockerd starts containerd and runc by name; a user's PATH may lack the system folders.
@@ -129,8 +127,8 @@ def _spawn_dockerd(log_path: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _drop_stale_pid(path: Path) -> bool:
-    """Remove a pid file whose dockerd is gone: dead, a zombie, or the pid is something else."""
+def _drop_stale_pid(path: Path, program: str) -> bool:
+    """Remove a pid file whose process is gone: dead, a zombie, or the pid is something else."""
     try:
         pid = int(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError):
@@ -138,7 +136,7 @@ def _drop_stale_pid(path: Path) -> bool:
     command = b""
     with contextlib.suppress(OSError):
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    if Path(os.fsdecode(command.split(b"\0")[0])).name == "dockerd":
+    if Path(os.fsdecode(command.split(b"\0")[0])).name == program:
         return False
     path.unlink(missing_ok=True)
     return True

@@ -129,9 +129,7 @@ class EmbeddedPostgres:
     def _check_socket_path(self) -> None:
         path = self.home / f".s.PGSQL.{PORT}"
         if len(os.fsencode(path)) >= SOCKET_PATH_LIMIT:
-            raise PostgresError(
-                f"the path {self.state_dir} is too long for a unix socket; set TUTELA_STATE_DIR"
-            )
+            raise PostgresError(f"the path {self.state_dir} is too long for a unix socket; set TUTELA_STATE_DIR")
 
     def _make_folders(self, account: Account | None) -> None:
         """The state folder belongs to us; the server's account may pass through it and owns only its own."""

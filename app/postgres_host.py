@@ -117,7 +117,7 @@ def _create_account() -> None:
 def usable_binaries(binaries: Path, account: Account | None, state_dir: Path) -> Path:
     """`binaries`, or a copy below the state folder when the account cannot run them where they are.
 
-    Nothing outside the state folder is changed: a virtual environment under /root stays closed.
+    Nothing outside the state folder is changed: a virtual environment in a closed home stays closed.
     """
     if account is None or _can_run(binaries, account):
         return binaries

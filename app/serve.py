@@ -55,9 +55,7 @@ async def serve(settings: Settings, *, roles: Roles = _roles) -> int:
     return code
 
 
-async def _watch(
-    keeping: asyncio.Task[None], running: asyncio.Future[None], stopping: asyncio.Task[bool]
-) -> int:
+async def _watch(keeping: asyncio.Task[None], running: asyncio.Future[None], stopping: asyncio.Task[bool]) -> int:
     """Wait for a signal, for the end of the roles, or for a database that cannot be had."""
     watched: set[asyncio.Future[None] | asyncio.Future[bool]] = {keeping, running, stopping}
     while True:

@@ -56,9 +56,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None, repr=False, validation_alias=AliasChoices("TUTELA_DATABASE_URL", "DATABASE_URL")
     )
-    docker_host: str | None = Field(
-        default=None, validation_alias=AliasChoices("TUTELA_DOCKER_HOST", "DOCKER_HOST")
-    )
+    docker_host: str | None = Field(default=None, validation_alias=AliasChoices("TUTELA_DOCKER_HOST", "DOCKER_HOST"))
     node_name: str = Field(default="local", min_length=1, max_length=63)
     roles: str = ",".join(ROLES)
     network_pool: str = "10.192.0.0/12"
@@ -77,9 +75,7 @@ class Settings(BaseSettings):
         names = [part.strip() for part in value.split(",") if part.strip()]
         unknown = [name for name in names if name not in ROLES]
         if unknown or not names:
-            raise ValueError(
-                f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}"
-            )
+            raise ValueError(f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}")
         return ",".join(name for name in ROLES if name in names)
 
     @field_validator("network_pool")

@@ -34,9 +34,7 @@ def find_static_busybox() -> Path:
         path = Path(place)
         if path.is_file() and os.access(path, os.X_OK) and is_static(path):
             return path
-    raise NoBusybox(
-        "no static busybox to build the sample image from (Debian: apt-get install busybox-static)"
-    )
+    raise NoBusybox("no static busybox to build the sample image from (Debian: apt-get install busybox-static)")
 
 
 def is_static(path: Path) -> bool:

@@ -69,9 +69,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{self.url} does not answer: {error}") from error
         if status >= 400:
-            raise ApiError(
-                f"{method} /api/v1/{path} answered {status}: {answer.decode(errors='replace')[:300]}"
-            )
+            raise ApiError(f"{method} /api/v1/{path} answered {status}: {answer.decode(errors='replace')[:300]}")
         try:
             value = json.loads(answer or b"{}")
         except ValueError as error:

@@ -73,9 +73,7 @@ def _become(argv: Sequence[str], environment: dict[str, str]) -> None:
 
 
 def _install_missing() -> None:
-    packages = [
-        package for program, package in PACKAGE_OF.items() if shutil.which(program, path=SYSTEM_PATH) is None
-    ]
+    packages = [package for program, package in PACKAGE_OF.items() if shutil.which(program, path=SYSTEM_PATH) is None]
     if not packages or os.geteuid() != 0 or not Path("/etc/debian_version").exists():
         return
     from app.engine_install import EngineError, apt_install

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -38,9 +39,7 @@ def server(state_dir: Path) -> Holder | None:
     try:
         return holder(state_dir)
     except PermissionError as error:
-        raise CommandError(
-            f"no permission to read {state_dir}: run this as the user who started Tutela"
-        ) from error
+        raise CommandError(f"no permission to read {state_dir}: run this as the user who started Tutela") from error
 
 
 @contextlib.contextmanager
@@ -120,8 +119,18 @@ def tail(path: Path, start: int = 0, lines: int = 8) -> str:
     with contextlib.suppress(OSError), path.open("rb") as log:
         log.seek(start)
         text = log.read().decode("utf-8", "replace").strip().splitlines()[-lines:]
-        return "\n".join([*(f"  {line}" for line in text), f"The log is {path}"])
+        return "\n".join([*(f"  {_plain(line)}" for line in text), f"The log is {path}"])
     return f"The log is {path}"
+
+
+def _plain(line: str) -> str:
+    """A log line for people: of a JSON record only what happened and why."""
+    try:
+        record = json.loads(line)
+        why = record.get("reason") or str(record.get("exception") or "").strip().rpartition("\n")[2]
+        return f"{record['event']}: {why}" if why else str(record["event"])
+    except (ValueError, KeyError, AttributeError):
+        return line
 
 
 def stop_server(state_dir: Path, found: Holder, seconds: float = STOP_SECONDS) -> bool:

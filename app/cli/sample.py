@@ -25,9 +25,7 @@ def start_sample(settings: Settings, url: str) -> None:
     """Make the image, the two services, and wait for both. Existing ones are reused. Raises CommandError."""
     key = read_key(settings.state_dir)
     if key is None:
-        raise CommandError(
-            f"the sample needs the key in {settings.state_dir / KEY_FILE}, which cannot be read"
-        )
+        raise CommandError(f"the sample needs the key in {settings.state_dir / KEY_FILE}, which cannot be read")
     api = Client(url, key)
     _provide_image(settings)
     try:
@@ -108,10 +106,6 @@ def _show(api: Client, url: str, services: list[dict[str, Any]]) -> None:
     typer.echo("The sample runs:")
     for service in services:
         for container in api.get("container/", service=service["resource_uri"])["objects"]:
-            ports = [
-                f":{p['outer_port']}->{p['inner_port']}"
-                for p in container["container_ports"]
-                if p["outer_port"]
-            ]
+            ports = [f":{p['outer_port']}->{p['inner_port']}" for p in container["container_ports"] if p["outer_port"]]
             typer.echo(f"  {container['name']:12} {container['state']:10} {' '.join(ports)}")
     typer.echo(f"What the client hears: GET {url}/api/v1/service/{services[-1]['uuid']}/logs/")

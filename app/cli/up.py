@@ -20,9 +20,7 @@ def run(*, sample: bool, yes: bool, foreground: bool) -> None:
     try:
         prepare_state_dir(settings.state_dir)
     except OSError as error:
-        raise CommandError(
-            f"cannot use {settings.state_dir}: {error.strerror}; set TUTELA_STATE_DIR"
-        ) from error
+        raise CommandError(f"cannot use {settings.state_dir}: {error.strerror}; set TUTELA_STATE_DIR") from error
     first = client.read_key(settings.state_dir) is None
     found = process.server(settings.state_dir)
     if found is not None and foreground:
@@ -85,9 +83,7 @@ def show(settings: Settings, found: Holder, *, first: bool) -> None:
     typer.echo(f"  Key file  {key_path}")
     typer.echo(f"  Log       {process.log_path(settings.state_dir)}")
     if "agent" in settings.role_set:
-        typer.echo(
-            "  Note      the control plane holds the Docker engine's socket: its key is as good as root here"
-        )
+        typer.echo("  Note      the control plane holds the Docker engine's socket: its key is as good as root here")
     if settings.exposed:
         typer.echo(f"  WARNING   listening on {settings.host} without TLS: keys travel in the clear")
     typer.echo("Next:")

@@ -193,7 +193,7 @@ def test_consent_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stale_pid_file_of_dockerd_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "docker.pid"
-    assert not engine_install._drop_stale_pid(path)
+    assert not engine_install._drop_stale_pid(path, "dockerd")
     path.write_text(str(os.getpid()))
-    assert engine_install._drop_stale_pid(path)
+    assert engine_install._drop_stale_pid(path, "dockerd")
     assert not path.exists()

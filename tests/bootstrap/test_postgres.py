@@ -195,9 +195,7 @@ def test_a_path_too_long_for_a_socket_is_refused(base: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
-def test_root_runs_it_as_a_system_user_with_copied_binaries(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_runs_it_as_a_system_user_with_copied_binaries(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = base / "closed"
     closed.mkdir(mode=0o700)
     install = find_binaries().parent
@@ -230,7 +228,6 @@ def migrate(dsn: str | None) -> subprocess.CompletedProcess[str]:
 def test_migrations_report_by_code_and_one_line(state: Path) -> None:
     dsn = EmbeddedPostgres(state, options=FAST).start()
     for given, code in (
-        (dsn, DONE),
         (dsn, DONE),
         (dsn.replace("tutela:", "tutela:x"), FAILED),
         (dsn.replace("state%2F", "").replace("/state/", "/nowhere/"), AWAY),

@@ -67,7 +67,7 @@ def test_loopback(host: str) -> None:
 )
 def test_bad_values_are_one_line_with_the_field(values: dict[str, object], word: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(**values)
+        Settings(**values)  # type: ignore[arg-type]
     assert word in explain(caught.value)
     assert "\n" not in explain(caught.value)
 

@@ -1,0 +1,197 @@
+"""The main job by HTTP only: a service becomes real containers and stays true."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.e2e.scenario import WEB, User, owned, until, wait_for
+from tests.harness.engine import PrivateEngine
+from tests.harness.server import TutelaProcess
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def user(server: TutelaProcess) -> User:
+    return User(server)
+
+
+def running_names(engine: PrivateEngine) -> list[str]:
+    return sorted(each["Names"][0] for each in owned(engine, running=True))
+
+
+def exec_in(engine: PrivateEngine, engine_id: str, command: list[str]) -> str:
+    client = engine.client()
+    handle = client.exec_create(engine_id, command)
+    output: bytes = client.exec_start(handle["Id"])
+    return output.decode()
+
+
+def by_slot(engine: PrivateEngine, service: str) -> dict[str, str]:
+    found = owned(engine, running=True)
+    return {each["Names"][0].lstrip("/").split(".")[0]: each["Id"] for each in found if service in each["Names"][0]}
+
+
+def test_life_of_a_service(user: User, engine: PrivateEngine) -> None:
+    uuid = user.create("web", target=2)
+    assert user.get(uuid)["state"] == "Init"
+    assert owned(engine) == []
+    user.do(uuid, "start", wait="Success")
+    service = user.get(uuid)
+    assert (service["state"], service["current_num_containers"], service["running_num_containers"]) == ("Running", 2, 2)
+    assert len(owned(engine, running=True)) == 2
+    user.patch(uuid, target_num_containers=4, wait="Success")
+    assert len(owned(engine, running=True)) == 4
+    user.patch(uuid, target_num_containers=1, wait="Success")
+    assert len(owned(engine)) == 1
+    user.do(uuid, "stop", wait="Success")
+    service = user.get(uuid)
+    assert (service["state"], service["running_num_containers"], service["stopped_num_containers"]) == ("Stopped", 0, 1)
+    before = owned(engine)[0]["Id"]
+    user.do(uuid, "start", wait="Success")
+    assert [each["Id"] for each in owned(engine, running=True)] == [before]
+    user.do(uuid, "redeploy", wait="Failed")  # no registry holds this image: what runs is left alone
+    assert [each["Id"] for each in owned(engine, running=True)] == [before]
+    user.do(uuid, "terminate", wait="Success")
+    assert owned(engine) == []
+    assert user.get(uuid)["state"] == "Terminated"
+    assert engine.client().networks(filters={"label": "tutela.cluster"}) == [] or until_no_networks(engine)
+
+
+def until_no_networks(engine: PrivateEngine) -> bool:
+    until(lambda: not engine.client().networks(filters={"label": "tutela.cluster"}), "the service's network to go")
+    return True
+
+
+def test_redeploy_with_a_changed_environment_replaces_every_container(user: User, engine: PrivateEngine) -> None:
+    uuid = user.run("web", target=2)
+    before = {each["Id"] for each in owned(engine)}
+    user.patch(uuid, container_envvars=[{"key": "COLOUR", "value": "green"}], wait="Success")
+    after = {each["Id"] for each in owned(engine, running=True)}
+    assert len(after) == 2
+    assert not before & after
+    for each in after:
+        assert "COLOUR=green" in engine.client().inspect_container(each)["Config"]["Env"]
+
+
+def test_what_is_removed_or_stopped_behind_its_back_is_put_right(user: User, engine: PrivateEngine) -> None:
+    uuid = user.run("web", target=2, autorestart="ALWAYS")
+    client = engine.client()
+    names = running_names(engine)
+    first, second = owned(engine)
+    client.remove_container(first["Id"], force=True)
+    until(lambda: running_names(engine) == names, "the removed container to be back")
+    client.stop(second["Id"], timeout=1)
+    until(lambda: running_names(engine) == names, "the stopped container to run again")
+    client.pause(second["Id"])
+    until(lambda: client.inspect_container(second["Id"])["State"]["Status"] == "running", "it to be unpaused")
+    user.is_in(uuid, "Running")
+
+
+def test_a_crash_is_restarted_by_policy_only(user: User, engine: PrivateEngine) -> None:
+    always = user.run("always", autorestart="ALWAYS")
+    off = user.run("off")
+    for name in ("always-1", "off-1"):
+        (engine_id,) = [each["Id"] for each in owned(engine) if each["Names"][0].startswith(f"/{name}.")]
+        os.kill(engine.pid_of(engine_id), signal.SIGKILL)
+    service = user.is_in(off, "Stopped")
+    assert service["stopped_num_containers"] == 1
+    (container,) = user.containers(off)
+    assert container["exit_code"] == 137
+    assert container["state"] == "Stopped"
+    user.is_in(always, "Running")
+
+
+def test_foreign_containers_are_never_touched(user: User, engine: PrivateEngine) -> None:
+    client = engine.client()
+    foreign = client.create_container(user_image(), command=["sleep", "1000"], name="web-1", labels={"some": "label"})
+    client.start(foreign["Id"])
+    before = client.inspect_container(foreign["Id"])
+    try:
+        uuid = user.run("web", target=2, autorestart="ALWAYS")
+        user.do(uuid, "terminate", wait="Success")
+        assert client.inspect_container(foreign["Id"]) == before
+    finally:
+        client.remove_container(foreign["Id"], force=True)
+
+
+def user_image() -> str:
+    from tests.e2e.scenario import SLEEPER
+
+    return SLEEPER
+
+
+def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, engine: PrivateEngine) -> None:
+    port = {"protocol": "tcp", "inner_port": 80}
+    target = user.run("web", image=WEB, target=2, container_ports=[port])
+    client = user.run("client", linked_to_service=[{"to_service": f"/api/v1/service/{target}/", "name": "DB"}])
+    stranger = user.run("stranger")
+    ids = {name: by_slot(engine, name)[f"{name}-1"] for name in ("client", "stranger")}
+    environment = dict(line.partition("=")[::2] for line in exec_in(engine, ids["client"], ["env"]).splitlines())
+    assert environment["DB_1_PORT_80_TCP"] == "tcp://web-1:80"
+    assert environment["DB_2_PORT_80_TCP_ADDR"] == "web-2"
+    assert environment["DB_PORT"] == "tcp://web-1:80"
+    assert environment["DB_ENV_GREETING"] == "hello"
+    assert environment["DB_TUTUM_API_URL"].endswith(f"/api/v1/service/{target}/")
+    for host, answer in (("web-1", "web-1"), ("web-2", "web-2"), ("web", "web-"), ("db", "web-")):
+        body = exec_in(engine, ids["client"], ["wget", "-qO-", "-T", "3", f"http://{host}/"])
+        assert answer in body, (host, body)
+    assert "web-1" not in exec_in(engine, ids["stranger"], ["wget", "-qO-", "-T", "2", "http://web-1/"]).split("\n")[0]
+    attribute = user.get(target)["link_variables"]
+    assert attribute["WEB_1_PORT_80_TCP"] == "tcp://web-1:80"
+    assert user.get(target)["linked_from_service"][0]["from_service"] == f"/api/v1/service/{client}/"
+    user.do(stranger, "terminate", wait="Success")
+
+
+def test_published_ports_are_reached_from_outside(user: User, engine: PrivateEngine) -> None:
+    import urllib.request
+
+    port = {"protocol": "tcp", "inner_port": 80, "published": True}
+    uuid = user.run("web", image=WEB, target=2, container_ports=[port])
+    numbers = [each["outer_port"] for row in user.containers(uuid) for each in row["container_ports"]]
+    assert len(set(numbers)) == 2
+    for number in numbers:
+        with urllib.request.urlopen(f"http://{engine.address}:{number}/", timeout=5) as answer:
+            assert b"web-" in answer.read()
+
+
+def test_logs_of_a_service_are_joined(user: User) -> None:
+    uuid = user.run("talker", target=2, run_command="sh -c 'echo hello from $HOSTNAME; exec sleep 1000'")
+
+    def both() -> str | None:
+        text: str = user.api.get(f"/api/v1/service/{uuid}/logs/").json["logs"]
+        return text if text.count("hello from") == 2 else None
+
+    text = wait_for(both, timeout=10, what="both lines of log")
+    assert "[talker-1] " in text
+    assert "hello from talker-2\n" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image": "nowhere.invalid/none:1"}, ""),
+        ({"run_command": "/no/such/program"}, "/no/such/program"),
+    ],
+)
+def test_a_start_that_cannot_be_says_why(user: User, engine: PrivateEngine, change: dict[str, Any], reason: str) -> None:
+    uuid = user.create("broken", **change)
+    action = user.do(uuid, "start", wait="Failed", timeout=90)
+    message = user.server.log() if "message" not in action else str(action)
+    assert reason in message
+    assert user.get(uuid)["running_num_containers"] == 0
+    assert [each for each in owned(engine, running=True)] == []
+
+
+def test_stop_beats_a_crash_loop(user: User) -> None:
+    uuid = user.create("loop", run_command="sh -c 'exit 3'", autorestart="ALWAYS")
+    action = user.do(uuid, "start", timeout=90)
+    assert action["state"] == "Failed" or user.get(uuid)["state"] in {"Running", "Partly running", "Stopped"}
+    service = user.get(uuid)
+    if service["state"] in {"Running", "Partly running"}:
+        user.do(uuid, "stop", wait="Success")
+    user.do(uuid, "terminate", wait="Success")
