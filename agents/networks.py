@@ -54,7 +54,7 @@ def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, n
             )
         elif endpoint is not None:
             keep.add(network_id)
-            if _fits(attachment, endpoint):
+            if _fits(attachment, endpoint, kept.own_names):
                 continue
             steps.append(_disconnect(kept, endpoint, networks, "its names there changed"))
         steps.append(
@@ -70,9 +70,10 @@ def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, n
     return steps
 
 
-def _fits(attachment: Attachment, endpoint: Endpoint) -> bool:
-    """Engines add aliases of their own (the short id), so the wanted ones need only be among them."""
-    return endpoint.aliases >= set(attachment.aliases) and endpoint.links == set(attachment.links)
+def _fits(attachment: Attachment, endpoint: Endpoint, own: frozenset[str]) -> bool:
+    """Engines list names of their own as aliases (20.10 the short id); those are no reason to change anything."""
+    wanted = set(attachment.aliases)
+    return endpoint.aliases - own == wanted - own and endpoint.links == set(attachment.links)
 
 
 def _disconnect(kept: ObservedContainer, endpoint: Endpoint, networks: Networks, cause: str) -> Step:

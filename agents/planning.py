@@ -125,7 +125,7 @@ def _assigned(
         for each in here:
             line.add(*_removal(each, assignment.stop_grace, "it is no longer wanted"))
         return line
-    kept = min(here, key=lambda each: _worth(assignment, each), default=None)
+    kept = best(assignment, here)
     for each in here:
         if each is not kept:
             line.add(*_removal(each, COPY_GRACE, "a second container carries the same identity"))
@@ -146,8 +146,13 @@ def _assigned(
     return line
 
 
+def best(assignment: ContainerAssignment, here: Iterable[ObservedContainer]) -> ObservedContainer | None:
+    """Of several containers with the assignment's identity the one that counts."""
+    return min(here, key=lambda each: _worth(assignment, each), default=None)
+
+
 def _worth(assignment: ContainerAssignment, each: ObservedContainer) -> tuple[bool, bool, bool, bool, str]:
-    """Of several containers with one identity the best: smallest first."""
+    """Smallest is best."""
     return (
         each.state in _BROKEN,
         each.digest != assignment.spec_digest,
@@ -211,7 +216,9 @@ def _make(
     ordered = assignment.start_gen > memory.start_gen
     cause = "it is assigned and not there"
     if memory.refused is not None and not ordered:
-        match decide(assignment.autorestart, exit_code=None, ended_at=memory.refused.at, history=memory.history, now=now):
+        match decide(
+            assignment.autorestart, exit_code=None, ended_at=memory.refused.at, history=memory.history, now=now
+        ):
             case Restart(at=at) if at <= now:
                 cause = f"to be tried again after: {memory.refused.message}"
             case Restart(at=at):
@@ -222,7 +229,9 @@ def _make(
     line.add(*_missing_networks(assignment, networks, cause))
     if memory.image_missing:
         reference = assignment.spec.image_digest or assignment.spec.image
-        line.add(PullImage(container_id=assignment.container_id, reference=reference, cause="the engine has it no more"))
+        line.add(
+            PullImage(container_id=assignment.container_id, reference=reference, cause="the engine has it no more")
+        )
     line.add(CreateContainer(assignment=assignment, cause=cause))
     # Engine 20.10 takes one network at creation; the others follow before the start.
     for attachment in assignment.networks[1:]:
@@ -325,9 +334,7 @@ def _start_again(
     line.add(_start(assignment, kept, automatic=automatic, cause=cause))
 
 
-def _start(
-    assignment: ContainerAssignment, kept: ObservedContainer, *, automatic: bool, cause: str
-) -> StartContainer:
+def _start(assignment: ContainerAssignment, kept: ObservedContainer, *, automatic: bool, cause: str) -> StartContainer:
     return StartContainer(
         container_id=kept.container_id,
         engine_id=kept.engine_id,
@@ -345,8 +352,4 @@ def _interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
     Such an end is not the container's own, so it is started once more even without autorestart: an engine's
     restart brings back exactly what was wanted running (I4).
     """
-    return (
-        memory.interrupted is not None
-        and memory.interrupted == kept.started_at
-        and kept.exit_code in ENGINES_DOING
-    )
+    return memory.interrupted is not None and memory.interrupted == kept.started_at and kept.exit_code in ENGINES_DOING

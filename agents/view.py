@@ -53,6 +53,8 @@ class ObservedContainer:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    own_names: frozenset[str] = frozenset()
+    """Names that an engine may list as aliases by itself: short id, name, host name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

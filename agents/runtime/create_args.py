@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from agents.planning import container_name, engine_policy
+from agents.planning import engine_policy
 from agents.runtime.base import Json
 from domain.assignment import ContainerAssignment
 from domain.container import Attachment, BoundPort, ContainerSpec, NetworkSpec, environment
@@ -120,6 +120,3 @@ def _bindings(ports: Sequence[BoundPort]) -> Json:
 
 def _port(port: BoundPort) -> str:
     return f"{port.inner_port}/{port.protocol.value}"
-
-
-__all__ = ["container_name", "create_body", "endpoint_config", "labels", "network_labels"]

@@ -1,0 +1,349 @@
+"""The agent of one node: wait for a reason to look, then observe, plan, perform (design 3.5).
+
+Reasons are an engine event, newer assignments, a due time, a finished line, or the resync tick. The ledger is
+enforced from the first second, with or without a control plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from agents import memory as remembering
+from agents.channel import ControlChannel
+from agents.executor import Executor
+from agents.ledger import Ledger
+from agents.observe import Observer, reported
+from agents.planning import best, plan_node
+from agents.runtime.base import ContainerRuntime, RuntimeFailed
+from agents.session import Session
+from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, lines
+from agents.view import EngineView, ObservedContainer, Retry
+from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
+from domain.container import Observed, Seen
+
+log = structlog.get_logger("agent")
+RESYNC_SECONDS = 30.0
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+IMAGE_TRIES = 3
+LOG_LINES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line that a container wrote; `timestamp` is RFC 3339 with nanoseconds."""
+
+    container_id: UUID
+    stream: str
+    timestamp: str
+    text: str
+
+
+class Agent:
+    """One per engine. `run` once; the rest may be called while it runs."""
+
+    def __init__(self, *, name: str, state_dir: Path, runtime: ContainerRuntime, channel: ControlChannel) -> None:
+        """Open the ledger. Raises LedgerLocked when another agent works with `state_dir`."""
+        self._runtime = runtime
+        self._ledger = Ledger(state_dir)
+        self._session = Session(
+            name=name, channel=channel, ledger=self._ledger, wake=self._wake_up, pushed=self._judge_settled
+        )
+        self._observer = Observer(runtime, self._wake_up)
+        self._executor = Executor(runtime, self, _now)
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._engine_lost = True
+        self._resting = False
+        self._pulling: set[UUID] = set()
+        self._retries: dict[str, Retry] = {}
+        self._where: dict[UUID, str] = {}
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Containers are left as they are."""
+        tasks = [
+            asyncio.create_task(self._passes(), name="agent passes"),
+            asyncio.create_task(self._events(), name="agent events"),
+            asyncio.create_task(self._session.run(), name="agent session"),
+        ]
+        stopping = asyncio.create_task(stop.wait(), name="agent stop")
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await self._executor.close()
+            await self._ledger.save()
+            self._ledger.close()
+            await self._runtime.close()
+
+    async def settled(self) -> None:
+        """Return once nothing is to be done now, nothing is under way, and all that was seen is reported."""
+        await self._settled.wait()
+
+    async def logs(self, container_ids: Iterable[UUID], tail: int) -> list[LogLine]:
+        """The last lines of each container that is here, merged by time. Raises RuntimeBusy, RuntimeRefused."""
+        here = [(each, self._where[each]) for each in container_ids if each in self._where]
+        tail = max(0, min(tail, LOG_LINES))
+        read = await asyncio.gather(*(self._runtime.logs(engine_id, tail=tail) for _, engine_id in here))
+        out = [
+            LogLine(container_id=container_id, stream=line.stream, timestamp=line.timestamp, text=line.text)
+            for (container_id, _), found in zip(here, read, strict=True)
+            for line in found
+        ]
+        return sorted(out, key=lambda line: line.timestamp)
+
+    # The loop.
+
+    def _wake_up(self) -> None:
+        self._resting = False
+        self._settled.clear()
+        self._wake.set()
+
+    async def _passes(self) -> None:
+        pause = FIRST_PAUSE
+        tick = asyncio.get_running_loop().time() + RESYNC_SECONDS
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                due = await self._one_pass()
+                pause, delay = FIRST_PAUSE, RESYNC_SECONDS
+                if due is not None:
+                    delay = min(delay, max((due - _now()).total_seconds(), 0.0))
+            except (RuntimeFailed, OSError) as error:
+                self._engine_away(error)
+                delay, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            except Exception:
+                # A pass that fails on something unforeseen must not end the enforcement of everything else.
+                log.exception("pass failed")
+                delay, pause = pause, min(pause * 2, RESYNC_SECONDS)
+            if self._wake.is_set():
+                continue
+            now = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(min(delay, max(tick - now, 0.0))):
+                    await self._wake.wait()
+            except TimeoutError:
+                if asyncio.get_running_loop().time() >= tick:
+                    tick = asyncio.get_running_loop().time() + RESYNC_SECONDS
+                    self._observer.forget()
+                self._wake.set()
+
+    async def _events(self) -> None:
+        """Keep a subscription; each end is a disconnect, and what happened in the gap is found by listing."""
+        pause = FIRST_PAUSE
+        while True:
+            cluster_id = self._ledger.cluster_id
+            if cluster_id is not None:
+                try:
+                    async for engine_ids in self._runtime.events(cluster_id):
+                        pause = FIRST_PAUSE
+                        if engine_ids:
+                            self._observer.changed(engine_ids)
+                        else:
+                            self._observer.forget()
+                        self._wake_up()
+                except RuntimeFailed as error:
+                    log.debug("no event stream", reason=str(error))
+                self._observer.forget()
+                self._engine_lost = True
+                self._wake_up()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _one_pass(self) -> datetime | None:
+        """Observe, plan, perform; when to look again. Raises RuntimeBusy, RuntimeRefused."""
+        if self._engine_lost:
+            await self._greet()
+        cluster_id = self._ledger.cluster_id
+        if cluster_id is None:
+            return None
+        # Taken before the list: a GONE is proven only by a list that began after all this was so.
+        assignments, revision = dict(self._ledger.assignments), self._ledger.revision
+        busy = {UUID(key) for key in self._executor.busy if " " not in key}
+        view = await self._observer.look(cluster_id, busy)
+        self._executor.networks(view.networks)
+        self._take_in(assignments, view)
+        plan = plan_node(
+            assignments.values(),
+            view,
+            self._ledger.memories,
+            _now(),
+            busy=busy,
+            images=self._free_requests(),
+            held={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
+            complete=self._ledger.complete,
+        )
+        self._report(assignments, view, busy | view.unknown)
+        self._session.applied(revision)
+        due = await self._perform(plan, cluster_id, assignments)
+        self._resting = not plan.steps and not self._executor.busy and not view.unknown and not self._wake.is_set()
+        self._judge_settled()
+        return due
+
+    async def _greet(self) -> None:
+        """The engine may be another than before, or have been away: ask who it is and what it ended itself."""
+        info = await self._runtime.info()
+        incarnation = await self._runtime.incarnation()
+        if incarnation != self._ledger.incarnation:
+            if self._ledger.incarnation is not None:
+                log.warning("the engine was restarted", version=info.version)
+                for container_id, memory in list(self._ledger.memories.items()):
+                    self._ledger.remember(container_id, remembering.engine_lost(memory))
+            self._ledger.incarnation = incarnation
+        self._engine_lost = False
+        self._observer.forget()
+        if self._session.engine is None:
+            log.info("engine answers", version=info.version, driver=info.storage_driver)
+        self._session.engine = info
+
+    def _engine_away(self, error: Exception) -> None:
+        if self._session.engine is not None:
+            log.warning("engine away", reason=str(error))
+        self._session.engine = None
+        self._engine_lost = True
+        self._observer.forget()
+
+    def _take_in(self, assignments: dict[UUID, ContainerAssignment], view: EngineView) -> None:
+        found = _by_identity(view)
+        self._where = {each.container_id: each.engine_id for each in view.containers} | {
+            key: engine_id for key, engine_id in self._where.items() if key in view.unknown
+        }
+        for container_id, assignment in assignments.items():
+            if container_id in view.unknown or str(container_id) in self._executor.busy:
+                continue
+            seen = best(assignment, found.get(container_id, ()))
+            if seen is not None:
+                self._where[container_id] = seen.engine_id
+            before = self._ledger.memory(container_id)
+            self._ledger.remember(container_id, remembering.observed(before, assignment, seen))
+        for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - view.unknown:
+            if container_id not in self._ledger.assignments:
+                self._ledger.forget(container_id)
+
+    def _report(self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Iterable[UUID]) -> None:
+        found, skipped = _by_identity(view), set(working)
+        for container_id, assignment in assignments.items():
+            if container_id in skipped or self._ledger.assignments.get(container_id) != assignment:
+                continue
+            memory = self._ledger.memory(container_id)
+            here = found.get(container_id, [])
+            seen = reported(assignment, best(assignment, here), memory, gone=not here)
+            if seen is not None:
+                self._session.seen(container_id, seen)
+
+    async def _perform(
+        self, plan: NodePlan, cluster_id: UUID, assignments: dict[UUID, ContainerAssignment]
+    ) -> datetime | None:
+        """Begin the lines, after what must not be forgotten about them is on the disk."""
+        work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
+        now, due = _now(), plan.next_due
+        for key, steps in list(work.items()):
+            retry = self._retries.get(key)
+            if retry is not None and retry.at > now:
+                due = min(due, retry.at) if due else retry.at
+                del work[key]
+        for steps in work.values():
+            for step in steps:
+                container_id = _container(step)
+                if container_id is not None and container_id in self._ledger.assignments:
+                    memory = self._ledger.memory(container_id)
+                    self._ledger.remember(container_id, remembering.about_to(memory, step, now))
+        await self._ledger.save()
+        for key, steps in work.items():
+            if not self._outdated(steps, assignments):
+                self._executor.submit(key, steps, cluster_id)
+        return due
+
+    def _outdated(self, steps: Iterable[Step], assignments: dict[UUID, ContainerAssignment]) -> bool:
+        """Whether something else came to be wanted of the container while the ledger was written."""
+        for step in steps:
+            container_id = _container(step)
+            if container_id is not None:
+                return self._ledger.assignments.get(container_id) != assignments.get(container_id)
+        return False
+
+    def _free_requests(self) -> list[ImageRequest]:
+        return [each for each in self._session.open_requests if f"image {each.request_id}" not in self._executor.busy]
+
+    def _judge_settled(self) -> None:
+        if self._resting and self._session.settled and not self._executor.busy:
+            self._settled.set()
+
+    # What became of the steps (executor.Listener).
+
+    def began(self, step: Step) -> None:
+        """A pull takes its time: say so."""
+        if isinstance(step, PullImage):
+            memory = self._ledger.memory(step.container_id)
+            self._session.seen(
+                step.container_id,
+                Observed(state=Seen.PULLING, start_gen=memory.start_gen, message=f"pulling {step.reference}"),
+            )
+
+    def tried(self, result: StepResult, order: int) -> None:
+        """Remember the outcome."""
+        step = result.step
+        container_id = _container(step)
+        if container_id is not None:
+            memory = self._ledger.memory(container_id)
+            self._ledger.remember(container_id, remembering.after(memory, result, order))
+        elif isinstance(step, ResolveImage):
+            self._image_tried(step, result)
+        elif isinstance(step, RemoveNetwork):
+            self._again(f"network {step.name}", result)
+
+    def _image_tried(self, step: ResolveImage, result: StepResult) -> None:
+        key = f"image {step.request.request_id}"
+        self._again(key, result)
+        retry = self._retries.get(key)
+        if result.ok or retry is None or self._session.engine is None:
+            return
+        if result.code is not None or retry.count >= IMAGE_TRIES:
+            del self._retries[key]
+            reference = step.request.reference
+            self.answered(ImageResult(request_id=step.request.request_id, error=f"image {reference}: {result.message}"))
+
+    def _again(self, key: str, result: StepResult) -> None:
+        if result.ok:
+            self._retries.pop(key, None)
+            return
+        count = self._retries[key].count + 1 if key in self._retries else 1
+        pause = min(remembering.FIRST_RETRY * 2 ** min(count - 1, 16), remembering.LONGEST_RETRY)
+        self._retries[key] = Retry(count=count, at=_now() + pause, message=result.message or "")
+
+    def answered(self, result: ImageResult) -> None:
+        """An image request has its answer."""
+        self._session.answer(result)
+
+    def ended(self, key: str, engine_ids: frozenset[str]) -> None:
+        """A line is over: look again."""
+        self._observer.changed(engine_ids)
+        self._wake_up()
+
+
+def _container(step: Step) -> UUID | None:
+    return None if isinstance(step, RemoveNetwork | ResolveImage) else step.container_id
+
+
+def _by_identity(view: EngineView) -> dict[UUID, list[ObservedContainer]]:
+    found: dict[UUID, list[ObservedContainer]] = {}
+    for each in view.containers:
+        found.setdefault(each.container_id, []).append(each)
+    return found
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,227 @@
+"""Performs steps: those of one key in order and never two lines of a key at once, keys in parallel.
+
+Nothing waits for a line: the next pass plans around the keys that are busy (I14). A key stays busy until the
+thread of its last call has come back, also when nobody waits for the answer any more (E7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, assert_never
+from uuid import UUID
+
+import structlog
+
+from agents import images
+from agents.planning import container_name
+from agents.runtime.base import ContainerRuntime, RuntimeBusy, RuntimeRefused
+from agents.runtime.create_args import CONTAINER, DIGEST
+from agents.steps import (
+    ConnectNetwork,
+    CreateContainer,
+    DisconnectNetwork,
+    EnsureNetwork,
+    PullImage,
+    RemoveContainer,
+    RemoveNetwork,
+    ResolveImage,
+    SetRestartPolicy,
+    StartContainer,
+    Step,
+    StepResult,
+    StopContainer,
+    Unpause,
+)
+from agents.view import ObservedNetwork
+from domain.assignment import ContainerAssignment, ImageResult
+from domain.container import NetworkSpec
+from domain.image import ResolvedImage
+
+log = structlog.get_logger("executor")
+IN_FLIGHT = 8
+"""More starts at once only queue in the kernel (LIMITS, the engine raw)."""
+
+_SLOW = (StopContainer, RemoveContainer, PullImage, ResolveImage)
+
+
+class Listener(Protocol):
+    """Who is told what became of the steps; called on the loop."""
+
+    def began(self, step: Step) -> None:
+        """A step is about to be done."""
+
+    def tried(self, result: StepResult, order: int) -> None:
+        """A step was tried; `order` is the start order that its line was about."""
+
+    def answered(self, result: ImageResult) -> None:
+        """An image request has its answer."""
+
+    def ended(self, key: str, engine_ids: frozenset[str]) -> None:
+        """A line is over, and its key is free again."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one line has come to know."""
+
+    created: str | None = None
+    pulled: bool = False
+
+
+class Executor:
+    """The lines at work on one engine."""
+
+    def __init__(self, runtime: ContainerRuntime, listener: Listener, clock: Callable[[], datetime]) -> None:
+        self._runtime = runtime
+        self._listener = listener
+        self._clock = clock
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._networks: dict[str, str] = {}
+        self._making: dict[str, asyncio.Lock] = {}
+        self._pulling: dict[str, asyncio.Lock] = {}
+
+    @property
+    def busy(self) -> frozenset[str]:
+        """The keys with a line at work."""
+        return frozenset(self._tasks)
+
+    def networks(self, observed: Iterable[ObservedNetwork]) -> None:
+        """The networks that a full list showed."""
+        found: dict[str, str] = {}
+        for each in sorted(observed, key=lambda each: each.network_id):
+            found.setdefault(each.name, each.network_id)
+        self._networks = found
+
+    def submit(self, key: str, steps: Sequence[Step], cluster_id: UUID) -> None:
+        """Begin a line; its key must be free."""
+        if key in self._tasks:
+            raise ValueError(f"{key} is busy")
+        self._tasks[key] = asyncio.create_task(self._line(key, steps, cluster_id), name=f"line {key}")
+
+    async def close(self) -> None:
+        """Give up all lines. What the engine was told already, it does all the same."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _line(self, key: str, steps: Sequence[Step], cluster_id: UUID) -> None:
+        work = _Work()
+        order = max((_order(step) for step in steps), default=0)
+        try:
+            for step in steps:
+                self._listener.began(step)
+                result = await self._try(step, work, cluster_id)
+                self._listener.tried(result, order)
+                if not result.ok:
+                    return
+        finally:
+            del self._tasks[key]
+            named = {str(getattr(step, "engine_id", None) or "") for step in steps}
+            self._listener.ended(key, frozenset({*named, work.created or ""} - {""}))
+
+    async def _try(self, step: Step, work: _Work, cluster_id: UUID) -> StepResult:
+        """The step's outcome; the two kinds of failure end here."""
+        try:
+            if isinstance(step, _SLOW):
+                await self._perform(step, work, cluster_id)
+            else:
+                async with self._slots:
+                    await self._perform(step, work, cluster_id)
+        except RuntimeRefused as error:
+            log.warning("refused", step=type(step).__name__, code=error.code, reason=error.reason, cause=step.cause)
+            # A network that vanished is made again by the next plan; it is no fault of the container.
+            code = None if error.code == "network_missing" else error.code
+            return StepResult(step=step, ok=False, at=self._clock(), message=error.reason, code=code)
+        except RuntimeBusy as error:
+            log.info("to be tried again", step=type(step).__name__, reason=str(error), cause=step.cause)
+            if error.pending is not None:
+                await asyncio.wait({error.pending})
+            return StepResult(step=step, ok=False, at=self._clock(), message=str(error), retry_in=error.retry_in)
+        log.debug("done", step=type(step).__name__, cause=step.cause)
+        return StepResult(step=step, ok=True, at=self._clock())
+
+    async def _perform(self, step: Step, work: _Work, cluster_id: UUID) -> None:
+        runtime = self._runtime
+        match step:
+            case EnsureNetwork():
+                await self._network(cluster_id, step.network)
+            case RemoveNetwork():
+                async with self._making.setdefault(step.name, asyncio.Lock()):
+                    self._networks.pop(step.name, None)
+                    await runtime.remove_network(step.network_id)
+            case ResolveImage():
+                image = await self._resolve(step)
+                self._listener.answered(ImageResult(request_id=step.request.request_id, image=image))
+            case PullImage():
+                async with self._pulling.setdefault(step.reference, asyncio.Lock()):
+                    await runtime.pull(step.reference)
+                work.pulled = True
+            case CreateContainer():
+                work.created = await self._create(step.assignment, cluster_id)
+            case StartContainer():
+                await runtime.start(step.engine_id or _made(work))
+            case StopContainer():
+                await runtime.stop(step.engine_id, step.grace)
+            case RemoveContainer():
+                await runtime.remove(step.engine_id)
+            case SetRestartPolicy():
+                await runtime.update_policy(step.engine_id, step.policy)
+            case ConnectNetwork():
+                network_id = await self._network(cluster_id, step.attachment.network)
+                await runtime.connect(network_id, step.engine_id or _made(work), step.attachment)
+            case DisconnectNetwork():
+                await runtime.disconnect(step.network_id, step.engine_id)
+            case Unpause():
+                await runtime.unpause(step.engine_id)
+            case _:
+                assert_never(step)
+
+    async def _network(self, cluster_id: UUID, network: NetworkSpec) -> str:
+        """The network's id; made when it is not there. One maker a name: the engine would make two."""
+        async with self._making.setdefault(network.name, asyncio.Lock()):
+            if network.name not in self._networks:
+                self._networks[network.name] = await self._runtime.create_network(cluster_id, network)
+            return self._networks[network.name]
+
+    async def _create(self, assignment: ContainerAssignment, cluster_id: UUID) -> str:
+        """Make the container, or find the one that an earlier try made although its answer was lost (E7, E12)."""
+        first = assignment.networks[0].network.name if assignment.networks else None
+        try:
+            return await self._runtime.create(cluster_id, assignment, self._networks.get(first) if first else None)
+        except RuntimeRefused as error:
+            if error.code != "name_taken":
+                raise
+            for entry in await self._runtime.list_containers(cluster_id):
+                labels = entry.get("Labels") or {}
+                if (
+                    f"/{container_name(assignment)}" in (entry.get("Names") or ())
+                    and labels.get(CONTAINER) == str(assignment.container_id)
+                    and labels.get(DIGEST) == assignment.spec_digest
+                ):
+                    return str(entry["Id"])
+            raise
+
+    async def _resolve(self, step: ResolveImage) -> ResolvedImage:
+        async with self._pulling.setdefault(step.request.reference, asyncio.Lock()):
+            return await images.resolve(self._runtime, step.request)
+
+
+def _order(step: Step) -> int:
+    match step:
+        case StartContainer():
+            return step.start_gen
+        case CreateContainer():
+            return step.assignment.start_gen
+        case _:
+            return 0
+
+
+def _made(work: _Work) -> str:
+    if work.created is None:
+        raise RuntimeBusy("the container was not made")
+    return work.created

@@ -1,0 +1,64 @@
+"""What an image reference means on this node: the answer to the control plane's ImageRequest."""
+
+from __future__ import annotations
+
+from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
+from domain.assignment import ImageRequest
+from domain.image import ImagePort, Pull, ResolvedImage, parse
+from domain.spec import Transport
+
+
+async def resolve(runtime: ContainerRuntime, request: ImageRequest) -> ResolvedImage:
+    """Look at the image, after a pull where one is asked for or the engine does not have it.
+
+    An image that never came from a registry (built here) is used as it is when no registry has it. Raises
+    RuntimeBusy, RuntimeRefused.
+    """
+    local = await _local(runtime, request.reference)
+    if local is not None and request.pull is Pull.MISSING:
+        return resolved(request.reference, local)
+    try:
+        await runtime.pull(request.reference)
+    except RuntimeFailed:
+        if local is not None and not local.get("RepoDigests"):
+            return resolved(request.reference, local)
+        raise
+    return resolved(request.reference, await runtime.image_inspect(request.reference))
+
+
+async def _local(runtime: ContainerRuntime, reference: str) -> Json | None:
+    try:
+        return await runtime.image_inspect(reference)
+    except RuntimeRefused as error:
+        if error.code in {"image_missing", "not_found"}:
+            return None
+        raise
+
+
+def resolved(reference: str, found: Json) -> ResolvedImage:
+    """The image from the engine's JSON."""
+    config = found.get("Config") or {}
+    return ResolvedImage(
+        reference=reference,
+        image_id=str(found["Id"]),
+        digest=_digest(reference, found.get("RepoDigests") or []),
+        env=tuple((name, value) for name, _, value in (str(each).partition("=") for each in config.get("Env") or ())),
+        ports=tuple(
+            ImagePort(protocol=Transport(protocol or "tcp"), port=int(number))
+            for number, _, protocol in sorted(
+                (str(each).partition("/") for each in config.get("ExposedPorts") or ()),
+                key=lambda parts: (parts[2], int(parts[0])),
+            )
+            if protocol in {"", "tcp", "udp"}
+        ),
+        entrypoint=tuple(str(word) for word in config.get("Entrypoint") or ()),
+        command=tuple(str(word) for word in config.get("Cmd") or ()),
+    )
+
+
+def _digest(reference: str, digests: list[str]) -> str | None:
+    """The registry's digest under the name that was asked for, else under any."""
+    parsed = parse(reference)
+    names = {parsed.name, f"docker.io/{parsed.name}", f"docker.io/library/{parsed.name}"} if parsed else set()
+    fitting = [each for each in digests if each.partition("@")[0] in names]
+    return min(fitting or digests, default=None)

@@ -1,0 +1,205 @@
+"""What the agent must not forget: its assignment and what it ordered. One JSON file, replaced as a whole.
+
+Written before new assignments are acted on and before a start is ordered (design 3.5), at most once a pass. A
+file that cannot be read is kept aside as `.broken`; the ledger then begins empty and `complete` is False until a
+full set has come, so nothing is removed on the strength of an empty ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from agents import memory as remembering
+from agents.view import ContainerMemory
+from domain.assignment import ContainerAssignment, NodeAssignments, Registration
+
+log = structlog.get_logger("ledger")
+FILE = "ledger.json"
+LOCK = "agent.lock"
+
+
+class LedgerLocked(Exception):
+    """Another agent works with this state directory: two on one engine would undo each other's work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The file's content. Unknown keys are ignored, missing ones have their defaults (I16)."""
+
+    version: int = 1
+    cluster_id: UUID | None = None
+    node_id: UUID | None = None
+    session: int = 0
+    revision: int = 0
+    complete: bool = False
+    incarnation: str | None = None
+    assignments: tuple[ContainerAssignment, ...] = ()
+    memory: dict[UUID, ContainerMemory] = field(default_factory=dict)
+
+
+_PAGE = TypeAdapter(Page)
+
+
+class Ledger:
+    """The open ledger of one agent. Changes are in memory at once and on disk after `save`."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open it. Raises LedgerLocked, OSError."""
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = directory / FILE
+        self._lock = _lock(directory / LOCK)
+        self._writer = ThreadPoolExecutor(1, "ledger")
+        self._saving = asyncio.Lock()
+        page, self._dirty = _read(self._path)
+        self.cluster_id = page.cluster_id
+        self.node_id = page.node_id
+        self.session = page.session
+        self.revision = page.revision
+        self.complete = page.complete
+        self._incarnation = page.incarnation
+        self.assignments = {each.container_id: each for each in page.assignments}
+        self._memory = dict(page.memory)
+
+    @property
+    def incarnation(self) -> str | None:
+        """Which life of the engine was seen last."""
+        return self._incarnation
+
+    @incarnation.setter
+    def incarnation(self, value: str | None) -> None:
+        self._dirty |= value != self._incarnation
+        self._incarnation = value
+
+    @property
+    def memories(self) -> dict[UUID, ContainerMemory]:
+        """All memories by container; change them through `remember`."""
+        return self._memory
+
+    def memory(self, container_id: UUID) -> ContainerMemory:
+        """What is remembered of a container, a blank memory at first."""
+        return self._memory.get(container_id, ContainerMemory())
+
+    def remember(self, container_id: UUID, memory: ContainerMemory) -> None:
+        """Replace the memory of a container."""
+        if self.memory(container_id) != memory:
+            self._memory[container_id] = memory
+            self._dirty = True
+
+    def begin(self, registration: Registration) -> None:
+        """A session began: revisions count anew, so that a full set is asked for."""
+        self.cluster_id, self.node_id = registration.cluster_id, registration.node_id
+        self.session, self.revision = registration.session, 0
+        self._dirty = True
+
+    def accept(self, news: NodeAssignments) -> bool:
+        """Take in what changed; False for news of another session, an older revision, or with a gap before it."""
+        if news.session != self.session or news.cluster_id != self.cluster_id:
+            return False
+        if news.base > self.revision or news.revision < self.revision:
+            return False
+        if news.base > 0 and news.revision == self.revision:
+            return False
+        before = self.assignments
+        fresh = {each.container_id: each for each in news.containers}
+        after = fresh if news.base == 0 else before | fresh
+        full = news.base == 0 and not self.complete
+        if after == before and news.revision == self.revision and not full:
+            return False
+        for container_id, assignment in after.items():
+            old = before.get(container_id)
+            if old is not None and (old.want, old.start_gen) != (assignment.want, assignment.start_gen):
+                self.remember(container_id, remembering.reassigned(self.memory(container_id)))
+        self.assignments, self.revision = after, news.revision
+        self.complete |= news.base == 0
+        self._dirty = True
+        return True
+
+    def forget(self, container_id: UUID) -> None:
+        """Its end was accepted: drop all about it."""
+        if self.assignments.pop(container_id, None) is not None:
+            self._dirty = True
+        if self._memory.pop(container_id, None) is not None:
+            self._dirty = True
+
+    async def save(self) -> None:
+        """Bring the present content to the disk if it changed; returns when it is durable. Raises OSError."""
+        async with self._saving:
+            if not self._dirty:
+                return
+            self._dirty = False
+            content = _PAGE.dump_json(self._page())
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, write_whole, self._path, content)
+            except BaseException:
+                self._dirty = True
+                raise
+
+    def close(self) -> None:
+        """Let another agent take over."""
+        self._writer.shutdown(wait=True)
+        os.close(self._lock)
+
+    def _page(self) -> Page:
+        return Page(
+            cluster_id=self.cluster_id,
+            node_id=self.node_id,
+            session=self.session,
+            revision=self.revision,
+            complete=self.complete,
+            incarnation=self._incarnation,
+            assignments=tuple(self.assignments.values()),
+            memory=self._memory,
+        )
+
+
+def write_whole(path: Path, content: bytes, sync: Callable[[int], None] = os.fsync) -> None:
+    """Replace a file so that after a power cut it holds either the old content or the new. Mode 0600."""
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(content)
+        sync(handle)
+    finally:
+        os.close(handle)
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        sync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> tuple[Page, bool]:
+    """The page, and whether it differs from what is on disk."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Page(), False
+    try:
+        return _PAGE.validate_json(content), False
+    except (ValidationError, ValueError) as error:
+        aside = path.with_suffix(".broken")
+        path.replace(aside)
+        log.error("ledger unreadable, begun anew", kept_as=str(aside), reason=str(error).splitlines()[0])
+        return Page(), True
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise LedgerLocked(f"another agent works with {path.parent}") from None
+    return handle

@@ -1,0 +1,234 @@
+"""The agent's end of the protocol: assignments come down, reports go up, for ever.
+
+Level-triggered both ways: what is sent is the newest per container, again until it is accepted. Without a
+control plane nothing here stops the agent from enforcing its ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+
+from agents.channel import ControlChannel
+from agents.ledger import Ledger
+from domain.assignment import (
+    ContainerReport,
+    EngineInfo,
+    ImageRequest,
+    ImageResult,
+    NodeHello,
+    NodeReport,
+    Registration,
+    SessionLost,
+)
+from domain.container import Observed, Seen, Want
+from domain.errors import DomainError
+
+log = structlog.get_logger("session")
+HEARTBEAT_SECONDS = 5.0
+"""A node is Unreachable after 15 s of silence (I2b)."""
+
+CALL_SECONDS = 60.0
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+UNPRODUCTIVE_PAUSE = 0.2
+"""A channel that answers at once with nothing new is not asked again at once."""
+
+
+class Session:
+    """Talks to the control plane; the agent gives it what is seen and is woken for what is wanted."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        channel: ControlChannel,
+        ledger: Ledger,
+        wake: Callable[[], None],
+        pushed: Callable[[], None],
+    ) -> None:
+        """`wake` is called when something else is wanted, `pushed` when a report was accepted."""
+        self._name = name
+        self._channel = channel
+        self._ledger = ledger
+        self._wake = wake
+        self._pushed = pushed
+        self._news = asyncio.Event()
+        self._seen: dict[UUID, Observed] = {}
+        self._sent: dict[UUID, Observed] = {}
+        self._engine: EngineInfo | None = None
+        self._applied = 0
+        self._said: tuple[EngineInfo | None, int] | None = None
+        self._requests: dict[UUID, ImageRequest] = {}
+        self._answers: dict[UUID, ImageResult] = {}
+        self._complained = False
+        self.registered = False
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """The engine as last told; None while it does not answer."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, info: EngineInfo | None) -> None:
+        if info != self._engine:
+            self._engine = info
+            self._news.set()
+
+    @property
+    def open_requests(self) -> list[ImageRequest]:
+        """Image requests without an answer."""
+        return [each for key, each in self._requests.items() if key not in self._answers]
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that is known has been accepted."""
+        return self.registered and not self._changes() and not self._answers and self._said == self._saying()
+
+    def seen(self, container_id: UUID, observed: Observed) -> None:
+        """What the container looks like now."""
+        if self._seen.get(container_id) != observed:
+            self._seen[container_id] = observed
+            self._news.set()
+
+    def answer(self, result: ImageResult) -> None:
+        """An image request has its answer; told until accepted."""
+        if result.request_id in self._requests:
+            self._answers[result.request_id] = result
+            self._news.set()
+
+    def applied(self, revision: int) -> None:
+        """A pass has taken the assignment of this revision into account."""
+        if revision != self._applied:
+            self._applied = revision
+            self._news.set()
+
+    def drop(self, container_id: UUID) -> None:
+        """Nothing more is to be said about the container."""
+        self._seen.pop(container_id, None)
+        self._sent.pop(container_id, None)
+
+    async def run(self) -> None:
+        """Register and serve sessions until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    registration = await self._register()
+                self._complained = False
+                pause = FIRST_PAUSE
+                await self._serve(registration)
+            except SessionLost as error:
+                log.warning("session lost", reason=str(error))
+            except DomainError as error:
+                pause = LONGEST_PAUSE
+                self._complain("this node is refused; its containers are kept as they are", error)
+            except (OSError, TimeoutError) as error:
+                self._complain("control plane away; the last assignment stays in force", error)
+            except Exception:
+                log.exception("session failed")
+            self.registered = False
+            # Jitter: fifty agents must not come back in step.
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _complain(self, what: str, error: BaseException) -> None:
+        """Once per outage."""
+        if not self._complained:
+            log.warning(what, reason=str(error) or type(error).__name__)
+        self._complained = True
+
+    async def _register(self) -> Registration:
+        known = self._ledger.cluster_id
+        registration = await self._channel.register(NodeHello(name=self._name, cluster_id=known, engine=self._engine))
+        if known not in {None, registration.cluster_id}:
+            raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
+        self._ledger.begin(registration)
+        self._sent.clear()
+        self._said = None
+        self._requests.clear()
+        self._answers.clear()
+        self._news.set()
+        self.registered = True
+        return registration
+
+    async def _serve(self, registration: Registration) -> None:
+        """Pull and push until either ends; raises what ended it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pull_loop(registration))
+                group.create_task(self._push_loop(registration))
+        except BaseExceptionGroup as failed:
+            lost = failed.subgroup(SessionLost)
+            raise (lost or failed).exceptions[0] from failed
+
+    async def _pull_loop(self, registration: Registration) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            asked, began = self._ledger.revision, loop.time()
+            async with asyncio.timeout(CALL_SECONDS):
+                news = await self._channel.assignments(registration, asked)
+            requests = {each.request_id: each for each in news.images}
+            changed = requests.keys() != self._requests.keys()
+            self._requests = requests
+            for answered in self._answers.keys() - requests.keys():
+                del self._answers[answered]
+            if self._ledger.accept(news):
+                for container_id in self._seen.keys() - self._ledger.assignments.keys():
+                    self.drop(container_id)
+                changed = True
+            if changed:
+                self._wake()
+            elif loop.time() - began < UNPRODUCTIVE_PAUSE:
+                await asyncio.sleep(UNPRODUCTIVE_PAUSE)
+
+    async def _push_loop(self, registration: Registration) -> None:
+        seq = 0
+        while True:
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                log.debug("heartbeat")
+            self._news.clear()
+            changes, said, answers = self._changes(), self._saying(), dict(self._answers)
+            seq += 1
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._channel.report(
+                    NodeReport(
+                        node_id=registration.node_id,
+                        session=registration.session,
+                        seq=seq,
+                        applied_revision=self._applied,
+                        engine=self._engine,
+                        containers=tuple(
+                            ContainerReport(container_id=key, observed=seen) for key, seen in changes.items()
+                        ),
+                        images=tuple(answers.values()),
+                    )
+                )
+            self._accepted(changes, answers)
+            self._said = said
+            self._pushed()
+
+    def _accepted(self, changes: dict[UUID, Observed], answers: dict[UUID, ImageResult]) -> None:
+        for request_id in answers:
+            self._answers.pop(request_id, None)
+            self._requests.pop(request_id, None)
+        for container_id, observed in changes.items():
+            assignment = self._ledger.assignments.get(container_id)
+            if observed.state is Seen.GONE and (assignment is None or assignment.want is Want.GONE):
+                self._ledger.forget(container_id)
+                self.drop(container_id)
+            else:
+                self._sent[container_id] = observed
+
+    def _changes(self) -> dict[UUID, Observed]:
+        return {key: seen for key, seen in self._seen.items() if self._sent.get(key) != seen}
+
+    def _saying(self) -> tuple[EngineInfo | None, int]:
+        return self._engine, self._applied

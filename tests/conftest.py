@@ -1,0 +1,84 @@
+"""Real parts for the tests: an engine, a Postgres, a server. Session-wide where they bear it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.harness.engine import PrivateEngine
+from tests.harness.images import ensure_images
+from tests.harness.postgres import TestPostgres
+from tests.harness.server import TutelaProcess
+
+CLUSTER_LABEL = "tutela.cluster"
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[TestPostgres]:
+    """The session's Postgres server."""
+    server = TestPostgres()
+    await server.make_template()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def database_url(postgres: TestPostgres) -> AsyncIterator[str]:
+    """A fresh migrated database."""
+    dsn = await postgres.fresh()
+    yield dsn
+    await postgres.drop(dsn)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[PrivateEngine]:
+    """The session's Docker engine, with the test images on it."""
+    yield from _engine()
+
+
+@pytest.fixture
+def own_engine() -> Iterator[PrivateEngine]:
+    """An engine for one test, to be killed."""
+    yield from _engine()
+
+
+def _engine() -> Iterator[PrivateEngine]:
+    private = PrivateEngine()
+    try:
+        private.start()
+        ensure_images(private.client())
+        yield private
+    finally:
+        private.stop()
+
+
+@pytest.fixture
+def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
+    """A running Tutela on the session's engine and a database of its own."""
+    process = TutelaProcess(docker_host=engine.base_url, dsn=database_url)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+        sweep(engine)
+
+
+def sweep(engine: PrivateEngine) -> None:
+    """Remove what Tutela made on the engine."""
+    client = engine.client()
+    for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
+        client.remove_container(each["Id"], force=True, v=True)
+    for network in client.networks(filters={"label": CLUSTER_LABEL}):
+        client.remove_network(network["Id"])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed end-to-end test shows the server's log."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    process = getattr(item, "funcargs", {}).get("server")
+    if report.failed and isinstance(process, TutelaProcess):
+        report.sections.append(("server log", process.log()[-12000:]))

@@ -1,0 +1,190 @@
+"""A Docker engine of our own in a network namespace of its own: never the user's.
+
+The recipe is RELIABILITY section 6: a holder process keeps the namespaces alive, so that containerd and the shims
+survive a kill -9 of dockerd, as they would on a host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import docker
+
+from tests.harness.wait import wait_for
+
+_PREFIX = "tutela-test"
+_count = 0
+
+
+def run(*argv: str, check: bool = True, timeout: float = 20) -> str:
+    """Run a command; returns what it printed."""
+    done = subprocess.run(argv, check=False, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+class PrivateEngine:
+    """dockerd with its containerd in namespaces of its own; reachable by a unix socket and, over veth, by address."""
+
+    def __init__(self, *, live_restore: bool = False, extra: tuple[str, ...] = ()) -> None:
+        global _count
+        _count += 1
+        self._name = f"{_PREFIX}-{os.getpid()}-{_count}"
+        self._dir = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
+        self._dir.chmod(0o755)
+        self._arguments = [*extra, *(["--live-restore"] if live_restore else [])]
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._dockerd: subprocess.Popen[bytes] | None = None
+        block = (os.getpid() * 8 + _count) % 16000
+        self._net = f"10.{211 + block // 64 // 256}.{block // 64 % 256}.{block % 64 * 4}"
+        head, _, last = self._net.rpartition(".")
+        self.host_address = f"{head}.{int(last) + 1}"
+        self.address = f"{head}.{int(last) + 2}"
+        self._clients: dict[int, docker.APIClient] = {}
+        self._link = f"tt{os.getpid() % 100000}x{_count}"
+
+    @property
+    def base_url(self) -> str:
+        """For DOCKER_HOST."""
+        return f"unix://{self._dir}/docker.sock"
+
+    def client(self, timeout: int = 30) -> docker.APIClient:
+        """A low-level client, kept until `stop`."""
+        if timeout not in self._clients:
+            api = docker.APIClient(self.base_url, version="1.41", timeout=timeout)
+            api.trust_env = False
+            self._clients[timeout] = api
+        return self._clients[timeout]
+
+    def start(self) -> None:
+        """Bring up the namespaces and the engine."""
+        cleanup_dead()
+        run("ip", "netns", "add", self._name)
+        run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._name)
+        run("ip", "addr", "add", f"{self.host_address}/30", "dev", self._link)
+        run("ip", "link", "set", self._link, "up")
+        inside = ("ip", "-n", self._name)
+        run(*inside, "addr", "add", f"{self.address}/30", "dev", "eth0")
+        run(*inside, "link", "set", "eth0", "up")
+        run(*inside, "link", "set", "lo", "up")
+        run(*inside, "route", "add", "default", "via", self.host_address)
+        log = (self._dir / "holder.log").open("ab")
+        self._holder = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self._name}", "unshare", "-m", "-u", "sh", "-c",
+             "mount --make-rprivate / && mount -t tmpfs tmpfs /run && touch /run/ready && exec sleep infinity"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        log.close()
+        wait_for(lambda: self._ready() or None, timeout=10, what="the namespace")
+        self.launch()
+
+    def _ready(self) -> bool:
+        assert self._holder is not None
+        return Path(f"/proc/{self._holder.pid}/root/run/ready").exists()
+
+    def launch(self) -> None:
+        """Start dockerd (again)."""
+        assert self._holder is not None
+        (self._dir / "docker.pid").unlink(missing_ok=True)
+        self._inside("rm", "-f", "/run/docker/containerd/containerd.pid")
+        log = (self._dir / "dockerd.log").open("ab")
+        pid = str(self._holder.pid)
+        self._dockerd = subprocess.Popen(
+            ["nsenter", "-t", pid, "-n", "-m", "-u", "dockerd",
+             "--data-root", f"{self._dir}/data", "--exec-root", "/run/docker", "--pidfile", f"{self._dir}/docker.pid",
+             "-H", f"unix://{self._dir}/docker.sock", "--cgroup-parent", f"/{self._name}", *self._arguments],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        log.close()
+        wait_for(lambda: self._answers() or None, timeout=60, what=f"dockerd ({self._dir}/dockerd.log)", every=0.05)
+
+    def _answers(self) -> bool:
+        assert self._dockerd is not None
+        if self._dockerd.poll() is not None:
+            raise RuntimeError((self._dir / "dockerd.log").read_text()[-2000:])
+        try:
+            self.client(timeout=3).version()
+        except Exception:
+            return False
+        return True
+
+    def _inside(self, *argv: str) -> None:
+        assert self._holder is not None
+        run("nsenter", "-t", str(self._holder.pid), "-n", "-m", "-u", *argv, check=False)
+
+    def signal(self, number: int) -> None:
+        """Send dockerd a signal (SIGSTOP, SIGCONT)."""
+        assert self._dockerd is not None
+        os.kill(self._dockerd.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of dockerd alone; containerd, shims and containers live on."""
+        assert self._dockerd is not None
+        self._dockerd.kill()
+        self._dockerd.wait(timeout=10)
+
+    def restart(self) -> None:
+        """Start dockerd again after `kill`."""
+        self.launch()
+
+    def pid_of(self, container_id: str) -> int:
+        """The container's main process, as the host sees it."""
+        pid: int = self.client().inspect_container(container_id)["State"]["Pid"]
+        assert pid > 0
+        return pid
+
+    def stop(self) -> None:
+        """End everything and leave nothing behind."""
+        if self._dockerd is not None and self._dockerd.poll() is None:
+            with contextlib.suppress(Exception):
+                client = self.client()
+                for each in client.containers(all=True):
+                    client.remove_container(each["Id"], force=True)
+            self._dockerd.terminate()
+            try:
+                self._dockerd.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        for client in self._clients.values():
+            client.close()
+        _end(self._name, self._dir)
+        if self._holder is not None:
+            self._holder.wait(timeout=10)
+
+
+def _end(name: str, directory: Path) -> None:
+    """Kill what still runs in the namespace, then take the namespace, link, mounts, cgroups and files away."""
+    pids = run("ip", "netns", "pids", name, check=False).split()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    if pids:
+        wait_for(lambda: not run("ip", "netns", "pids", name, check=False).split(), timeout=10, what=f"{name} to end")
+    run("ip", "netns", "del", name, check=False)
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if str(directory) in line:
+            run("umount", "-l", line.split()[1], check=False)
+    for parent in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+        for folder in sorted(parent.rglob("*/"), key=lambda path: -len(path.parts)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def cleanup_dead() -> None:
+    """Take away what test processes that are no more have left."""
+    for line in run("ip", "netns", "list", check=False).splitlines():
+        name = line.split()[0]
+        if name.startswith(f"{_PREFIX}-") and not Path(f"/proc/{name.split('-')[2]}").exists():
+            for directory in Path(tempfile.gettempdir()).glob(f"{name}-*"):
+                _end(name, directory)
+            run("ip", "netns", "del", name, check=False)

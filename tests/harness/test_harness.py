@@ -1,0 +1,30 @@
+"""The harness itself: it leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.engine import PrivateEngine, run
+from tests.harness.images import SLEEPER, ensure_images
+
+pytestmark = pytest.mark.engine
+
+
+def test_an_engine_comes_back_after_kill_and_leaves_nothing_behind() -> None:
+    engine = PrivateEngine()
+    try:
+        engine.start()
+        ensure_images(engine.client())
+        made = engine.client().create_container(SLEEPER, name="survivor", host_config={"RestartPolicy": {"Name": "always"}})
+        engine.client().start(made["Id"])
+        engine.kill()
+        engine.restart()
+        assert engine.client().inspect_container(made["Id"])["State"]["Running"]
+    finally:
+        engine.stop()
+    name = engine.address
+    assert name not in run("ip", "addr")
+    assert str(engine.base_url.removeprefix("unix://")) not in Path("/proc/mounts").read_text()
+    assert not Path(engine.base_url.removeprefix("unix://")).parent.exists()
