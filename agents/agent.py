@@ -7,7 +7,7 @@ enforced from the first second, with or without a control plane.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,7 +175,7 @@ class Agent:
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
-        self._take_in(assignments, view)
+        self._take_in(assignments, view, busy | view.unknown)
         plan = plan_node(
             assignments.values(),
             view,
@@ -216,27 +216,29 @@ class Agent:
         self._engine_lost = True
         self._observer.forget()
 
-    def _take_in(self, assignments: dict[UUID, ContainerAssignment], view: EngineView) -> None:
+    def _take_in(
+        self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Collection[UUID]
+    ) -> None:
         found = _by_identity(view)
         self._where = {each.container_id: each.engine_id for each in view.containers} | {
             key: engine_id for key, engine_id in self._where.items() if key in view.unknown
         }
         for container_id, assignment in assignments.items():
-            if container_id in view.unknown or str(container_id) in self._executor.busy:
+            if container_id in working:
                 continue
             seen = best(assignment, found.get(container_id, ()))
             if seen is not None:
                 self._where[container_id] = seen.engine_id
             before = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.observed(before, assignment, seen))
-        for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - view.unknown:
+        for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - set(working):
             if container_id not in self._ledger.assignments:
                 self._ledger.forget(container_id)
 
     def _report(self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Iterable[UUID]) -> None:
-        found, skipped = _by_identity(view), set(working)
+        found = _by_identity(view)
         for container_id, assignment in assignments.items():
-            if container_id in skipped or self._ledger.assignments.get(container_id) != assignment:
+            if container_id in working or self._ledger.assignments.get(container_id) != assignment:
                 continue
             memory = self._ledger.memory(container_id)
             here = found.get(container_id, [])
@@ -250,7 +252,7 @@ class Agent:
         """Begin the lines, after what must not be forgotten about them is on the disk."""
         work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
         now, due = _now(), plan.next_due
-        for key, steps in list(work.items()):
+        for key in list(work):
             retry = self._retries.get(key)
             if retry is not None and retry.at > now:
                 due = min(due, retry.at) if due else retry.at

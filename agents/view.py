@@ -5,7 +5,7 @@ Values only; the planner reads them, `observe` and `ledger` make them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -115,7 +115,7 @@ class ContainerMemory:
 
     start_gen: int = 0
     intent: StartIntent | None = None
-    history: RestartHistory = RestartHistory()
+    history: RestartHistory = field(default_factory=RestartHistory)
     run: datetime | None = None
     interrupted: datetime | None = None
     stopped_run: datetime | None = None

@@ -81,7 +81,8 @@ class DockerRuntime:
         body = create_args.create_body(cluster_id, assignment)
 
         def call() -> str:
-            return str(self._api().create_container_from_config(body, container_name(assignment))["Id"])
+            api: Any = self._api()
+            return str(api.create_container_from_config(body, container_name(assignment))["Id"])
 
         return await self._calls.short("creating a container", ACT_SECONDS, call)
 
@@ -102,7 +103,8 @@ class DockerRuntime:
 
     async def update_policy(self, engine_id: str, policy: str) -> None:
         def call() -> None:
-            self._api().update_container(engine_id, restart_policy={"Name": policy})
+            api: Any = self._api()
+            api.update_container(engine_id, restart_policy={"Name": policy})
 
         await self._calls.short("setting a restart policy", ACT_SECONDS, call)
 
@@ -176,7 +178,8 @@ class DockerRuntime:
 
     async def image_inspect(self, reference: str) -> Json:
         def call() -> Json:
-            return cast(Json, self._api().inspect_image(reference))
+            api: Any = self._api()
+            return cast(Json, api.inspect_image(reference))
 
         return await self._calls.short("looking at an image", LOOK_SECONDS, call)
 
@@ -280,7 +283,7 @@ class _KeepAlive(requests.adapters.HTTPAdapter):
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         ]
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, **kwargs)
 
 
 def _label(cluster_id: UUID) -> str:

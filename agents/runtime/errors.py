@@ -52,7 +52,8 @@ RULES = (
     _rule(r"invalid reference format|invalid repository name", "bad_reference", "not an image reference: {text}"),
     _rule(r"no such image|image not known", "image_missing", "the engine does not have the image: {text}", 404),
     _rule(
-        r"pull access denied|unauthorized|authentication required|no basic auth|denied: |incorrect username or password",
+        r"pull access denied|unauthorized|authentication required|no basic auth|denied: "
+        r"|incorrect username or password",
         "auth",
         "the registry does not have the image or does not let us pull it: {text}",
     ),

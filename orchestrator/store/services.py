@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -270,6 +271,37 @@ async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUI
     for row in rows:
         out.setdefault(row["to_service"], []).append((row["name"], row["from_service"]))
     return out
+
+
+async def lock_with_clients(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
+    """Lock a service and those that link to it, in id order, as everybody does. Raises NotFound."""
+    await conn.execute(
+        "SELECT id FROM services WHERE id = $1 OR id IN (SELECT from_service FROM links WHERE to_service = $1)"
+        " ORDER BY id FOR NO KEY UPDATE",
+        service_id,
+    )
+    return await get(conn, account_id, service_id)
+
+
+async def unlink(conn: Connection, target_id: UUID) -> None:
+    """Drop the links that others have to a terminated service; their containers keep running (spec 2.8).
+
+    The caller holds the locks of all of them, by `lock_with_clients`.
+    """
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.id IN (SELECT from_service FROM links WHERE to_service = $1)",  # noqa: S608
+        target_id,
+    )
+    for service in map(_service, rows):
+        kept = tuple(link for link in service.spec.links if link.to_service != target_id)
+        await conn.execute(
+            "UPDATE services SET spec = $2, look_at = least(look_at, clock_timestamp()) WHERE id = $1",
+            service.id,
+            codec.dump(codec.SPEC, replace(service.spec, links=kept)),
+        )
+    await conn.execute("DELETE FROM links WHERE to_service = $1", target_id)
+    if rows:
+        await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
 async def link_targets(conn: Connection, service: Service) -> Mapping[UUID, tuple[str, str]]:

@@ -1,0 +1,82 @@
+"""Read a request's JSON body with limits, and what an action keeps of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+
+from domain.errors import Invalid
+
+MOST_DEPTH = 32
+_SECRETS = frozenset({"password", "api_key", "apikey", "token", "secret", "credentials"})
+MASK = "********"
+
+
+async def read_json(request: Request) -> Any:
+    """The body, or None when it is empty. Raises Invalid naming `body`."""
+    raw = await request.body()
+    if not raw.strip():
+        return None
+    try:
+        text = raw.decode("utf-8")
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except UnicodeDecodeError:
+        raise Invalid({"body": "is not UTF-8"}) from None
+    except RecursionError:
+        raise Invalid({"body": f"is nested deeper than {MOST_DEPTH} levels"}) from None
+    except ValueError as error:
+        raise Invalid({"body": f"is not JSON: {error}"[:200]}) from None
+    if _depth(data) > MOST_DEPTH:
+        raise Invalid({"body": f"is nested deeper than {MOST_DEPTH} levels"})
+    return data
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key is given twice in one object")
+    return out
+
+
+def _depth(data: Any) -> int:
+    level, current = 0, [data]
+    while current:
+        level += 1
+        current = [
+            child
+            for item in current
+            for child in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
+        if level > MOST_DEPTH:
+            return level
+    return level
+
+
+def masked(data: Any) -> Any:
+    """The body without secrets: values of variables and passwords are not for the record (RELIABILITY S21)."""
+    if isinstance(data, list):
+        return [masked(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    out = {}
+    for key, value in data.items():
+        if key == "container_envvars" and isinstance(value, list):
+            out[key] = [{**item, "value": MASK} if isinstance(item, dict) else MASK for item in value]
+        elif key.lower() in _SECRETS:
+            out[key] = MASK
+        else:
+            out[key] = masked(value)
+    return out
+
+
+def for_record(data: Any) -> str:
+    """What an action keeps of a body: text, without secrets, not endless, and without what Postgres cannot hold."""
+    if data is None:
+        return ""
+    return json.dumps(masked(data), ensure_ascii=True)[:8192].replace("\\u0000", "")

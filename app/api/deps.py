@@ -1,0 +1,91 @@
+"""What routers need: the application's parts and the context of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import Depends, Request
+
+from app.api.bodies import for_record
+from app.api.security import account
+from app.commands.services import Context
+from app.settings import Settings
+from app.wire.logs import LogSource
+from app.wire.service_output import ServiceDetails, service_out
+from domain.action import Request as Origin
+from domain.errors import NotFound
+from domain.service import Service
+from orchestrator.store import actions, containers, services
+from orchestrator.store.accounts import Account
+from orchestrator.store.db import Connection, Database
+
+Caller = Annotated[Account, Depends(account)]
+
+
+def ident(text: str, what: str) -> UUID:
+    """The uuid in a path. Raises NotFound: a text that is none names nothing."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(f"there is no {what} {text[:80]}") from None
+
+
+def database(request: Request) -> Database:
+    """The application's database."""
+    db: Database = request.app.state.db
+    return db
+
+
+def settings(request: Request) -> Settings:
+    """The application's settings."""
+    found: Settings = request.app.state.settings
+    return found
+
+
+def log_source(request: Request) -> LogSource | None:
+    """Who reads containers' output, if this process can."""
+    found: LogSource | None = request.app.state.logs
+    return found
+
+
+def command(request: Request, caller: Account, body: Any) -> Context:
+    """The context of a command: a new action, announced in the answer's header."""
+    request.state.action_id = uuid4()
+    origin = Origin(
+        method=request.method,
+        path=request.url.path,
+        body=for_record(body),
+        ip=request.client.host if request.client else "",
+        user_agent=request.headers.get("user-agent", "")[:500].replace("\x00", ""),
+    )
+    return Context(
+        db=database(request),
+        account=caller,
+        request=origin,
+        action_id=request.state.action_id,
+        network_pool=settings(request).network_pool,
+    )
+
+
+async def services_out(conn: Connection, request: Request, found: Sequence[Service]) -> list[dict[str, Any]]:
+    """The representations of services, in a fixed number of statements."""
+    ids = [service.id for service in found]
+    rows = await containers.of_services(conn, ids)
+    newest = await actions.newest(conn, ids)
+    linked = await services.linked_from(conn, ids)
+    config = settings(request)
+    return [
+        service_out(
+            ServiceDetails(
+                service=service,
+                containers=rows[service.id],
+                actions=newest[service.id],
+                linked_from=linked.get(service.id, []),
+            ),
+            api_url=config.public_url.rstrip("/"),
+            public_domain=config.public_domain,
+        )
+        for service in found
+    ]

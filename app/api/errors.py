@@ -1,0 +1,65 @@
+"""Every error in the API's own shape: `{"error": sentence, "code": slug, "fields": {...}}` (spec 1.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+
+from app.api.responses import reply
+from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound
+from orchestrator.store.errors import DatabaseAway
+
+log = structlog.get_logger("api")
+_STATUS: dict[type[DomainError], tuple[int, str]] = {
+    Invalid: (400, "invalid"),
+    NotFound: (404, "not_found"),
+    NotAllowed: (409, "not_allowed"),
+    Conflict: (409, "conflict"),
+}
+
+
+def body(error: str, code: str, **more: Any) -> dict[str, Any]:
+    """The error body."""
+    return {"error": error, "code": code, **more}
+
+
+def install(app: FastAPI) -> None:
+    """Teach the application these answers."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(DatabaseAway, _away)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _domain(request: Request, error: Exception) -> Any:
+    status, code = next(found for kind, found in _STATUS.items() if isinstance(error, kind))
+    more = {"fields": error.fields} if isinstance(error, Invalid) else {}
+    return reply(request, body(str(error), code, **more), status)
+
+
+async def _away(request: Request, _error: Exception) -> Any:
+    text = "The database does not answer; what was accepted is kept. Try again in a moment."
+    return reply(request, body(text, "database_away"), 503, {"Retry-After": "2"})
+
+
+async def _http(request: Request, error: Exception) -> Any:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
+    headers: Mapping[str, str] = error.headers or {}
+    if isinstance(error.detail, dict):
+        return reply(request, error.detail, error.status_code, headers)
+    text, code = {
+        404: ("There is nothing at this path.", "not_found"),
+        405: (f"{request.method} is not possible here; possible: {headers.get('allow', '')}", "method_not_allowed"),
+    }.get(error.status_code, (str(error.detail), "error"))
+    return reply(request, body(text, code), error.status_code, headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Any:
+    ident = request.scope.get("tutela.request_id", "")
+    log.error("request failed", request_id=ident, path=request.url.path, exc_info=error)
+    text = f"Something went wrong on the server; its log has the details under request {ident}."
+    return reply(request, body(text, "internal", request_id=ident), 500)

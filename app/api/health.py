@@ -1,0 +1,18 @@
+"""/health: the one path that needs no credentials."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import database
+from app.api.responses import reply
+
+router = APIRouter()
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """200 while the API and its database answer, else 503."""
+    async with database(request).read() as conn:
+        await conn.fetchval("SELECT 1")
+    return reply(request, {"status": "ok", "version": request.app.version})

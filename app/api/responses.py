@@ -1,0 +1,20 @@
+"""Answers: JSON made once, with the headers that belong to every one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+
+
+def reply(request: Request, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer; on a request that made an action, with its URI (spec 1.11)."""
+    out = dict(headers or {})
+    action: UUID | None = getattr(request.state, "action_id", None)
+    if action is not None:
+        out["X-Tutum-Action-URI"] = out["X-DockerCloud-Action-URI"] = f"/api/v1/action/{action}/"
+    data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return Response(content=data, status_code=status, media_type="application/json", headers=out)

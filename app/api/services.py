@@ -1,0 +1,149 @@
+"""/api/v1/service/ (seed; spec 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.bodies import read_json
+from app.api.deps import Caller, command, database, ident, log_source, services_out, settings
+from app.api.logs import read_tail
+from app.api.responses import reply
+from app.commands import services as commands
+from app.commands.services import LinkRequest
+from app.wire.lists import SERVICES, envelope, read_query
+from app.wire.logs import joined
+from app.wire.reading import Reading
+from app.wire.service_input import AskedLink, read_create, read_patch
+from domain.errors import DomainError, Invalid
+from domain.service import Effect, Service, Verb
+from domain.spec import ServiceSpec
+from orchestrator.store import containers, services
+
+router = APIRouter(prefix="/api/v1/service")
+
+
+@router.get("/")
+async def list_services(request: Request, caller: Caller) -> Response:
+    """Current and recently terminated services."""
+    params = request.query_params.multi_items()
+    query = read_query(params, SERVICES)
+    async with database(request).read() as conn:
+        found, total = await services.page(conn, caller.id, query.filters, query.limit, query.offset)
+        objects = await services_out(conn, request, found)
+    return reply(request, envelope(request.url.path, params, query, total, objects))
+
+
+@router.post("/")
+async def create_service(request: Request, caller: Caller) -> Response:
+    """Create without deploying."""
+    context = command(request, caller, None)
+    try:
+        body = await read_json(request)
+        context = command(request, caller, body)
+        asked = read_create(body, most_containers=settings(request).max_containers)
+    except DomainError as refusal:
+        await commands.record_refusal(context, "Service Create", str(refusal))
+        raise
+    done = await commands.create(
+        context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=_links(asked.links or ())
+    )
+    return await _one(request, caller.id, done.service_id, 201)
+
+
+@router.get("/{uuid}/")
+async def get_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """One service."""
+    return await _one(request, caller.id, ident(uuid, "service"), 200)
+
+
+@router.patch("/{uuid}/")
+async def update_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Update, and bring the change to the containers."""
+    service_id = ident(uuid, "service")
+    body = await read_json(request)
+    most = settings(request).max_containers
+
+    def read(present: Service) -> tuple[ServiceSpec, int | None, list[LinkRequest] | None]:
+        asked = read_patch(body, present.spec, present.name, most_containers=most)
+        return asked.spec, asked.target, None if asked.links is None else _links(asked.links)
+
+    done = await commands.update(command(request, caller, body), service_id, read)
+    return await _one(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
+
+
+@router.delete("/{uuid}/")
+async def terminate_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Terminate all its containers and the service."""
+    return await _operate(request, caller, uuid, Verb.TERMINATE)
+
+
+@router.post("/{uuid}/start/")
+async def start_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Start all containers of a stopped or partly running service."""
+    return await _operate(request, caller, uuid, Verb.START)
+
+
+@router.post("/{uuid}/stop/")
+async def stop_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Stop all its containers."""
+    return await _operate(request, caller, uuid, Verb.STOP)
+
+
+@router.post("/{uuid}/scale/")
+async def scale_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Move to the target."""
+    return await _operate(request, caller, uuid, Verb.SCALE)
+
+
+@router.post("/{uuid}/redeploy/")
+async def redeploy_service(request: Request, caller: Caller, uuid: str) -> Response:
+    """Redeploy with the present definition and the newest image; `{"tag": "v2"}` changes the image's tag."""
+    service_id = ident(uuid, "service")
+    body = await read_json(request)
+    tag = _tag(body)
+    if tag is None:
+        return await _operate(request, caller, uuid, Verb.REDEPLOY)
+    await commands.redeploy_tag(command(request, caller, body), service_id, tag)
+    return await _one(request, caller.id, service_id, 202)
+
+
+@router.get("/{uuid}/logs/")
+async def service_logs(request: Request, caller: Caller, uuid: str) -> Response:
+    """The joined logs of its containers."""
+    tail = read_tail(request)
+    async with database(request).read() as conn:
+        service = await services.get(conn, caller.id, ident(uuid, "service"))
+        rows = (await containers.of_services(conn, [service.id]))[service.id]
+    source = log_source(request)
+    lines = await source.logs([row.id for row in rows], tail) if source else []
+    return reply(request, {"logs": joined(lines, {row.id: row.name for row in rows}, tail)})
+
+
+async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
+    service_id = ident(uuid, "service")
+    await commands.run(command(request, caller, None), service_id, verb)
+    return await _one(request, caller.id, service_id, 202)
+
+
+async def _one(request: Request, account_id: UUID, service_id: UUID, status: int) -> Response:
+    async with database(request).read() as conn:
+        service = await services.get(conn, account_id, service_id)
+        (shown,) = await services_out(conn, request, [service])
+    return reply(request, shown, status)
+
+
+def _links(asked: tuple[AskedLink, ...]) -> list[LinkRequest]:
+    return [LinkRequest(to_service=link.to_service, name=link.name, path=link.path) for link in asked]
+
+
+def _tag(body: Any) -> str | None:
+    if not isinstance(body, dict) or body.get("tag") in (None, ""):
+        return None
+    reading = Reading()
+    tag = reading.text(body["tag"], "tag", most=128)
+    if reading.errors:
+        raise Invalid(reading.errors)
+    return tag
