@@ -19,7 +19,7 @@ from agents import memory as remembering
 from agents.channel import ControlChannel
 from agents.executor import Executor
 from agents.ledger import Ledger
-from agents.observe import Observer, reported
+from agents.observe import Observer, engine_time, reported
 from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
@@ -32,7 +32,7 @@ log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-IMAGE_TRIES = 3
+IMAGE_TRIES = 2
 LOG_LINES = 10_000
 
 
@@ -197,12 +197,14 @@ class Agent:
         """The engine may be another than before, or have been away: ask who it is and what it ended itself."""
         info = await self._runtime.info()
         incarnation = await self._runtime.incarnation()
-        if incarnation != self._ledger.incarnation:
+        life = incarnation.name if incarnation else None
+        if life != self._ledger.incarnation:
             if self._ledger.incarnation is not None:
                 log.warning("the engine was restarted", version=info.version)
+                since = engine_time(incarnation.since) if incarnation else None
                 for container_id, memory in list(self._ledger.memories.items()):
-                    self._ledger.remember(container_id, remembering.engine_lost(memory))
-            self._ledger.incarnation = incarnation
+                    self._ledger.remember(container_id, remembering.engine_lost(memory, since))
+            self._ledger.incarnation = life
         self._engine_lost = False
         self._observer.forget()
         if self._session.engine is None:

@@ -16,7 +16,7 @@ from agents.steps import (
     StepResult,
     StopContainer,
 )
-from agents.view import ContainerMemory, EngineState, ObservedContainer, Refusal, Retry, StartIntent
+from agents.view import ContainerMemory, EngineState, Interruption, ObservedContainer, Refusal, Retry, StartIntent
 from domain.assignment import ContainerAssignment
 from domain.container import Want
 from domain.restarts import RestartHistory, started
@@ -50,9 +50,11 @@ def observed(
     return memory
 
 
-def engine_lost(memory: ContainerMemory) -> ContainerMemory:
+def engine_lost(memory: ContainerMemory, since: datetime | None) -> ContainerMemory:
     """The engine was restarted since the last look: a run that was on then may have been ended by it (E2)."""
-    return replace(memory, interrupted=memory.run) if memory.run is not None else memory
+    if memory.run is None:
+        return memory
+    return replace(memory, interrupted=Interruption(run=memory.run, engine_since=since))
 
 
 def reassigned(memory: ContainerMemory) -> ContainerMemory:

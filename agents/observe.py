@@ -7,6 +7,7 @@ inspect may: who does not answer within a second is `unknown` in this pass and h
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
@@ -21,19 +22,27 @@ from domain.container import Observed, Seen, Want
 
 log = structlog.get_logger("observe")
 PATIENCE = 1.0
+_TIME = re.compile(r"(?P<main>[0-9-]+T[0-9:]+)(?:\.(?P<fraction>[0-9]+))?(?P<zone>Z|[+-][0-9:]+)$")
 COULD_NOT_RUN = frozenset({126, 127, 128})
 """Exit codes of a start that failed (E11)."""
+
+INIT_SAYS = {
+    126: "its command cannot be executed (exit code 126): see its logs",
+    127: "its command was not found (exit code 127): see its logs",
+}
+"""With an init as PID 1 a bad command is the container's end and not the engine's refusal."""
 
 
 def engine_time(text: object) -> datetime | None:
     """An engine's RFC 3339 time with up to nanoseconds, cut to microseconds; None for its zero time."""
     if not isinstance(text, str) or not text or text.startswith("0001-"):
         return None
-    main, _, rest = text.partition(".")
-    digits = "".join(character for character in rest if character.isdigit())[:6] if rest.endswith("Z") else None
-    if digits is None:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
-    return datetime.fromisoformat(f"{main}.{digits.ljust(6, '0')}").replace(tzinfo=UTC)
+    match = _TIME.match(text)
+    if match is None:
+        return None
+    zone = "+00:00" if match["zone"] == "Z" else match["zone"]
+    fraction = (match["fraction"] or "")[:6].ljust(6, "0")
+    return datetime.fromisoformat(f"{match['main']}.{fraction}{zone}").astimezone(UTC)
 
 
 def container_id_of(labels: object) -> UUID | None:
@@ -155,7 +164,9 @@ def _state(seen: ObservedContainer, memory: ContainerMemory) -> tuple[Seen, str 
                 return Seen.FAILED, memory.refused.message
             if seen.error and seen.exit_code in COULD_NOT_RUN:
                 return Seen.FAILED, seen.error
-            return (Seen.CREATED if seen.state is EngineState.CREATED else Seen.EXITED), None
+            if seen.state is EngineState.CREATED:
+                return Seen.CREATED, None
+            return Seen.EXITED, INIT_SAYS.get(seen.exit_code or 0)
 
 
 class Observer:

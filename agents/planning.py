@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from agents.networks import Networks, attachment_steps, unneeded
@@ -38,6 +38,9 @@ POLICY = {CrashPolicy.ALWAYS: "always", CrashPolicy.ON_FAILURE: "on-failure"}
 
 ENGINES_DOING = frozenset({137, 143, 255})
 """Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
+
+CLEANUP = timedelta(seconds=15)
+"""How long an engine that starts takes to stop what it finds running, before its networks are made (E2)."""
 
 _UP = frozenset({EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING})
 _BROKEN = frozenset({EngineState.DEAD, EngineState.REMOVING})
@@ -352,4 +355,11 @@ def _interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
     Such an end is not the container's own, so it is started once more even without autorestart: an engine's
     restart brings back exactly what was wanted running (I4).
     """
-    return memory.interrupted is not None and memory.interrupted == kept.started_at and kept.exit_code in ENGINES_DOING
+    interrupted = memory.interrupted
+    if interrupted is None or interrupted.run != kept.started_at:
+        return False
+    if kept.exit_code in ENGINES_DOING or interrupted.engine_since is None or kept.finished_at is None:
+        return kept.exit_code in ENGINES_DOING
+    # A process that obeys SIGTERM may end with any code, so the time tells.
+    since = interrupted.engine_since
+    return since - CLEANUP <= kept.finished_at <= since + CLEANUP

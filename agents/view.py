@@ -105,6 +105,14 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """The engine was started anew at about `engine_since`, when it had last been seen with this run on."""
+
+    run: datetime
+    engine_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerMemory:
     """What the engine cannot tell about a container.
 
@@ -117,7 +125,7 @@ class ContainerMemory:
     intent: StartIntent | None = None
     history: RestartHistory = field(default_factory=RestartHistory)
     run: datetime | None = None
-    interrupted: datetime | None = None
+    interrupted: Interruption | None = None
     stopped_run: datetime | None = None
     refused: Refusal | None = None
     retry: Retry | None = None

@@ -43,6 +43,7 @@ class LocalChannel:
     def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups) -> None:
         self._database = database
         self._wakeups = wakeups
+        self._served = 0
 
     async def register(self, hello: NodeHello) -> Registration:
         """Begin a session. Raises ConnectionError while the database is away."""
@@ -53,7 +54,8 @@ class LocalChannel:
         db, woken = await self._db(), self._wakeups.node(str(registration.node_id))
         woken.clear()
         news = await _reaching(dispatch.assignments_since(db, registration, since))
-        if news.revision > since or since == 0:
+        if news.revision > since or self._served != registration.session:
+            self._served = registration.session
             return news
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
@@ -187,13 +189,15 @@ def _agent(settings: Settings, channel: LocalChannel) -> Agent:
 
 async def _first_start(db: Database, path: Path) -> None:
     """On an empty installation: an admin with a random key, the key in a 0600 file before it counts (S1)."""
-    async with db.transaction() as conn:
+    async with db.read() as conn:
         if await accounts.admin(conn) is not None:
             return
-        key = _stored_key(path) or secrets.token_hex(32)
-        await asyncio.to_thread(_write_key, path, key)
-        if await accounts.ensure_admin(conn, "admin", key):
-            log.info("first start: the admin's API key is in a file", path=str(path))
+    key = _stored_key(path) or secrets.token_hex(32)
+    await asyncio.to_thread(_write_key, path, key)
+    async with db.transaction() as conn:
+        made = await accounts.ensure_admin(conn, "admin", key)
+    if made:
+        log.info("first start: the admin's API key is in a file", path=str(path))
 
 
 def _stored_key(path: Path) -> str | None:

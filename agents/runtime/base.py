@@ -59,6 +59,14 @@ class RawLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incarnation:
+    """One life of an engine: `name` changes when it starts without keeping its containers. RFC 3339 `since`."""
+
+    name: str
+    since: str
+
+
 class ContainerRuntime(Protocol):
     """One Docker engine. All methods raise RuntimeBusy or RuntimeRefused and nothing else."""
 
@@ -66,8 +74,8 @@ class ContainerRuntime(Protocol):
         """The engine, under a deadline: its answer is the health check (E8)."""
         ...
 
-    async def incarnation(self) -> str | None:
-        """Something that changes when the engine starts without keeping its containers; None when unknown."""
+    async def incarnation(self) -> Incarnation | None:
+        """The engine's present life; None when unknown."""
         ...
 
     async def list_containers(self, cluster_id: UUID) -> list[Json]:

@@ -15,7 +15,7 @@ from urllib3.connection import HTTPConnection
 
 from agents.planning import container_name
 from agents.runtime import create_args, events, frames
-from agents.runtime.base import Json, RawLine, RuntimeBusy, RuntimeRefused
+from agents.runtime.base import Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from agents.runtime.errors import classify
 from agents.runtime.threads import Calls
 from domain.assignment import ContainerAssignment, EngineInfo
@@ -56,12 +56,14 @@ class DockerRuntime:
 
         return await self._calls.short("asking for its info", LOOK_SECONDS, call)
 
-    async def incarnation(self) -> str | None:
+    async def incarnation(self) -> Incarnation | None:
         """The default bridge is made anew by each engine start that finds no running container of its own."""
 
-        def call() -> str | None:
-            found = self._api().networks(names=["bridge"])
-            return next((str(each["Id"]) for each in found if each.get("Name") == "bridge"), None)
+        def call() -> Incarnation | None:
+            for each in self._api().networks(names=["bridge"]):
+                if each.get("Name") == "bridge":
+                    return Incarnation(name=str(each["Id"]), since=str(each.get("Created", "")))
+            return None
 
         return await self._calls.short("asking for its bridge", LOOK_SECONDS, call)
 
@@ -216,7 +218,7 @@ class DockerRuntime:
         try:
             await call
         except RuntimeRefused as error:
-            if error.code != "not_found":
+            if error.code not in {"not_found", "network_missing"}:
                 raise
 
     def _pull(self, reference: str) -> None:

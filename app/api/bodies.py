@@ -64,7 +64,7 @@ def masked(data: Any) -> Any:
         return [masked(item) for item in data]
     if not isinstance(data, dict):
         return data
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in data.items():
         if key == "container_envvars" and isinstance(value, list):
             out[key] = [{**item, "value": MASK} if isinstance(item, dict) else MASK for item in value]

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from app.api.responses import reply
+from app.api.security import Refused
 from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound
 from orchestrator.store.errors import DatabaseAway
 
@@ -49,8 +50,8 @@ async def _away(request: Request, _error: Exception) -> Any:
 async def _http(request: Request, error: Exception) -> Any:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
     headers: Mapping[str, str] = error.headers or {}
-    if isinstance(error.detail, dict):
-        return reply(request, error.detail, error.status_code, headers)
+    if isinstance(error, Refused):
+        return reply(request, body(error.detail, error.code), error.status_code, headers)
     text, code = {
         404: ("There is nothing at this path.", "not_found"),
         405: (f"{request.method} is not possible here; possible: {headers.get('allow', '')}", "method_not_allowed"),

@@ -18,6 +18,14 @@ FAILURES, WINDOW = 10, 60.0
 _REMEMBERED = 4096
 
 
+class Refused(HTTPException):
+    """A refusal with its code for programs."""
+
+    def __init__(self, status: int, text: str, code: str, headers: dict[str, str]) -> None:
+        super().__init__(status, text, headers)
+        self.code = code
+
+
 class FailedLogins:
     """Wrong credentials by address: beyond ten a minute the answer is 429. Right ones always pass."""
 
@@ -68,6 +76,6 @@ async def account(request: Request) -> Account:
         wait = logins.count(request.client.host if request.client else "")
         if wait is not None:
             text = f"Too many wrong credentials from this address: wait {wait} seconds."
-            raise HTTPException(429, {"error": text, "code": "throttled"}, {"Retry-After": str(wait)})
+            raise Refused(429, text, "throttled", {"Retry-After": str(wait)})
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
-    raise HTTPException(401, {"error": text, "code": "unauthorized"}, {"WWW-Authenticate": "ApiKey"})
+    raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})

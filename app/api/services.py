@@ -45,7 +45,7 @@ async def create_service(request: Request, caller: Caller) -> Response:
         context = command(request, caller, body)
         asked = read_create(body, most_containers=settings(request).max_containers)
     except DomainError as refusal:
-        await commands.record_refusal(context, "Service Create", str(refusal))
+        await commands.record_refusal(context, "Service Create", str(refusal), None)
         raise
     done = await commands.create(
         context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=_links(asked.links or ())

@@ -6,11 +6,10 @@ A refused request leaves a Failed action, so that its caller can ask why later (
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Concatenate, ParamSpec
 from uuid import UUID, uuid4
 
 from domain.action import Action, ActionState, Request
@@ -34,7 +33,6 @@ from orchestrator.store import actions, containers, services, wake
 from orchestrator.store.accounts import Account
 from orchestrator.store.db import Connection, Database, now
 
-P = ParamSpec("P")
 SERVICES_URI = "/api/v1/service/"
 
 
@@ -69,40 +67,26 @@ class Done:
 Spec = Callable[[Service], tuple[ServiceSpec, int | None, Sequence[LinkRequest] | None]]
 
 
-def recorded(
-    verb: str,
-) -> Callable[[Callable[Concatenate[Context, P], Awaitable[Done]]], Callable[Concatenate[Context, P], Awaitable[Done]]]:
-    """Record a refusal of the command as a Failed action, then pass the refusal on."""
-
-    def wrap(
-        command: Callable[Concatenate[Context, P], Awaitable[Done]],
-    ) -> Callable[Concatenate[Context, P], Awaitable[Done]]:
-        @functools.wraps(command)
-        async def run(context: Context, *args: P.args, **kwargs: P.kwargs) -> Done:
-            try:
-                return await command(context, *args, **kwargs)
-            except DomainError as refusal:
-                if not isinstance(refusal, NotFound):
-                    await record_refusal(context, verb_of(verb, args), str(refusal), args)
-                raise
-
-        return run
-
-    return wrap
-
-
-def verb_of(verb: str, args: Sequence[object]) -> str:
+def verb_name(verb: Verb) -> str:
     """`Service Start`: the wire's name of the action."""
-    given = next((each for each in args if isinstance(each, Verb)), None)
-    return f"Service {given.value.capitalize()}" if given else verb
+    return f"Service {verb.value.capitalize()}"
 
 
-async def record_refusal(context: Context, verb: str, message: str, args: Sequence[object] = ()) -> None:
+@asynccontextmanager
+async def refusals_recorded(context: Context, verb: str, service_id: UUID | None = None) -> AsyncIterator[None]:
+    """A refusal inside the block becomes a Failed action, and goes on to the caller."""
+    try:
+        yield
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        await record_refusal(context, verb, str(refusal), service_id)
+        raise
+
+
+async def record_refusal(context: Context, verb: str, message: str, service_id: UUID | None) -> None:
     """A Failed action for a request that changed nothing, in a transaction of its own."""
-    service_id = next((each for each in args if isinstance(each, UUID)), None)
     async with context.db.transaction() as conn:
-        if service_id is not None:
-            await services.get(conn, context.account.id, service_id)
         at = await now(conn)
         await actions.insert(
             conn,
@@ -121,10 +105,9 @@ async def record_refusal(context: Context, verb: str, message: str, args: Sequen
         )
 
 
-@recorded("Service Create")
 async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[LinkRequest]) -> Done:
     """A new service; nothing is deployed. Raises Invalid for a link that leads nowhere, Conflict on a lost race."""
-    async with context.db.transaction() as conn:
+    async with refusals_recorded(context, "Service Create"), context.db.transaction() as conn:
         at = await now(conn)
         service = Service(
             id=uuid4(),
@@ -143,17 +126,15 @@ async def create(context: Context, *, name: str, target: int, spec: ServiceSpec,
     return Done(service_id=service.id, effect=Effect.STORED)
 
 
-@recorded("Service Operate")
 async def run(context: Context, service_id: UUID, verb: Verb) -> Done:
     """Start, stop, scale, redeploy or terminate. Raises NotFound, NotAllowed."""
 
     def rule(service: Service, count: Counts, at: datetime) -> Accepted:
         return operate(service, count, verb, context.action_id, at)
 
-    return await _change(context, service_id, f"Service {verb.value.capitalize()}", rule)
+    return await _change(context, service_id, verb, rule)
 
 
-@recorded("Service Redeploy")
 async def redeploy_tag(context: Context, service_id: UUID, tag: str) -> Done:
     """Change the image's tag, then redeploy. Raises NotFound, NotAllowed, Invalid."""
 
@@ -166,13 +147,13 @@ async def redeploy_tag(context: Context, service_id: UUID, tag: str) -> Done:
         spec = replace(service.spec, image=str(wanted))
         return replace(accepted, service=replace(accepted.service, spec=spec))
 
-    return await _change(context, service_id, "Service Redeploy", rule)
+    return await _change(context, service_id, Verb.REDEPLOY, rule)
 
 
-@recorded("Service Update")
 async def update(context: Context, service_id: UUID, read: Spec) -> Done:
-    """Apply a PATCH; `read` gives the whole new definition from the present one. Raises NotFound, NotAllowed, Invalid."""
-    async with context.db.transaction() as conn:
+    """Apply a PATCH: `read` gives the new definition from the present one. Raises NotFound, NotAllowed, Invalid."""
+    recording = refusals_recorded(context, "Service Update", service_id)
+    async with recording, context.db.transaction() as conn:
         service, count, at = await _locked(conn, context, service_id)
         spec, target, asked = read(service)
         if asked is not None:
@@ -190,15 +171,16 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
 
 
 async def _change(
-    context: Context, service_id: UUID, verb: str, rule: Callable[[Service, Counts, datetime], Accepted]
+    context: Context, service_id: UUID, verb: Verb, rule: Callable[[Service, Counts, datetime], Accepted]
 ) -> Done:
-    terminating = verb == f"Service {Verb.TERMINATE.value.capitalize()}"
-    async with context.db.transaction() as conn:
+    terminating = verb is Verb.TERMINATE
+    recording = refusals_recorded(context, verb_name(verb), service_id)
+    async with recording, context.db.transaction() as conn:
         if terminating:
             await services.lock_with_clients(conn, context.account.id, service_id)
         service, count, at = await _locked(conn, context, service_id)
         accepted = rule(service, count, at)
-        await _accept(conn, context, accepted, count, verb, at)
+        await _accept(conn, context, accepted, count, verb_name(verb), at)
         if terminating:
             await services.unlink(conn, service_id)
     return Done(service_id=service_id, effect=accepted.effect)

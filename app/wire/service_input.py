@@ -161,10 +161,8 @@ def _port(reading: Reading, entry: Mapping[str, Any], path: str) -> PortSpec | N
     protocol = reading.choice(entry.get("protocol") or "tcp", f"{path}.protocol", Transport)
     inner = reading.integer(entry.get("inner_port", 1), f"{path}.inner_port", low=1, high=65535)
     outer = entry.get("outer_port")
-    if outer in (None, "", 0, "0"):
-        outer = None
-    else:
-        outer = reading.integer(outer, f"{path}.outer_port", low=1, high=65535)
+    dynamic = outer in (None, "", 0, "0")
+    outer = None if dynamic else reading.integer(outer, f"{path}.outer_port", low=1, high=65535)
     published = outer is not None
     if entry.get("published") is not None:
         published = reading.boolean(entry["published"], f"{path}.published")

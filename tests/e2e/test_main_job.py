@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenario import WEB, User, owned, until, wait_for
+from tests.e2e.scenario import SLEEPER, WEB, User, owned, until, wait_for
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 
@@ -54,17 +54,10 @@ def test_life_of_a_service(user: User, engine: PrivateEngine) -> None:
     before = owned(engine)[0]["Id"]
     user.do(uuid, "start", wait="Success")
     assert [each["Id"] for each in owned(engine, running=True)] == [before]
-    user.do(uuid, "redeploy", wait="Failed")  # no registry holds this image: what runs is left alone
-    assert [each["Id"] for each in owned(engine, running=True)] == [before]
     user.do(uuid, "terminate", wait="Success")
     assert owned(engine) == []
     assert user.get(uuid)["state"] == "Terminated"
-    assert engine.client().networks(filters={"label": "tutela.cluster"}) == [] or until_no_networks(engine)
-
-
-def until_no_networks(engine: PrivateEngine) -> bool:
     until(lambda: not engine.client().networks(filters={"label": "tutela.cluster"}), "the service's network to go")
-    return True
 
 
 def test_redeploy_with_a_changed_environment_replaces_every_container(user: User, engine: PrivateEngine) -> None:
@@ -108,7 +101,7 @@ def test_a_crash_is_restarted_by_policy_only(user: User, engine: PrivateEngine) 
 
 def test_foreign_containers_are_never_touched(user: User, engine: PrivateEngine) -> None:
     client = engine.client()
-    foreign = client.create_container(user_image(), command=["sleep", "1000"], name="web-1", labels={"some": "label"})
+    foreign = client.create_container(SLEEPER, command=["sleep", "1000"], name="web-1", labels={"some": "label"})
     client.start(foreign["Id"])
     before = client.inspect_container(foreign["Id"])
     try:
@@ -117,12 +110,6 @@ def test_foreign_containers_are_never_touched(user: User, engine: PrivateEngine)
         assert client.inspect_container(foreign["Id"]) == before
     finally:
         client.remove_container(foreign["Id"], force=True)
-
-
-def user_image() -> str:
-    from tests.e2e.scenario import SLEEPER
-
-    return SLEEPER
 
 
 def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, engine: PrivateEngine) -> None:
@@ -140,7 +127,7 @@ def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, en
     for host, answer in (("web-1", "web-1"), ("web-2", "web-2"), ("web", "web-"), ("db", "web-")):
         body = exec_in(engine, ids["client"], ["wget", "-qO-", f"http://{host}/"])
         assert answer in body, (host, body)
-    assert "web-1" not in exec_in(engine, ids["stranger"], ["wget", "-qO-", "http://web-1/"]).split("\n")[0]
+    assert "bad address" in exec_in(engine, ids["stranger"], ["wget", "-qO-", "http://web-1/"])
     attribute = user.get(target)["link_variables"]
     assert attribute["WEB_1_PORT_80_TCP"] == "tcp://web-1:80"
     assert user.get(target)["linked_from_service"][0]["from_service"] == f"/api/v1/service/{client}/"
@@ -174,15 +161,16 @@ def test_logs_of_a_service_are_joined(user: User) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"image": "nowhere.invalid/none:1"}, ""),
+        ({"image": "127.0.0.1:1/none:1"}, "cannot be reached"),
         ({"run_command": "/no/such/program"}, "/no/such/program"),
     ],
 )
-def test_a_start_that_cannot_be_says_why(user: User, engine: PrivateEngine, change: dict[str, Any], reason: str) -> None:
+def test_a_start_that_cannot_be_says_why(
+    user: User, engine: PrivateEngine, change: dict[str, Any], reason: str
+) -> None:
     uuid = user.create("broken", **change)
     action = user.do(uuid, "start", wait="Failed", timeout=90)
-    message = user.server.log() if "message" not in action else str(action)
-    assert reason in message
+    assert reason in action["message"]
     assert user.get(uuid)["running_num_containers"] == 0
     assert [each for each in owned(engine, running=True)] == []
 

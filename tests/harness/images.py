@@ -15,7 +15,28 @@ WEB = "tutela/web:latest"
 EXITER = "tutela/exiter:latest"
 """Ends at once with the code in CODE (1 when unset)."""
 
-_APPLETS = "sh env wget httpd sleep echo hostname cat ls nc nslookup ping kill ps true false mkdir sync tr head".split()
+_APPLETS = [
+    "sh",
+    "env",
+    "wget",
+    "httpd",
+    "sleep",
+    "echo",
+    "hostname",
+    "cat",
+    "ls",
+    "nc",
+    "nslookup",
+    "ping",
+    "kill",
+    "ps",
+    "true",
+    "false",
+    "mkdir",
+    "sync",
+    "tr",
+    "head",
+]
 _WAIT = 'trap "exit 0" TERM INT; while :; do sleep 1000 & wait $!; done'
 
 

@@ -17,7 +17,9 @@ def test_an_engine_comes_back_after_kill_and_leaves_nothing_behind() -> None:
     try:
         engine.start()
         ensure_images(engine.client())
-        made = engine.client().create_container(SLEEPER, name="survivor", host_config={"RestartPolicy": {"Name": "always"}})
+        made = engine.client().create_container(
+            SLEEPER, name="survivor", host_config={"RestartPolicy": {"Name": "always"}}
+        )
         engine.client().start(made["Id"])
         engine.kill()
         engine.restart()

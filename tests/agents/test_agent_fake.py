@@ -1,0 +1,153 @@
+"""The whole agent on the fake engine: answers that are lost, engines and control planes that go away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from agents.ledger import Ledger
+from domain.assignment import ContainerAssignment, ImageRequest
+from domain.container import Seen, Want
+from domain.image import Pull
+from domain.spec import CrashPolicy
+from tests.agents.build import CLUSTER, NODE, assigned, attachment
+from tests.agents.harness import eventually, running, until
+from tests.fakes.channel import MemoryChannel
+from tests.fakes.runtime import FakeRuntime
+
+
+@pytest.fixture
+def runtime() -> FakeRuntime:
+    fake = FakeRuntime()
+    fake.add_image("tutela/web:latest", "sha256:web")
+    return fake
+
+
+@pytest.fixture
+async def channel(runtime: FakeRuntime, tmp_path: Path) -> AsyncIterator[MemoryChannel]:
+    made = MemoryChannel()
+    async with running(runtime, made, tmp_path):
+        yield made
+
+
+def three() -> list[ContainerAssignment]:
+    return [assigned(n, networks=(attachment("net-web", f"web-{n}"),)) for n in (1, 2, 3)]
+
+
+async def test_up_and_away(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    many = three()
+    channel.assign(*many)
+    for each in many:
+        await until(channel, each.container_id, Seen.RUNNING)
+    assert len(runtime.networks) == 1
+    channel.assign(*(replace(each, want=Want.GONE) for each in many))
+    for each in many:
+        await until(channel, each.container_id, Seen.GONE)
+    await eventually(lambda: not runtime.networks, "the network to go")
+    assert runtime.containers == {}
+
+
+@pytest.mark.parametrize("method", ["create", "start", "stop", "remove"])
+async def test_a_call_without_an_answer_is_not_taken_for_undone(
+    runtime: FakeRuntime, channel: MemoryChannel, method: str
+) -> None:
+    runtime.late.append(method)
+    one = assigned(1)
+    channel.assign(one)
+    await until(channel, one.container_id, Seen.RUNNING)
+    assert len(runtime.containers) == 1
+    assert runtime.calls.count("start") == (1 if method != "start" else runtime.calls.count("start"))
+    channel.assign(replace(one, want=Want.GONE))
+    await until(channel, one.container_id, Seen.GONE)
+    assert runtime.containers == {}
+
+
+async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    runtime.start_errors["web-1"] = "port is already allocated"
+    one = assigned(1)
+    channel.assign(one)
+    seen = await until(channel, one.container_id, Seen.FAILED)
+    assert (seen.message, seen.start_gen) == ("port is already allocated", 1)
+    assert runtime.calls.count("start") == 1
+    runtime.start_errors.clear()
+    channel.assign(replace(one, start_gen=2))
+    await until(channel, one.container_id, Seen.RUNNING, more=lambda seen: seen.start_gen == 2)
+
+
+async def test_a_missing_image_is_pulled(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    runtime.images.clear()
+    runtime.remote["tutela/web:latest"] = {"Id": "sha256:web", "Config": {}}
+    one = assigned(1)
+    channel.assign(one)
+    await until(channel, one.container_id, Seen.RUNNING)
+    assert Seen.PULLING in {seen.state for key, seen in channel.history if key == one.container_id}
+
+
+async def test_an_image_that_nobody_has(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    runtime.images.clear()
+    one, request = assigned(1), ImageRequest(request_id=uuid4(), reference="none:1", pull=Pull.MISSING)
+    channel.assign(one)
+    channel.ask(request)
+    seen = await until(channel, one.container_id, Seen.FAILED)
+    assert "does not have the image" in (seen.message or "")
+    await eventually(lambda: request.request_id in channel.answers, "the answer")
+    assert "none:1" in (channel.answers[request.request_id].error or "")
+    assert runtime.calls.count("create") == 1
+
+
+async def test_the_engine_goes_and_comes_back(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    one = assigned(1, autorestart=CrashPolicy.ALWAYS)
+    channel.assign(one)
+    seen = await until(channel, one.container_id, Seen.RUNNING)
+    runtime.away = True
+    runtime.cut()
+    await eventually(lambda: channel.engine is None, "the absence to be told")
+    runtime.containers.pop(seen.engine_id or "")
+    runtime.away = False
+    await until(channel, one.container_id, Seen.RUNNING, more=lambda now: now.engine_id != seen.engine_id)
+    assert channel.engine is not None
+
+
+async def test_a_lost_session_begins_anew_with_everything(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    one = assigned(1)
+    channel.assign(one)
+    await until(channel, one.container_id, Seen.RUNNING)
+    channel.seen.clear()
+    channel.lose_session()
+    await until(channel, one.container_id, Seen.RUNNING)
+    assert channel.hello is not None
+    assert channel.hello.cluster_id == CLUSTER
+    assert len(runtime.containers) == 1
+    assert runtime.calls.count("start") == 1
+
+
+async def test_another_installations_ledger_is_left_alone(runtime: FakeRuntime, tmp_path: Path) -> None:
+    mine, other = MemoryChannel(), MemoryChannel(cluster_id=uuid4())
+    one = assigned(1)
+    mine.assign(one)
+    async with running(runtime, mine, tmp_path) as agent:
+        await until(mine, one.container_id, Seen.RUNNING)
+        await agent.settled()
+    before = set(runtime.containers)
+    async with running(runtime, other, tmp_path):
+        await eventually(lambda: other.hello is not None, "the attempt to register")
+        await eventually(lambda: "list" in runtime.calls, "a pass")
+    assert set(runtime.containers) == before
+    ledger = Ledger(tmp_path)
+    assert (ledger.cluster_id, ledger.node_id) == (CLUSTER, NODE)
+    assert ledger.assignments == {one.container_id: one}
+    ledger.close()
+
+
+async def test_crash_loops_back_off(runtime: FakeRuntime, channel: MemoryChannel) -> None:
+    runtime.add_image("bad:1", "sha256:bad", exits=3)
+    one = assigned(1, autorestart=CrashPolicy.ON_FAILURE)
+    one = replace(one, spec=replace(one.spec, image_id="sha256:bad"))
+    channel.assign(one)
+    seen = await until(channel, one.container_id, Seen.EXITED, more=lambda seen: seen.restart_count == 2)
+    assert seen.exit_code == 3
+    assert runtime.calls.count("start") <= 4

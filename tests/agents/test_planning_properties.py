@@ -1,0 +1,124 @@
+"""What holds for the node's plan whatever is assigned and whatever is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.planning import best, plan_node
+from agents.steps import render
+from agents.view import Endpoint, EngineState, EngineView, ObservedContainer, ObservedNetwork
+from domain.assignment import ContainerAssignment
+from domain.container import Want
+from domain.spec import CrashPolicy
+from tests.agents.build import NOW, assigned, attachment, on_engine
+from tests.agents.model import Model
+
+NETS = ("net-a", "net-b")
+
+
+@st.composite
+def assignments(draw: st.DrawFn) -> list[ContainerAssignment]:
+    out = []
+    for n in sorted(draw(st.sets(st.integers(1, 4), max_size=4))):
+        nets = draw(st.lists(st.sampled_from(NETS), unique=True))
+        out.append(
+            assigned(
+                n,
+                want=draw(st.sampled_from(Want)),
+                autorestart=draw(st.sampled_from([CrashPolicy.OFF, CrashPolicy.ALWAYS, CrashPolicy.ON_FAILURE])),
+                networks=tuple(attachment(name, f"web-{n}") for name in nets),
+                start_gen=draw(st.integers(1, 2)),
+                seen_start_gen=draw(st.integers(0, 1)),
+            )
+        )
+    return out
+
+
+@st.composite
+def views(draw: st.DrawFn) -> EngineView:
+    networks = tuple(
+        ObservedNetwork(network_id=f"id-{name}", name=name)
+        for name in draw(st.lists(st.sampled_from([*NETS, "net-old"]), unique=True))
+    )
+    containers: list[ObservedContainer] = []
+    for i, n in enumerate(draw(st.lists(st.integers(1, 5), max_size=6))):
+        ends = [
+            Endpoint(network_id=each.network_id, aliases=frozenset({draw(st.sampled_from(["x", f"web-{n}"]))}))
+            for each in networks
+            if draw(st.booleans())
+        ]
+        base = on_engine(assigned(n), draw(st.sampled_from(EngineState)))
+        containers.append(
+            replace(
+                base,
+                engine_id=f"e{i}",
+                name=draw(st.sampled_from([base.name, "renamed"])),
+                digest=draw(st.sampled_from([base.digest, base.digest, "other"])),
+                restart_policy=draw(st.sampled_from(["no", "always", "on-failure", "unless-stopped"])),
+                exit_code=draw(st.sampled_from([0, 1, 137])) if base.state is EngineState.EXITED else None,
+                endpoints=tuple(ends),
+            )
+        )
+    return EngineView(containers=tuple(containers), networks=networks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(assignments(), views(), st.randoms(use_true_random=False))
+def test_the_order_of_the_inputs_does_not_matter(
+    wanted: list[ContainerAssignment], view: EngineView, chance: object
+) -> None:
+    first = render(plan_node(wanted, view, {}, NOW))
+    assert render(plan_node(wanted, view, {}, NOW)) == first
+    shuffled = replace(view, containers=view.containers[::-1], networks=view.networks[::-1])
+    assert render(plan_node(wanted[::-1], shuffled, {}, NOW)) == first
+
+
+@settings(max_examples=400, deadline=None)
+@given(assignments(), views())
+def test_it_converges_to_exactly_what_is_wanted(wanted: list[ContainerAssignment], view: EngineView) -> None:
+    model = Model(wanted, view)
+    total = 0
+    for _ in range(12):
+        plan = model.step()
+        total += len(plan.steps)
+        if plan.next_due is not None:
+            model.now = max(model.now, plan.next_due)
+        if not plan.steps and plan.next_due is None:
+            break
+    restarting = {each.container_id for each in model.containers.values() if each.state is EngineState.RESTARTING}
+    assert model.plan().steps == (), render(model.plan())
+    by_id = {each.container_id: [] for each in wanted}
+    for found in model.containers.values():
+        by_id[found.container_id].append(found)
+    for each in wanted:
+        here = by_id[each.container_id]
+        if each.want is Want.GONE:
+            assert here == []
+        else:
+            assert len(here) <= 1
+        if each.want is Want.STOP:
+            assert all(one.state is not EngineState.RUNNING and one.restart_policy == "no" for one in here)
+        if each.want is Want.RUN:
+            one = best(each, here)
+            assert one is not None
+            if each.container_id in restarting:
+                continue
+            assert one.digest == each.spec_digest
+            assert one.restart_policy != "unless-stopped"
+            result = each.autorestart is CrashPolicy.OFF or one.exit_code == 0
+            assert one.state is EngineState.RUNNING or (one.state is EngineState.EXITED and result)
+    assert total <= 10 * (len(wanted) + len(view.containers) + len(view.networks)) + 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(assignments(), views())
+def test_an_incomplete_ledger_removes_nothing_it_does_not_know(
+    wanted: list[ContainerAssignment], view: EngineView
+) -> None:
+    known = {each.container_id for each in wanted}
+    plan = plan_node(wanted, view, {}, NOW + timedelta(seconds=1), complete=False)
+    assert all(getattr(step, "container_id", None) in known for step in plan.steps)

@@ -1,0 +1,264 @@
+"""An engine in memory that behaves like the real one where agents can tell; tests/conformance holds it to that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from agents.planning import container_name
+from agents.runtime import create_args
+from agents.runtime.base import Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
+from domain.assignment import ContainerAssignment, EngineInfo
+from domain.container import Attachment, NetworkSpec
+
+
+class FakeRuntime:
+    """Scriptable by its public fields.
+
+    `exits`: image id to the code with which its containers end at once. `start_errors`: container name to the
+    reason why a start is refused. `late`: names of methods whose next call is carried out although its caller
+    is told that the engine did not answer (E7). `away`: nobody listens.
+    """
+
+    def __init__(self) -> None:
+        self.images: dict[str, Json] = {}
+        self.remote: dict[str, Json] = {}
+        self.exits: dict[str, int] = {}
+        self.start_errors: dict[str, str] = {}
+        self.late: list[str] = []
+        self.away = False
+        self.containers: dict[str, Json] = {}
+        self.networks: dict[str, Json] = {}
+        self.calls: list[str] = []
+        self._listeners: list[asyncio.Queue[str | None]] = []
+        self._count = 0
+
+    def add_image(self, reference: str, image_id: str, *, exits: int | None = None) -> None:
+        """The engine has this image."""
+        self.images[reference] = self.images[image_id] = {"Id": image_id, "RepoDigests": [], "Config": {}}
+        if exits is not None:
+            self.exits[image_id] = exits
+
+    # What happens on a node by itself.
+
+    def crash(self, engine_id: str, code: int = 137) -> None:
+        """The process dies. The engine restarts it by its policy, at once."""
+        found = self.containers[engine_id]
+        self._end(found, code)
+        policy = found["HostConfig"]["RestartPolicy"]["Name"]
+        self._tell(engine_id)
+        if policy == "always" or (policy == "on-failure" and code):
+            found["RestartCount"] += 1
+            self._begin(found)
+
+    def forget(self, engine_id: str) -> None:
+        """Somebody removes the container by hand."""
+        self.containers.pop(engine_id)
+        self._tell(engine_id)
+
+    def cut(self) -> None:
+        """The event streams end."""
+        for each in self._listeners:
+            each.put_nowait(None)
+
+    # The protocol.
+
+    async def info(self) -> EngineInfo:
+        self._reach("info")
+        return EngineInfo(engine_id="fake", version="20.10.0", storage_driver="overlay2", cpus=2, memory=1024)
+
+    async def incarnation(self) -> Incarnation | None:
+        self._reach("incarnation")
+        return Incarnation(name="first", since=_stamp())
+
+    async def list_containers(self, cluster_id: UUID) -> list[Json]:
+        self._reach("list")
+        return [
+            {"Id": key, "Names": [each["Name"]], "Labels": each["Config"]["Labels"], "State": each["State"]["Status"]}
+            for key, each in self.containers.items()
+            if each["Config"]["Labels"].get(create_args.CLUSTER) == str(cluster_id)
+        ]
+
+    async def inspect(self, engine_id: str) -> Json:
+        self._reach("inspect")
+        return _copy(self._found(engine_id))
+
+    async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:
+        late = self._reach("create")
+        body = create_args.create_body(cluster_id, assignment)
+        name = f"/{container_name(assignment)}"
+        if body["Image"] not in self.images:
+            raise RuntimeRefused(f"No such image: {body['Image']}", "image_missing")
+        if any(each["Name"] == name for each in self.containers.values()):
+            raise RuntimeRefused(f"the container's name is taken: {name}", "name_taken")
+        self._count += 1
+        engine_id = f"{self._count:064x}"
+        self.containers[engine_id] = {
+            "Id": engine_id,
+            "Name": name,
+            "Created": _stamp(),
+            "Config": body,
+            "HostConfig": body["HostConfig"],
+            "RestartCount": 0,
+            "State": {"Status": "created", "ExitCode": 0, "StartedAt": "0001-01-01T00:00:00Z", "Error": ""},
+            "NetworkSettings": {"Networks": dict(body.get("NetworkingConfig", {}).get("EndpointsConfig", {}))},
+        }
+        self._tell(engine_id)
+        self._answer(late)
+        return engine_id
+
+    async def start(self, engine_id: str) -> None:
+        late = self._reach("start")
+        found = self._found(engine_id)
+        error = self.start_errors.get(found["Name"].lstrip("/").partition(".")[0])
+        if error:
+            found["State"] |= {"Error": error, "ExitCode": 128}
+            raise RuntimeRefused(error, "port_taken")
+        for name, endpoint in found["NetworkSettings"]["Networks"].items():
+            ids = [key for key, each in self.networks.items() if each["Name"] == name]
+            if not ids:
+                raise RuntimeRefused(f"network {name} not found", "network_missing")
+            endpoint["NetworkID"] = ids[0]
+        if found["State"]["Status"] not in {"running", "restarting", "paused"}:
+            self._begin(found)
+        self._answer(late)
+
+    async def stop(self, engine_id: str, grace: int) -> None:
+        late = self._reach("stop")
+        if engine_id in self.containers and self.containers[engine_id]["State"]["Status"] == "running":
+            self._end(self.containers[engine_id], 143)
+            self._tell(engine_id)
+        self._answer(late)
+
+    async def remove(self, engine_id: str) -> None:
+        late = self._reach("remove")
+        if self.containers.pop(engine_id, None) is not None:
+            self._tell(engine_id)
+        self._answer(late)
+
+    async def update_policy(self, engine_id: str, policy: str) -> None:
+        self._reach("update_policy")
+        self._found(engine_id)["HostConfig"]["RestartPolicy"] = {"Name": policy}
+
+    async def unpause(self, engine_id: str) -> None:
+        self._reach("unpause")
+        found = self._found(engine_id)
+        if found["State"]["Status"] == "paused":
+            found["State"]["Status"] = "running"
+
+    async def list_networks(self, cluster_id: UUID) -> list[Json]:
+        self._reach("list_networks")
+        wanted = str(cluster_id)
+        return [each for each in self.networks.values() if each["Labels"].get(create_args.CLUSTER) == wanted]
+
+    async def create_network(self, cluster_id: UUID, network: NetworkSpec) -> str:
+        self._reach("create_network")
+        for key, each in self.networks.items():
+            if each["Name"] == network.name:
+                return key
+        self._count += 1
+        network_id = f"n{self._count:063x}"
+        labels = create_args.network_labels(cluster_id, network)
+        self.networks[network_id] = {"Id": network_id, "Name": network.name, "Labels": labels}
+        return network_id
+
+    async def remove_network(self, network_id: str) -> None:
+        self._reach("remove_network")
+        found = self.networks.get(network_id)
+        for each in self.containers.values():
+            used = found is not None and found["Name"] in each["NetworkSettings"]["Networks"]
+            if used and each["State"]["Status"] == "running":
+                raise RuntimeBusy("the network is still in use")
+        self.networks.pop(network_id, None)
+
+    async def connect(self, network_id: str, engine_id: str, attachment: Attachment) -> None:
+        self._reach("connect")
+        endpoint = {**create_args.endpoint_config(attachment), "NetworkID": network_id}
+        self._found(engine_id)["NetworkSettings"]["Networks"][self.networks[network_id]["Name"]] = endpoint
+
+    async def disconnect(self, network_id: str, engine_id: str) -> None:
+        self._reach("disconnect")
+        name = self.networks[network_id]["Name"]
+        self._found(engine_id)["NetworkSettings"]["Networks"].pop(name, None)
+
+    async def image_inspect(self, reference: str) -> Json:
+        self._reach("image_inspect")
+        if reference not in self.images:
+            raise RuntimeRefused(f"No such image: {reference}", "image_missing")
+        return self.images[reference]
+
+    async def pull(self, reference: str) -> None:
+        self._reach("pull")
+        if reference not in self.remote:
+            raise RuntimeRefused(f"the registry does not have the image: {reference}", "image_missing")
+        image = self.remote[reference]
+        self.images[reference] = self.images[image["Id"]] = image
+
+    async def events(self, cluster_id: UUID) -> AsyncIterator[frozenset[str]]:
+        self._reach("events")
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._listeners.append(queue)
+        try:
+            yield frozenset()
+            while (engine_id := await queue.get()) is not None:
+                yield frozenset({engine_id})
+        finally:
+            self._listeners.remove(queue)
+
+    async def logs(self, engine_id: str, *, tail: int, since: float | None = None) -> Sequence[RawLine]:
+        self._reach("logs")
+        self._found(engine_id)
+        return []
+
+    async def close(self) -> None:
+        self.cut()
+
+    # Inside.
+
+    def _reach(self, method: str) -> bool:
+        if self.away:
+            raise RuntimeBusy(f"the engine is away ({method})", away=True)
+        self.calls.append(method)
+        if method in self.late:
+            self.late.remove(method)
+            return True
+        return False
+
+    @staticmethod
+    def _answer(late: bool) -> None:
+        if late:
+            raise RuntimeBusy("the engine did not answer")
+
+    def _found(self, engine_id: str) -> Json:
+        if engine_id not in self.containers:
+            raise RuntimeRefused(f"it is gone: {engine_id}", "not_found")
+        return self.containers[engine_id]
+
+    def _begin(self, found: Json) -> None:
+        found["State"] |= {"Status": "running", "StartedAt": _stamp(), "Error": "", "ExitCode": 0}
+        code = self.exits.get(found["Config"]["Image"])
+        if code is not None:
+            self._end(found, code)
+        self._tell(found["Id"])
+
+    @staticmethod
+    def _end(found: Json, code: int) -> None:
+        found["State"] |= {"Status": "exited", "ExitCode": code, "FinishedAt": _stamp()}
+
+    def _tell(self, engine_id: str) -> None:
+        for each in self._listeners:
+            each.put_nowait(engine_id)
+
+
+def _copy(value: Any) -> Any:
+    """The engine's JSON is made anew for each answer."""
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "000Z")
