@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
 
@@ -105,7 +105,7 @@ class Database:
         try:
             yield conn
         except Exception as error:
-            raise _discarding(conn, error) from error
+            _raise_translated(conn, error)
         finally:
             await self._release(conn)
 
@@ -120,7 +120,7 @@ class Database:
             async with conn.transaction():
                 yield conn
         except Exception as error:
-            raise _discarding(conn, error) from error
+            _raise_translated(conn, error)
         finally:
             await self._release(conn)
 
@@ -138,13 +138,15 @@ class Database:
                 conn.terminate()
 
 
-def _discarding(conn: Any, error: Exception) -> BaseException:
-    """The translated error; a connection that failed as such never goes back to the pool."""
+def _raise_translated(conn: Any, error: Exception) -> NoReturn:
+    """Raise what the error means here; a connection that failed as such never goes back to the pool."""
     translated = translate(error)
     if isinstance(translated, DatabaseAway):
         with contextlib.suppress(asyncpg.InterfaceError):  # the pool has dropped it already
             conn.terminate()
-    return translated
+    if translated is error:
+        raise error
+    raise translated from error
 
 
 async def now(conn: Connection) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,7 +92,7 @@ def test_it_converges_to_exactly_what_is_wanted(wanted: list[ContainerAssignment
             break
     restarting = {each.container_id for each in model.containers.values() if each.state is EngineState.RESTARTING}
     assert model.plan().steps == (), render(model.plan())
-    by_id = {each.container_id: [] for each in wanted}
+    by_id: dict[UUID, list[ObservedContainer]] = {each.container_id: [] for each in wanted}
     for found in model.containers.values():
         by_id[found.container_id].append(found)
     for each in wanted:

@@ -84,7 +84,8 @@ class FakeRuntime:
 
     async def inspect(self, engine_id: str) -> Json:
         self._reach("inspect")
-        return _copy(self._found(engine_id))
+        copied: Json = _copy(self._found(engine_id))
+        return copied
 
     async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:
         late = self._reach("create")
