@@ -23,7 +23,8 @@ def create_app(settings: Settings, db: Database, logs: LogSource | None) -> Fast
     app.state.logs = logs
     app.state.failed_logins = FailedLogins()
     errors.install(app)
-    for router in (health.router, services.router, reading.router):
+    app.state.routers = [health.router, services.router, reading.router]
+    for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(BodyLimit)
     app.add_middleware(Paths)

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from app.api.responses import reply
 from app.api.security import Refused
@@ -52,11 +53,27 @@ async def _http(request: Request, error: Exception) -> Any:
     headers: Mapping[str, str] = error.headers or {}
     if isinstance(error, Refused):
         return reply(request, body(error.detail, error.code), error.status_code, headers)
-    text, code = {
-        404: ("There is nothing at this path.", "not_found"),
-        405: (f"{request.method} is not possible here; possible: {headers.get('allow', '')}", "method_not_allowed"),
-    }.get(error.status_code, (str(error.detail), "error"))
-    return reply(request, body(text, code), error.status_code, headers)
+    if error.status_code == 405:
+        allow = ", ".join(_methods(request))
+        text = f"{request.method} is not possible here; possible: {allow}"
+        return reply(request, body(text, "method_not_allowed"), 405, {"Allow": allow})
+    if error.status_code == 404:
+        return reply(request, body("There is nothing at this path.", "not_found"), 404)
+    return reply(request, body(str(error.detail), "error"), error.status_code, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes, over all routes that fit it."""
+    path = request.scope["path"]
+    return sorted(
+        {
+            method
+            for router in request.app.state.routers
+            for route in router.routes
+            if isinstance(route, Route) and route.path_regex.match(path)
+            for method in route.methods or ()
+        }
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> Any:

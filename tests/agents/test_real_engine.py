@@ -7,8 +7,9 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ import pytest
 from agents.agent import Agent
 from agents.runtime.docker import DockerRuntime
 from domain.assignment import ContainerAssignment, ImageRequest
-from domain.container import Attachment, BoundPort, NetworkSpec, Seen, Want, spec_digest
+from domain.container import Attachment, BoundPort, NetworkSpec, Observed, Seen, Want, spec_digest
 from domain.image import Pull
 from domain.spec import CrashPolicy, Transport
 from tests.agents.build import CLUSTER, SERVICE, assigned, spec
@@ -37,11 +38,11 @@ class World:
         self.engine, self.channel, self.agent = engine, channel, agent
         self.api: Any = engine.client()
 
-    def want(self, image: str = SLEEPER, **changes: object) -> ContainerAssignment:
+    def want(self, image: str = SLEEPER, **changes: Any) -> ContainerAssignment:
         """A new container of that image, not assigned yet."""
         image_id = self.api.inspect_image(image)["Id"]
-        made = spec(image_id, image=image, **{"hostname": "web-1", **changes.pop("spec", {})})  # type: ignore[arg-type]
-        return replace(assigned(1), container_id=uuid4(), spec=made, spec_digest=spec_digest(made), **changes)  # type: ignore[arg-type]
+        made = spec(image_id, image=image, **{"hostname": "web-1", **changes.pop("spec", {})})
+        return replace(assigned(1), container_id=uuid4(), spec=made, spec_digest=spec_digest(made), **changes)
 
     async def up(self, *assignments: ContainerAssignment) -> None:
         """Assign, and wait until all run."""
@@ -61,6 +62,11 @@ class World:
     def engine_id(self, container_id: UUID) -> str:
         [entry] = self.listed(container_id)
         return str(entry["Id"])
+
+
+def another_run(than: datetime | None) -> Callable[[Observed], bool]:
+    """Whether what is seen is another run than the one that began then."""
+    return lambda seen: seen.started_at != than
 
 
 def sweep(engine: PrivateEngine) -> None:
@@ -139,9 +145,7 @@ async def test_crash_to_running_and_start_latency(world: World, capsys: pytest.C
             before = world.channel.seen[one.container_id].started_at
             began = time.monotonic()
             os.kill(pid, signal.SIGKILL)
-            await until(
-                world.channel, one.container_id, Seen.RUNNING, more=lambda seen, old=before: seen.started_at != old
-            )
+            await until(world.channel, one.container_id, Seen.RUNNING, more=another_run(before))
             times.append(time.monotonic() - began)
     with capsys.disabled():
         medians = {policy.value: f"{statistics.median(times):.3f}" for policy, times in crashes.items()}
@@ -349,10 +353,8 @@ async def test_engine_killed_and_back(own_engine: PrivateEngine, tmp_path: Path)
         await eventually(lambda: channel.engine is None, "the engine's absence to be told")
         await asyncio.to_thread(own_engine.restart)
         for each in (off, always):
-            old = runs[each.container_id]
-            await until(
-                channel, each.container_id, Seen.RUNNING, more=lambda seen, old=old: seen.started_at != old, within=40
-            )
+            more = another_run(runs[each.container_id])
+            await until(channel, each.container_id, Seen.RUNNING, more=more, within=40)
         await agent.settled()
         assert channel.seen[job.container_id].state is Seen.EXITED
         assert world.inspect(job.container_id)["State"]["Status"] == "exited"

@@ -36,6 +36,12 @@ def by_slot(engine: PrivateEngine, service: str) -> dict[str, str]:
     return {each["Names"][0].lstrip("/").split(".")[0]: each["Id"] for each in found if service in each["Names"][0]}
 
 
+def test_paths_as_clients_spell_them(user: User) -> None:
+    uuid = user.create("web")
+    for path in ("//api/v1/service/", "/api/v1/service", f"/api//v1/service//{uuid}"):
+        assert user.api.get(path).status == 200
+
+
 def test_life_of_a_service(user: User, engine: PrivateEngine) -> None:
     uuid = user.create("web", target=2)
     assert user.get(uuid)["state"] == "Init"
