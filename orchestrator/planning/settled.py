@@ -47,9 +47,6 @@ def _crashing(restarts: int, policy: Policy) -> Outcome:
     return Outcome.FAILED if restarts >= policy.crashes_until_failed else Outcome.WAITING
 
 
-_HINTS = {126: "its command cannot be executed", 127: "its command was not found in the image"}
-
-
 def complaint(container: Container) -> str:
     """One sentence on why the container failed, for the action's message."""
     seen = container.seen
@@ -59,10 +56,6 @@ def complaint(container: Container) -> str:
         return f"{container.name}: {seen.message}"
     if seen.oom_killed:
         return f"{container.name} was killed because it ran out of memory (exit code {seen.exit_code})"
-    hint = _HINTS.get(seen.exit_code or 0)
-    if hint:
-        words = " ".join((*(container.spec.entrypoint or ()), *(container.spec.command or ()))) or "the image's command"
-        return f"{container.name}: {hint}: {words} (exit code {seen.exit_code})"
     return f"{container.name} ended with exit code {seen.exit_code} right after its start: see its logs"
 
 

@@ -168,7 +168,7 @@ def test_logs_of_a_service_are_joined(user: User) -> None:
     ("change", "reason"),
     [
         ({"image": "127.0.0.1:1/none:1"}, "cannot be reached"),
-        ({"run_command": "/no/such/program"}, "/no/such/program"),
+        ({"run_command": "/no/such/program"}, "not found"),
     ],
 )
 def test_a_start_that_cannot_be_says_why(
