@@ -13,6 +13,5 @@ router = APIRouter()
 @router.get("/health")
 async def health(request: Request) -> Response:
     """200 while the API and its database answer, else 503."""
-    async with database(request).read() as conn:
-        await conn.fetchval("SELECT 1")
+    await database(request).ping()
     return reply(request, {"status": "ok", "version": request.app.version})

@@ -27,6 +27,7 @@ CHECKS: Sequence[tuple[str, Sequence[str]]] = (
     ("format", ("ruff", "format", "--check", "--quiet")),
     ("lint", ("ruff", "check", "--quiet")),
     ("types", ("mypy",)),
+    ("tests", ("mypy", "tests", "bench")),
     ("walls", ("lint-imports",)),
 )
 

@@ -11,6 +11,7 @@ from app.cli import CommandError
 from app.cli.client import KEY_FILE, ApiError, Client, read_key
 from app.engine import find_engine, request
 from app.settings import Settings
+from domain.service import ServiceState
 
 REPOSITORY, TAG = "tutela/hello", "latest"
 IMAGE = f"{REPOSITORY}:{TAG}"
@@ -18,7 +19,7 @@ READY_SECONDS = 30.0
 # PID 1 gets no default signal handling: without the trap every stop would last its whole grace.
 HELLO = "hostname > /www/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /www & wait $!"
 CLIENT = "sh -c 'trap \"exit 0\" TERM; while :; do wget -qO- http://web/; sleep 2 & wait $!; done'"
-STARTABLE = frozenset({"Init", "Not running", "Stopped"})
+STARTABLE = frozenset({ServiceState.INIT, ServiceState.NOT_RUNNING, ServiceState.STOPPED})
 
 
 def start_sample(settings: Settings, url: str) -> None:
@@ -80,7 +81,7 @@ def _provide_image(settings: Settings) -> None:
 
 def _ensure(api: Client, wanted: dict[str, Any]) -> dict[str, Any]:
     """The service of that name, made when there is none, started when it does not run."""
-    living = [s for s in api.get("service/", name=wanted["name"])["objects"] if s["state"] != "Terminated"]
+    living = [s for s in api.get("service/", name=wanted["name"])["objects"] if s["state"] != ServiceState.TERMINATED]
     service: dict[str, Any] = living[0] if living else api.post("service/", wanted)
     typer.echo(f"  service {wanted['name']}: {'found' if living else 'created'}")
     if service["state"] in STARTABLE:
@@ -92,7 +93,7 @@ def _until_running(api: Client, uuid: str) -> dict[str, Any]:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         service = api.get(f"service/{uuid}/")
-        if service["state"] == "Running":
+        if service["state"] == ServiceState.RUNNING:
             return service
         if time.monotonic() > deadline:
             raise CommandError(

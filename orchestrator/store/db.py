@@ -98,6 +98,11 @@ class Database:
         except Exception:
             self._pool.terminate()
 
+    async def ping(self) -> None:
+        """Return when the server answers. Raises DatabaseAway."""
+        async with self.read() as conn:
+            await conn.fetchval("SELECT 1")
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading. Raises DatabaseAway."""

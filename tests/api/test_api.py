@@ -400,7 +400,7 @@ async def test_a_list_costs_the_same_number_of_statements_whatever_its_size(clie
         @asynccontextmanager
         async def counted(db: Database) -> AsyncIterator[Any]:
             async with original(db) as conn:
-                with conn.query_logger(queries.append):  # type: ignore[union-attr]
+                with conn.query_logger(queries.append):
                     yield conn
 
         Database.read = counted  # type: ignore[method-assign, assignment]

@@ -315,7 +315,7 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
             count += 1
 
         async with record.db.transaction() as conn:
-            with conn.query_logger(counted):  # type: ignore[union-attr]
+            with conn.query_logger(counted):
                 due = await services.take_due(conn)
                 assert due is not None
                 service = await services.locked(conn, due)

@@ -1,0 +1,50 @@
+"""Rules of the house that no linter knows (CONTRIBUTING)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from domain.action import ActionState
+from domain.service import ServiceState
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(
+    path for package in ("app", "agents", "bench", "domain", "orchestrator") for path in (ROOT / package).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_longer_than_a_newcomer_reads(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_state_names_are_spelled_in_the_domain_only() -> None:
+    names = {state.value for state in (*ServiceState, *ActionState)} - {"Success", "Init"}
+    literal = re.compile("|".join(f'"{re.escape(name)}"' for name in sorted(names)))
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] not in {"domain", "bench"}
+        for match in literal.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_sql_is_in_the_store_only() -> None:
+    statement = re.compile(r'"(SELECT|INSERT INTO|UPDATE|DELETE FROM) [a-z*(]')
+    outside = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if statement.search(path.read_text(encoding="utf-8")) and "store" not in path.parts
+    ]
+    assert outside == []
+
+
+def test_nothing_committed_names_a_machine_or_a_package_host() -> None:
+    hosts = re.compile(r"(pypi|pythonhosted|npmjs|debian)\.(org|com)/")
+    for lock in sorted((ROOT / "requirements").glob("*.txt")):
+        assert "://" not in lock.read_text(encoding="utf-8"), lock.name
+        assert not hosts.search(lock.read_text(encoding="utf-8")), lock.name
