@@ -9,6 +9,7 @@ import pytest
 from tests.harness.engine import PrivateEngine
 from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
+from tests.harness.registry import Registry
 from tests.harness.server import TutelaProcess
 
 CLUSTER_LABEL = "tutela.cluster"
@@ -51,6 +52,17 @@ def _engine() -> Iterator[PrivateEngine]:
         yield private
     finally:
         private.stop()
+
+
+@pytest.fixture
+def registry(engine: PrivateEngine) -> Iterator[Registry]:
+    """A registry that the session's engine can reach."""
+    serving = Registry(engine.host_address)
+    try:
+        serving.start()
+        yield serving
+    finally:
+        serving.close()
 
 
 @pytest.fixture

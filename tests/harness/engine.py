@@ -99,7 +99,8 @@ class PrivateEngine:
         self._dockerd = subprocess.Popen(
             ["nsenter", "-t", pid, "-n", "-m", "-u", "dockerd",
              "--data-root", f"{self._dir}/data", "--exec-root", "/run/docker", "--pidfile", f"{self._dir}/docker.pid",
-             "-H", f"unix://{self._dir}/docker.sock", "--cgroup-parent", f"/{self._name}", *self._arguments],
+             "-H", f"unix://{self._dir}/docker.sock", "--cgroup-parent", f"/{self._name}",
+             "--insecure-registry", "10.0.0.0/8", *self._arguments],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
