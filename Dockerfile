@@ -4,10 +4,13 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
 WORKDIR /opt/tutela
-# Dependencies first: they change less often than the code. A wheelhouse beside it makes the build work offline.
-COPY requirements/run.txt requirements/
+# Dependencies first: they change less often than the code. Wheels in wheelhouse/ make the build work offline:
+# docker build --build-arg PIP_NO_INDEX=1 .
+ARG PIP_NO_INDEX=
+COPY requirements/run.txt wheelhouse* requirements/
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/run.txt
+    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --find-links requirements -r requirements/run.txt
 
 COPY alembic alembic
 COPY domain domain
