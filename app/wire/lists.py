@@ -53,7 +53,7 @@ def _reference(name: str, kind: str) -> Field:
 
 
 def _uuid() -> Field:
-    return Field(name="uuid", operators=("exact", "in", "startswith"), read=lambda text: text)
+    return Field(name="uuid", operators=("exact", "in", "startswith"), read=lambda text: text.replace("\x00", ""))
 
 
 SERVICES = {

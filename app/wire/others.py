@@ -13,7 +13,14 @@ from domain.node import Node
 from domain.service import Service
 from domain.spec import digest
 
-_EXITS = {0: "Success", 1: "General error", 126: "Not executable", 127: "Not found", 137: "Killed", 143: "Ended by SIGTERM"}
+_EXITS = {
+    0: "Success",
+    1: "General error",
+    126: "Not executable",
+    127: "Not found",
+    137: "Killed",
+    143: "Ended by SIGTERM",
+}
 
 
 def container_out(container: Container, service: Service, *, public_domain: str) -> dict[str, Any]:

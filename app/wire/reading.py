@@ -13,6 +13,11 @@ _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 _NUMBER = re.compile(r"^[+-]?[0-9]{1,18}$")
 
 
+def storable(text: str) -> bool:
+    """Whether Postgres and the engine take the text: no NUL, no half of a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 class Reading:
     """One body being read; `errors` maps the path of each bad field to what is wrong and what would be right."""
 
@@ -51,8 +56,8 @@ class Reading:
         if not isinstance(value, str):
             self.fail(path, "must be a string")
             return ""
-        if "\x00" in value:
-            self.fail(path, "must not contain the character NUL")
+        if not storable(value):
+            self.fail(path, "must be Unicode text without the character NUL")
         if len(value) > most:
             self.fail(path, f"must have at most {most} characters")
         return value

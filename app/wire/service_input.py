@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from app.wire.reading import Reading
+from app.wire.reading import Reading, storable
 from domain.errors import Invalid
 from domain.image import default_service_name, parse
 from domain.spec import CrashPolicy, Env, PortSpec, ServiceSpec, Strategy, Transport
@@ -128,7 +128,7 @@ def _env(reading: Reading, value: Any) -> Env:
         if isinstance(raw, bool):
             raw = "true" if raw else "false"
         text = str(raw) if isinstance(raw, int | float) else reading.text(raw, f"{path}.value", most=ENTRY_LIMIT)
-        if not isinstance(key, str) or not key or "=" in key or "\x00" in key:
+        if not isinstance(key, str) or not key or "=" in key or not storable(key):
             reading.fail(f"{path}.key", "must be a name without = and NUL")
             continue
         size = len(key.encode("utf-8", "replace")) + len(text.encode("utf-8", "replace")) + 1
@@ -217,7 +217,7 @@ def _links(reading: Reading, data: Mapping[str, Any]) -> tuple[AskedLink, ...] |
         path = f"linked_to_service[{index}]"
         entry = reading.mapping(item, path)
         target, name = entry.get("to_service"), entry.get("name")
-        if not isinstance(target, str) or not target or "\x00" in target:
+        if not isinstance(target, str) or not target or not storable(target):
             reading.fail(f"{path}.to_service", "is required: the resource URI, uuid or name of a service")
             continue
         if name in (None, ""):

@@ -103,7 +103,9 @@ def _run(view: ServiceView, rows: Sequence[Container], policy: Policy) -> Plan:
     if view.now >= deadline:
         message = f"gave up after {int(policy.deadline.total_seconds() // 60)} minutes: {plan.waits_for}"
         return Plan(steps=(*steps, FinishOperation(success=False, message=message, cause="its deadline has passed")))
-    return replace(plan, requeue_at=deadline)
+    # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
+    blocked = not any(node.state is NodeState.DEPLOYED for node in view.nodes)
+    return replace(plan, requeue_at=min(deadline, view.now + policy.blocked_retry) if blocked else deadline)
 
 
 def _advance(view: ServiceView, rows: Sequence[Container], kept: Sequence[Container], policy: Policy) -> Plan:

@@ -19,6 +19,7 @@ class Policy:
 
     max_unavailable: int = 1
     deadline: timedelta = timedelta(minutes=10)
+    blocked_retry: timedelta = timedelta(seconds=5)
     crashes_until_failed: int = 3
 
 

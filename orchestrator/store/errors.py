@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from domain.errors import Conflict
+from domain.errors import Conflict, Invalid
 
 
 class DatabaseAway(Exception):
@@ -39,6 +39,11 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, asyncpg.UniqueViolationError):
         name = getattr(error, "constraint_name", None) or ""
         return Conflict(_TAKEN.get(name, f"a unique value is taken ({name})"))
+    # The server's DataError, or the client's of the same meaning, which is an InterfaceError and a ValueError.
+    if isinstance(error, asyncpg.DataError) or (
+        isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    ):
+        return Invalid({"body": "holds a value that cannot be stored"})
     if isinstance(error, _AWAY):
         return DatabaseAway(f"the database does not answer ({type(error).__name__})")
     return error

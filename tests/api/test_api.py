@@ -208,6 +208,10 @@ HOSTILE = [
     b'{"image": "a", "x": ' + b"[" * 40 + b"]" * 40 + b"}",
     b'{"image": "a\\u0000b"}',
     b'{"image": "a", "name": "\\ud800"}',
+    b'{"image": "a", "nickname": "\\ud800"}',
+    b'{"image": "a", "container_envvars": [{"key": "A", "value": "\\udfff"}]}',
+    b'{"image": "a", "container_envvars": [{"key": "\\udfff", "value": ""}]}',
+    b'{"image": "a", "linked_to_service": [{"to_service": "\\udfff"}]}',
     json.dumps({"image": "a", "container_envvars": [{"key": "A", "value": "x" * 1_000_000}]}).encode(),
     json.dumps({"image": "a", "container_envvars": [{"key": "A", "value": "a\x00b"}]}).encode(),
     json.dumps({"image": "a", "container_envvars": [{"key": f"K{n}", "value": ""} for n in range(10_000)]}).encode(),
@@ -221,6 +225,21 @@ async def test_hostile_bodies_are_refused_and_change_nothing(client: Client, raw
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.json()["error"]
     assert await client.count() == 0
+
+
+async def test_a_body_without_a_length_is_limited_too(client: Client) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    answer = await client.call("POST", f"{API}/service/", content=endless())
+    assert answer.status_code == 413
+    assert await client.count() == 0
+
+
+@pytest.mark.parametrize("query", ["name=%00", "uuid__startswith=%00", "name=%ff", "state=%00", "name=" + "x" * 5000])
+async def test_odd_bytes_in_a_query_are_no_error_of_ours(client: Client, query: str) -> None:
+    assert (await client.call("GET", f"{API}/service/?{query}")).status_code in {200, 400}
 
 
 async def test_links_that_lead_nowhere(client: Client) -> None:

@@ -258,6 +258,7 @@ def test_without_a_node_the_start_waits_with_a_reason_and_fails_at_its_deadline(
     world = World(a_service(), nodes=(Candidate(node_id=NODE, name="n1", state=NodeState.UNREACHABLE),))
     world.operate(Verb.START)
     assert render(world.step()) == "wait: no node is up: start an agent, or wait for it to come back"
+    assert world.plan().requeue_at == world.now + timedelta(seconds=5)
     world.now += timedelta(minutes=11)
     world.step()
     assert world.ended[-1][1] is False
