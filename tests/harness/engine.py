@@ -162,12 +162,10 @@ class PrivateEngine:
 
 def _end(name: str, directory: Path) -> None:
     """Kill what still runs in the namespace, then take the namespace, link, mounts, cgroups and files away."""
-    pids = run("ip", "netns", "pids", name, check=False).split()
-    for pid in pids:
+    for pid in _processes(name):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-    if pids:
-        wait_for(lambda: not run("ip", "netns", "pids", name, check=False).split(), timeout=10, what=f"{name} to end")
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not _processes(name), timeout=10, what=f"{name} to end")
     run("ip", "netns", "del", name, check=False)
     for line in Path("/proc/mounts").read_text().splitlines():
         if str(directory) in line:
@@ -179,6 +177,23 @@ def _end(name: str, directory: Path) -> None:
         with contextlib.suppress(OSError):
             parent.rmdir()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _processes(name: str) -> set[int]:
+    """The engine's own processes, by its namespace, and its containers', by its cgroups (E1)."""
+    found = set(map(int, run("ip", "netns", "pids", name, check=False).split()))
+    for listing in Path("/sys/fs/cgroup").glob(f"*/{name}/**/cgroup.procs"):
+        with contextlib.suppress(OSError):  # the cgroup went meanwhile
+            found |= set(map(int, listing.read_text().split()))
+    return {pid for pid in found if not _ended(pid)}
+
+
+def _ended(pid: int) -> bool:
+    """Whether only a zombie, or nothing, is left of the process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def cleanup_dead() -> None:

@@ -30,3 +30,18 @@ def test_an_engine_comes_back_after_kill_and_leaves_nothing_behind() -> None:
     assert name not in run("ip", "addr")
     assert str(engine.base_url.removeprefix("unix://")) not in Path("/proc/mounts").read_text()
     assert not Path(engine.base_url.removeprefix("unix://")).parent.exists()
+
+
+def test_an_engine_that_died_with_its_containers_running_leaves_none_of_them() -> None:
+    engine = PrivateEngine()
+    try:
+        engine.start()
+        ensure_images(engine.client())
+        made = engine.client().create_container(SLEEPER, name="orphan")
+        engine.client().start(made["Id"])
+        pid = engine.pid_of(made["Id"])
+        engine.kill()
+    finally:
+        engine.stop()
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
