@@ -17,8 +17,9 @@ from domain.container import Observed, Seen, Want
 from domain.errors import Conflict
 from domain.service import ServiceState, Verb
 from domain.spec import PortSpec, ServiceSpec, Transport
-from orchestrator import dispatch
+from orchestrator import apply, dispatch, snapshot
 from orchestrator.listener import Wakeups, listen
+from orchestrator.planning.service import plan_service
 from orchestrator.reconciler import reconcile_due
 from orchestrator.store import containers, services
 from orchestrator.store.db import Database
@@ -248,6 +249,26 @@ async def test_a_service_that_waits_for_a_node_goes_on_when_one_comes(record: Re
     assert await record.state(service_id) is ServiceState.RUNNING
 
 
+async def test_a_node_that_comes_during_a_pass_is_not_missed_for_long(record: Record) -> None:
+    """The node's registration skips a service that a pass holds; the pass itself looks again soon."""
+    service_id = await record.create(target=1)
+    await record.operate(service_id, Verb.START)
+    async with record.db.transaction() as conn:
+        assert await services.take_due(conn) == service_id
+        view = await snapshot.load(conn, await services.locked(conn, service_id), INSTALLATION)
+        assert view.nodes == ()
+        node = await Node.join(record.db)
+        await apply.apply(conn, view, plan_service(view, POLICY))
+    async with record.db.read() as conn:
+        due = await services.next_due(conn)
+    assert due is not None
+    assert due <= POLICY.blocked_retry.total_seconds()
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET look_at = now()")
+    await record.settle(node)
+    assert await record.state(service_id) is ServiceState.RUNNING
+
+
 async def test_dynamic_ports_are_distinct_and_freed_with_their_container(record: Record) -> None:
     node = await Node.join(record.db)
     port = PortSpec(protocol=Transport.TCP, inner_port=80, published=True)
@@ -319,9 +340,6 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
                 due = await services.take_due(conn)
                 assert due is not None
                 service = await services.locked(conn, due)
-                from orchestrator import apply, snapshot
-                from orchestrator.planning.service import plan_service
-
                 view = await snapshot.load(conn, service, INSTALLATION)
                 await apply.apply(conn, view, plan_service(view, POLICY))
         return count
