@@ -27,6 +27,7 @@ from agents.steps import (
     PullImage,
     RemoveContainer,
     RemoveNetwork,
+    RemoveVolumes,
     ResolveImage,
     SetRestartPolicy,
     StartContainer,
@@ -44,7 +45,7 @@ log = structlog.get_logger("executor")
 IN_FLIGHT = 8
 """More starts at once only queue in the kernel (LIMITS, the engine raw)."""
 
-_SLOW = (StopContainer, RemoveContainer, PullImage, ResolveImage)
+_SLOW = (StopContainer, RemoveContainer, RemoveVolumes, PullImage, ResolveImage)
 
 
 class Listener(Protocol):
@@ -169,6 +170,9 @@ class Executor:
                 await runtime.stop(step.engine_id, step.grace)
             case RemoveContainer():
                 await runtime.remove(step.engine_id)
+            case RemoveVolumes():
+                for name in step.names:
+                    await runtime.remove_volume(name)
             case SetRestartPolicy():
                 await runtime.update_policy(step.engine_id, step.policy)
             case ConnectNetwork():

@@ -53,6 +53,7 @@ def resolved(reference: str, found: Json) -> ResolvedImage:
         ),
         entrypoint=tuple(str(word) for word in config.get("Entrypoint") or ()),
         command=tuple(str(word) for word in config.get("Cmd") or ()),
+        volumes=tuple(sorted(str(path) for path in config.get("Volumes") or ())),
     )
 
 

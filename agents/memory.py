@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from agents.steps import (
     CreateContainer,
     PullImage,
+    RemoveVolumes,
     StartContainer,
     Step,
     StepResult,
@@ -93,6 +94,8 @@ def after(memory: ContainerMemory, result: StepResult, order: int) -> ContainerM
                 return replace(memory, refused=None)
             case CreateContainer():
                 return replace(memory, image_missing=False, refused=None)
+            case RemoveVolumes():
+                return replace(memory, volumes_dropped=True)
             case _:
                 return memory
     message = result.message or "the engine did not say why"

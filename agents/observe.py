@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from agents.crashes import will_start
 from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
 from agents.runtime.create_args import CONTAINER, DIGEST
 from agents.view import ContainerMemory, Endpoint, EngineState, EngineView, ObservedContainer, ObservedNetwork
@@ -115,6 +116,9 @@ def reported(
     if seen is None:
         return _absent(assignment, memory, gone=gone)
     state, message = _state(seen, memory)
+    will_restart = will_start(assignment, seen, memory) and state in {Seen.EXITED, Seen.FAILED}
+    if state is Seen.EXITED and will_restart:
+        state = Seen.RESTARTING
     if memory.retry is not None:
         message = f"{memory.retry.message} (try {memory.retry.count}, again soon)"
     return Observed(
@@ -129,12 +133,14 @@ def reported(
         finished_at=seen.finished_at,
         ip=next((endpoint.ip for endpoint in seen.endpoints if endpoint.ip), None),
         message=message,
+        will_restart=will_restart,
     )
 
 
 def _absent(assignment: ContainerAssignment, memory: ContainerMemory, *, gone: bool) -> Observed | None:
     match assignment.want:
         case Want.GONE:
+            gone = gone and (not assignment.drop_volumes or memory.volumes_dropped)
             return Observed(state=Seen.GONE, start_gen=memory.start_gen) if gone else None
         case Want.STOP if memory.start_gen > 0:
             return Observed(
@@ -145,7 +151,11 @@ def _absent(assignment: ContainerAssignment, memory: ContainerMemory, *, gone: b
             if memory.refused is not None:
                 state, message = Seen.FAILED, memory.refused.message
             return Observed(
-                state=state, start_gen=memory.start_gen, restart_count=memory.history.count, message=message
+                state=state,
+                start_gen=memory.start_gen,
+                restart_count=memory.history.count,
+                message=message,
+                will_restart=will_start(assignment, None, memory),
             )
 
 

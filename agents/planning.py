@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
+from agents.crashes import ended, interrupted, refused
 from agents.networks import Networks, attachment_steps, unneeded
 from agents.steps import (
     ConnectNetwork,
@@ -20,6 +21,7 @@ from agents.steps import (
     NodePlan,
     PullImage,
     RemoveContainer,
+    RemoveVolumes,
     ResolveImage,
     SetRestartPolicy,
     StartContainer,
@@ -30,17 +32,11 @@ from agents.steps import (
 from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Want
-from domain.restarts import Restart, decide
+from domain.restarts import Restart
 from domain.spec import CrashPolicy
 
 POLICY = {CrashPolicy.ALWAYS: "always", CrashPolicy.ON_FAILURE: "on-failure"}
 """What the engine does while the agent is away; everything else is `no`. Never `unless-stopped` (E2)."""
-
-ENGINES_DOING = frozenset({137, 143, 255})
-"""Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
-
-CLEANUP = timedelta(seconds=15)
-"""How long an engine that starts takes to stop what it finds running, before its networks are made (E2)."""
 
 _UP = frozenset({EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING})
 _BROKEN = frozenset({EngineState.DEAD, EngineState.REMOVING})
@@ -109,8 +105,12 @@ def container_name(assignment: ContainerAssignment) -> str:
 
 
 def engine_policy(assignment: ContainerAssignment) -> str:
-    """The restart policy that mirrors the intent (RELIABILITY 0.4)."""
-    return POLICY.get(assignment.autorestart, "no") if assignment.want is Want.RUN else "no"
+    """The restart policy that mirrors the intent (RELIABILITY 0.4).
+
+    Where restarts are counted because autoreplace waits, the agent alone restarts: the engine would not stop.
+    """
+    counted = assignment.autoreplace is not CrashPolicy.OFF
+    return POLICY.get(assignment.autorestart, "no") if assignment.want is Want.RUN and not counted else "no"
 
 
 def _assigned(
@@ -127,6 +127,12 @@ def _assigned(
     if assignment.want is Want.GONE:
         for each in here:
             line.add(*_removal(each, assignment.stop_grace, "it is no longer wanted"))
+        if assignment.drop_volumes and not memory.volumes_dropped:
+            line.add(
+                RemoveVolumes(
+                    container_id=assignment.container_id, names=assignment.drop_volumes, cause="their container is gone"
+                )
+            )
         return line
     kept = best(assignment, here)
     for each in here:
@@ -219,9 +225,7 @@ def _make(
     ordered = assignment.start_gen > memory.start_gen
     cause = "it is assigned and not there"
     if memory.refused is not None and not ordered:
-        match decide(
-            assignment.autorestart, exit_code=None, ended_at=memory.refused.at, history=memory.history, now=now
-        ):
+        match refused(assignment, memory, memory.refused, now):
             case Restart(at=at) if at <= now:
                 cause = f"to be tried again after: {memory.refused.message}"
             case Restart(at=at):
@@ -319,17 +323,13 @@ def _start_again(
     elif kept.state is EngineState.CREATED and memory.refused is None:
         automatic, cause = False, "it was created and never started"
     else:
-        exit_code = None if memory.refused else kept.exit_code
-        ended_at = memory.refused.at if memory.refused else kept.finished_at
-        decision = decide(
-            assignment.autorestart, exit_code=exit_code, ended_at=ended_at, history=memory.history, now=now
-        )
+        decision = ended(assignment, kept, memory, now)
         if isinstance(decision, Restart):
             if decision.at > now:
                 line.due = decision.at
                 return
             cause = f"autorestart is {assignment.autorestart.value}"
-        elif _interrupted(kept, memory):
+        elif interrupted(kept, memory):
             cause = "its end was the engine's doing"
         else:
             return
@@ -347,19 +347,3 @@ def _start(assignment: ContainerAssignment, kept: ObservedContainer, *, automati
         ended_at=kept.finished_at,
         cause=cause,
     )
-
-
-def _interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
-    """Whether the run was on when the engine went away and ended as the engine ends runs.
-
-    Such an end is not the container's own, so it is started once more even without autorestart: an engine's
-    restart brings back exactly what was wanted running (I4).
-    """
-    interrupted = memory.interrupted
-    if interrupted is None or interrupted.run != kept.started_at:
-        return False
-    if kept.exit_code in ENGINES_DOING or interrupted.engine_since is None or kept.finished_at is None:
-        return kept.exit_code in ENGINES_DOING
-    # A process that obeys SIGTERM may end with any code, so the time tells.
-    since = interrupted.engine_since
-    return since - CLEANUP <= kept.finished_at <= since + CLEANUP

@@ -96,6 +96,15 @@ class RemoveContainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveVolumes:
+    """Remove named volumes of a container that is gone."""
+
+    container_id: UUID
+    names: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetRestartPolicy:
     """Make the engine's own restart policy mirror the intent (E5)."""
 
@@ -142,6 +151,7 @@ ContainerStep = (
     | StartContainer
     | StopContainer
     | RemoveContainer
+    | RemoveVolumes
     | SetRestartPolicy
     | ConnectNetwork
     | DisconnectNetwork
@@ -216,6 +226,8 @@ def _what(step: Step) -> str:
             return f"{_short(step.container_id)} stop {step.engine_id} within {step.grace} s"
         case RemoveContainer():
             return f"{_short(step.container_id)} remove {step.engine_id}"
+        case RemoveVolumes():
+            return f"{_short(step.container_id)} remove volumes {', '.join(step.names)}"
         case SetRestartPolicy():
             return f"{_short(step.container_id)} restart policy of {step.engine_id} {step.policy}"
         case ConnectNetwork():

@@ -118,7 +118,8 @@ class ContainerMemory:
 
     `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen;
     `interrupted` the run that was on when the engine went away; `stopped_run` the run that was ordered to stop.
-    `image_missing`: a create found no image, so the next one pulls first.
+    `image_missing`: a create found no image, so the next one pulls first. `volumes_dropped`: the volumes that
+    were to go with it are gone.
     """
 
     start_gen: int = 0
@@ -130,3 +131,4 @@ class ContainerMemory:
     refused: Refusal | None = None
     retry: Retry | None = None
     image_missing: bool = False
+    volumes_dropped: bool = False

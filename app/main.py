@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from app.api import errors, health, reading, services
+from app.api import actions, containers, errors, health, reading, services
 from app.api.middleware import BodyLimit, Paths
 from app.api.security import FailedLogins
 from app.settings import Settings
@@ -23,7 +23,13 @@ def create_app(settings: Settings, db: Database, logs: LogSource | None) -> Fast
     app.state.logs = logs
     app.state.failed_logins = FailedLogins()
     errors.install(app)
-    app.state.routers = [health.router, services.router, reading.router]
+    app.state.routers = [
+        health.router,
+        services.router,
+        containers.router,
+        actions.router,
+        reading.router,
+    ]
     for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(BodyLimit)

@@ -37,7 +37,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A row of the record. `verb` reads `Service Start`; `object_uri` is the path of what it acts on.
+    """A row of the record. `verb` reads `Service Start`; `object_uri` is the path of what it acts on; `parts` is
+    how many services or containers work for it.
 
     `message` says why it failed; `service_id` None for actions without a service (a refused create).
     """
@@ -52,3 +53,27 @@ class Action:
     start_date: datetime
     end_date: datetime | None = None
     message: str | None = None
+    parts: int = 1
+
+
+_REPEATABLE = frozenset(
+    f"{kind} {verb}"
+    for kind, verbs in {
+        "Service": ("Start", "Stop", "Scale", "Redeploy", "Terminate"),
+        "Container": ("Start", "Stop", "Redeploy", "Terminate"),
+        "Stack": ("Start", "Stop", "Redeploy", "Terminate"),
+    }.items()
+    for verb in verbs
+)
+
+
+def can_be_retried(action: Action) -> bool:
+    """Whether the record holds all that a repetition needs: it keeps no values, so no body may be needed."""
+    needs_nothing = not action.request.body and action.request.is_user_action
+    return action.state in ENDED and action.verb in _REPEATABLE and needs_nothing
+
+
+def can_be_canceled(action: Action) -> bool:
+    """Whether it is under way and can be let go of; a termination cannot."""
+    open_ = action.state in {ActionState.PENDING, ActionState.IN_PROGRESS}
+    return open_ and not action.verb.endswith(" Terminate")

@@ -6,12 +6,12 @@ said before about the same container, so any of them may be lost or repeated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from domain.container import Attachment, ContainerSpec, Observed, Want
 from domain.image import Pull, ResolvedImage
-from domain.spec import CrashPolicy
+from domain.spec import CrashPolicy, Env
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class ContainerAssignment:
     """One container that the node must hold (or, with want GONE, must no longer hold).
 
     `seen_start_gen` is the newest start that the control plane knows to be carried out; with the agent's own
-    ledger it tells a finished job from one still to be started. `stop_grace` in seconds.
+    ledger it tells a finished job from one still to be started. `stop_grace` in seconds. `drop_volumes`: engine
+    volumes to be removed once a container that is wanted gone is. `secret_env` is no part of the digest.
     """
 
     container_id: UUID
@@ -32,7 +33,10 @@ class ContainerAssignment:
     start_gen: int
     seen_start_gen: int
     networks: tuple[Attachment, ...]
+    autoreplace: CrashPolicy = CrashPolicy.OFF
     stop_grace: int = 10
+    drop_volumes: tuple[str, ...] = ()
+    secret_env: Env = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,11 +77,26 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A mount of a container: `source` is a path of the host, or with `volume` the name of an engine volume.
+
+    `own`: a volume of this container's slot, which goes when the container goes without a successor.
+    """
+
+    source: str
+    target: str
+    volume: bool = False
+    own: bool = False
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
     """Everything the engine needs to make the container; rendered once and frozen.
 
     The four environments are kept apart: links cascade `image_env` and `user_env` only (spec 3.1), and the
-    merge order is image, link, self, user (spec 2.7).
+    merge order is image, link, self, user (spec 2.7). `token`: it also gets one for the API, which is never
+    stored (spec 2.20).
     """
 
     image: str
@@ -104,11 +119,32 @@ class ContainerSpec:
     tty: bool = False
     stdin_open: bool = False
     read_only: bool = False
+    host_network: bool = False
+    host_pid: bool = False
+    domainname: str | None = None
+    mac_address: str | None = None
+    cpuset: str | None = None
+    cgroup_parent: str | None = None
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    labels: Env = ()
+    mounts: tuple[Mount, ...] = ()
+    token: bool = False
 
 
 def environment(spec: ContainerSpec) -> dict[str, str]:
     """What the process finds in its environment beyond the image's own variables; user values win."""
     return dict(spec.link_env) | dict(spec.self_env) | dict(spec.user_env)
+
+
+def own_volumes(spec: ContainerSpec) -> tuple[str, ...]:
+    """The engine volumes that belong to the container's slot."""
+    return tuple(mount.source for mount in spec.mounts if mount.own)
 
 
 def spec_digest(spec: ContainerSpec) -> str:
@@ -120,7 +156,8 @@ def spec_digest(spec: ContainerSpec) -> str:
 class Observed:
     """A container as the agent last saw it. Times are the engine's. `message` says why, for people.
 
-    `start_gen` is the newest start order that was carried out (see `Container.start_gen`).
+    `start_gen` is the newest start order that was carried out (see `Container.start_gen`). `will_restart`: the
+    node starts it again by itself, so an end is not the last word.
     """
 
     state: Seen
@@ -134,12 +171,27 @@ class Observed:
     finished_at: datetime | None = None
     ip: str | None = None
     message: str | None = None
+    will_restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An operation on this one container under way; its actions end when the container has done it.
+
+    `verb` is one of start, stop, redeploy, terminate.
+    """
+
+    verb: str
+    actions: tuple[UUID, ...]
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """A row of the record. `start_gen` counts orders to start: an exited container whose order was carried
-    out is a result, one with a newer order is to be started again."""
+    out is a result, one with a newer order is to be started again. `refill`: once it is gone, its slot gets a
+    successor, which takes over its order. `drop_volumes` are removed with it. `replaced`: when autoreplace
+    replaced containers of this slot."""
 
     id: UUID
     service_id: UUID
@@ -152,10 +204,15 @@ class Container:
     want: Want
     start_gen: int
     autorestart: CrashPolicy
+    autoreplace: CrashPolicy = CrashPolicy.OFF
     networks: tuple[Attachment, ...]
     created_at: datetime
     seen: Observed | None = None
     terminated_at: datetime | None = None
+    order: Order | None = None
+    refill: bool = False
+    drop_volumes: tuple[str, ...] = ()
+    replaced: tuple[datetime, ...] = ()
 
 
 ALIVE = frozenset({Seen.RUNNING, Seen.RESTARTING})

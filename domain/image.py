@@ -75,3 +75,4 @@ class ResolvedImage:
     ports: tuple[ImagePort, ...] = ()
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()

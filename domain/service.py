@@ -58,7 +58,8 @@ class Operation:
     """A user operation under way. All `actions` end with its outcome: a newer request takes over the older.
 
     `image_request` names the image resolution it waits for; None when it needs none. `joinable`: a PATCH
-    began it, so a client's following POST for the same is not an error (spec 2.14 b).
+    began it, so a client's following POST for the same is not an error (spec 2.14 b). `after`: services of the
+    same stack whose operations come first. `trigger_body` goes into the containers that it makes (spec 4.10).
     """
 
     verb: Verb
@@ -67,6 +68,19 @@ class Operation:
     image_request: UUID | None = None
     pull: Pull = Pull.MISSING
     joinable: bool = False
+    after: tuple[UUID, ...] = ()
+    trigger_body: str | None = None
+    reuse_volumes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A trigger's call that waits for the operation under way. SCALEUP is a scaling by `amount` more."""
+
+    verb: Verb
+    action: UUID
+    amount: int = 0
+    trigger_body: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +88,7 @@ class Service:
     """A row of the record: the definition, what is wanted of it, and what is under way.
 
     `deploy_gen` counts redeployments (older containers are to be replaced), `start_gen` orders to start.
+    `stack` is the name of the stack it belongs to.
     """
 
     id: UUID
@@ -87,6 +102,9 @@ class Service:
     subnet: str
     created_at: datetime
     operation: Operation | None = None
+    queued: tuple[Queued, ...] = ()
+    stack_id: UUID | None = None
+    stack: str | None = None
     deploy_gen: int = 1
     start_gen: int = 0
     image: ResolvedImage | None = None
@@ -175,9 +193,10 @@ def allowed(verb: Verb, state: ServiceState, target: int) -> bool:
 
 
 class Effect(StrEnum):
-    """What an accepted request led to: work for the reconciler, a stored change, or nothing new."""
+    """What an accepted request led to: work for the reconciler now or later, a stored change, or nothing new."""
 
     BEGUN = "begun"
+    QUEUED = "queued"
     STORED = "stored"
     NOTHING = "nothing"
 
@@ -197,8 +216,18 @@ def refuse(verb: str, state: ServiceState, target: int) -> NotAllowed:
     return NotAllowed(f"Service is in state {state.value}: {verb} is not allowed ({instead})")
 
 
-def operate(service: Service, count: Counts, verb: Verb, action: UUID, now: datetime) -> Accepted:
+def operate(
+    service: Service, count: Counts, verb: Verb, action: UUID, now: datetime, *, after: tuple[UUID, ...] = ()
+) -> Accepted:
     """Begin a user's operation. Raises NotAllowed with the state and the alternatives."""
+    accepted = _operate(service, count, verb, action, now)
+    operation = accepted.service.operation
+    if after and operation is not None and accepted.effect is Effect.BEGUN:
+        return replace(accepted, service=replace(accepted.service, operation=replace(operation, after=after)))
+    return accepted
+
+
+def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: datetime) -> Accepted:
     state = service_state(service, count)
     under_way = service.operation
     if under_way and under_way.joinable and under_way.verb is verb and verb in {Verb.SCALE, Verb.REDEPLOY}:
@@ -248,6 +277,52 @@ def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, a
 def finish(service: Service) -> Service:
     """The service after its operation ended, well or not."""
     return replace(service, operation=None)
+
+
+def cancel(service: Service, action: UUID) -> tuple[Service, tuple[UUID, ...]]:
+    """Let go of what the action waits for: the service without it, and all actions that end with it.
+
+    What was done stays done (spec 4.2). Raises NotAllowed when nothing is to be canceled.
+    """
+    queued = tuple(each for each in service.queued if each.action != action)
+    if queued != service.queued:
+        return replace(service, queued=queued), (action,)
+    operation = service.operation
+    if operation is None or action not in operation.actions:
+        raise NotAllowed("the action is not under way: there is nothing to cancel")
+    if operation.verb is Verb.TERMINATE:
+        raise NotAllowed("a termination cannot be canceled: its containers and their data are being removed")
+    return finish(service), operation.actions
+
+
+def call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
+    """A trigger's call: begun now, or behind the operation under way (spec 4.10). Raises NotAllowed."""
+    if service.operation is not None and service.want is not ServiceWant.TERMINATED:
+        return Accepted(service=replace(service, queued=(*service.queued, call)), effect=Effect.QUEUED)
+    return _begin_call(service, count, call, now)
+
+
+def begin_next(service: Service, count: Counts, now: datetime) -> tuple[Accepted | NotAllowed, Queued, Service]:
+    """Take the first waiting call: what came of it, the call, and the service without it."""
+    first, *rest = service.queued
+    left = replace(service, queued=tuple(rest))
+    try:
+        return _begin_call(left, count, first, now), first, left
+    except NotAllowed as refusal:
+        return refusal, first, left
+
+
+def _begin_call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
+    if call.verb is Verb.SCALE:
+        target = service.target + call.amount
+        accepted = change(service, count, spec=service.spec, target=target, action=call.action, now=now)
+    else:
+        accepted = operate(service, count, call.verb, call.action, now)
+    operation = accepted.service.operation
+    if operation is None or accepted.effect is not Effect.BEGUN:
+        return accepted
+    begun = replace(operation, trigger_body=call.trigger_body, joinable=False)
+    return replace(accepted, service=replace(accepted.service, operation=begun))
 
 
 def usable_image(service: Service) -> ResolvedImage | None:

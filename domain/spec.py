@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from uuid import UUID
 
@@ -67,6 +67,17 @@ class Link:
     to_service: UUID
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """Something mounted into each container (spec 2.9): a path of the host, a managed volume of the slot
+    (`host_path` None), or with `volumes_from` all that another service's containers have mounted."""
+
+    container_path: str | None = None
+    host_path: str | None = None
+    rewritable: bool = True
+    volumes_from: UUID | None = None
+
+
 Env = tuple[tuple[str, str], ...]
 
 
@@ -98,6 +109,22 @@ class ServiceSpec:
     tty: bool = False
     stdin_open: bool = False
     read_only: bool = False
+    net: str = "bridge"
+    pid: str = "none"
+    hostname: str | None = None
+    domainname: str | None = None
+    mac_address: str | None = None
+    cpuset: str | None = None
+    cgroup_parent: str | None = None
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    labels: Env = ()
+    bindings: tuple[Binding, ...] = ()
 
 
 # Applied to running containers, or without meaning for them: a change never makes a new container (spec 2.16).
@@ -123,6 +150,13 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_DEFAULTS = {field.name: field.default for field in fields(ServiceSpec)}
+
+
 def digest(spec: ServiceSpec) -> str:
-    """The digest of what needs a new container when it changes; a container's `made_from`."""
-    return fingerprint({key: value for key, value in asdict(spec).items() if key not in IN_PLACE})
+    """The digest of what needs a new container when it changes; a container's `made_from`.
+
+    Defaults are left out, so that a later version's new field does not make every container outdated.
+    """
+    said = {key for key in _DEFAULTS.keys() - IN_PLACE if getattr(spec, key) != _DEFAULTS[key]}
+    return fingerprint({key: value for key, value in asdict(spec).items() if key in said})

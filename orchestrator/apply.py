@@ -3,130 +3,182 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import assert_never
 from uuid import UUID, uuid4
 
-from domain.action import ActionState
+from domain.action import Action, ActionState, Request
 from domain.assignment import ImageRequest
-from domain.container import Container, Want
-from domain.service import Service, counts, finish, service_state, usable_image
-from domain.spec import digest
-from orchestrator.planning.render import attachments, container_name, container_spec, effective_ports
+from domain.container import Container, Order, Want, own_volumes
+from domain.errors import NotAllowed
+from domain.restarts import recent
+from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
+from orchestrator.making import create
 from orchestrator.planning.steps import (
     AdjustContainer,
+    BeginQueued,
     CloseService,
     CreateContainer,
     FinishOperation,
+    FinishOrder,
     ForgetContainer,
     Plan,
     RequestImage,
     RetireContainer,
     StartContainer,
+    Step,
     StopContainer,
     UseImage,
+    line,
 )
 from orchestrator.planning.view import ServiceView
-from orchestrator.store import actions, containers, nodes, services, wake
+from orchestrator.publish import publish
+from orchestrator.store import actions, containers, mounts, nodes, relations, services
 from orchestrator.store.db import Connection
 
 
 async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     """Carry out the plan on the record and say when to look again; returns the service as it is now.
 
-    Agents learn of it at commit: each touched node gets one new revision, in id order.
+    Agents learn of it at commit. What is done for an action is written to its log.
     """
-    service = view.service
-    rows = {row.id: row for row in view.containers}
-    touched: list[Container] = []
-    asked: set[UUID] = set()
-
-    async def want(container_id: UUID, **changes: object) -> None:
-        row = replace(rows[container_id], **changes)  # type: ignore[arg-type]
-        rows[container_id] = row
-        touched.append(row)
-        await containers.update_wanted(conn, row)
-
+    writing = _Writing(conn, view)
     for step in plan.steps:
+        await writing.log(step)
+        await writing.carry_out(step)
+    service = writing.service
+    state = service_state(service, counts(list(writing.rows.values())))
+    await services.save(conn, service, state)
+    await services.set_schedule(conn, service.id, waits_for=plan.waits_for, look_at=plan.requeue_at)
+    if view.service.operation is not None and service.operation is None:
+        await relations.wake_followers(conn, service)
+    await publish(conn, writing.touched, writing.asked)
+    return service
+
+
+class _Writing:
+    """The record while a plan is carried out on it."""
+
+    def __init__(self, conn: Connection, view: ServiceView) -> None:
+        self.conn = conn
+        self.view = view
+        self.service = view.service
+        self.rows = {row.id: row for row in view.containers}
+        self.touched: list[Container] = []
+        self.asked: set[UUID] = set()
+
+    async def log(self, step: Step) -> None:
+        """A line for the actions that the step is done for."""
+        ids: tuple[UUID, ...] = self.service.operation.actions if self.service.operation else ()
+        row = self.rows.get(step.container_id) if hasattr(step, "container_id") else None
+        if row is not None and row.order is not None:
+            ids = (*ids, *row.order.actions)
+        await actions.log(self.conn, ids, [line(step)])
+
+    async def carry_out(self, step: Step) -> None:
+        """One step, one effect."""
+        conn, service = self.conn, self.service
         match step:
             case RequestImage():
                 request = ImageRequest(request_id=step.request_id, reference=step.reference, pull=step.pull)
                 await nodes.request_image(conn, request, service.id, step.node_id)
-                asked.add(step.node_id)
+                self.asked.add(step.node_id)
             case UseImage():
                 operation = replace(service.operation, image_request=None) if service.operation else None
-                service = replace(service, image=step.image, operation=operation)
+                self.service = replace(service, image=step.image, operation=operation)
             case CreateContainer():
-                row = await _create(conn, view, service, step)
-                rows[row.id] = row
-                touched.append(row)
+                before = self.rows.get(step.successor_of) if step.successor_of else None
+                row = await create(conn, self.view, service, step, before)
+                self.rows[row.id] = row
+                self.touched.append(row)
             case StartContainer():
-                start_gen = max(service.start_gen, rows[step.container_id].start_gen + 1)
-                await want(step.container_id, want=Want.RUN, start_gen=start_gen)
+                start_gen = max(service.start_gen, self.rows[step.container_id].start_gen + 1)
+                await self._want(step.container_id, want=Want.RUN, start_gen=start_gen)
             case StopContainer():
-                await want(step.container_id, want=Want.STOP)
+                await self._want(step.container_id, want=Want.STOP)
             case RetireContainer():
-                await want(step.container_id, want=Want.GONE)
+                await self._retire(step)
             case AdjustContainer():
-                await want(step.container_id, networks=step.networks, autorestart=step.autorestart)
+                await self._want(
+                    step.container_id,
+                    networks=step.networks,
+                    autorestart=step.autorestart,
+                    autoreplace=step.autoreplace,
+                )
             case ForgetContainer():
-                rows[step.container_id] = replace(rows[step.container_id], terminated_at=view.now)
-                touched.append(rows[step.container_id])
-                await containers.forget(conn, step.container_id, view.now)
+                self.rows[step.container_id] = replace(self.rows[step.container_id], terminated_at=self.view.now)
+                self.touched.append(self.rows[step.container_id])
+                await containers.forget(conn, step.container_id, self.view.now)
             case FinishOperation():
                 if service.operation:
-                    outcome = ActionState.SUCCESS if step.success else ActionState.FAILED
-                    await actions.end(conn, service.operation.actions, outcome, step.message, view.now)
+                    await actions.end(
+                        conn, service.operation.actions, _outcome(step.success), step.message, self.view.now
+                    )
                     await nodes.withdraw_image_requests(conn, service.id, keep=None)
-                service = finish(service)
+                self.service = finish(service)
+            case FinishOrder():
+                order = self.rows[step.container_id].order
+                if order is not None:
+                    await actions.end(conn, order.actions, _outcome(step.success), step.message, self.view.now)
+                await self._want(step.container_id, order=None)
+            case BeginQueued():
+                await self._begin_queued()
             case CloseService():
-                service = replace(service, destroyed_at=view.now)
+                await mounts.close(conn, service.id)
+                self.service = replace(service, destroyed_at=self.view.now)
             case _:
                 assert_never(step)
 
-    state = service_state(service, counts(list(rows.values())))
-    await services.save(conn, service, state)
-    await services.set_schedule(conn, service.id, waits_for=plan.waits_for, look_at=plan.requeue_at)
-    await _publish(conn, touched, asked)
-    return service
+    async def _want(self, container_id: UUID, **changes: object) -> None:
+        row = replace(self.rows[container_id], **changes)  # type: ignore[arg-type]
+        self.rows[container_id] = row
+        self.touched.append(row)
+        await containers.update_wanted(self.conn, row)
+
+    async def _retire(self, step: RetireContainer) -> None:
+        row, now = self.rows[step.container_id], self.view.now
+        changes: dict[str, object] = {"want": Want.GONE, "refill": step.refill}
+        if not step.keep_volumes:
+            changes["drop_volumes"] = own_volumes(row.spec)
+            await mounts.terminate(self.conn, own_volumes(row.spec))
+        if step.by_policy:
+            verb = Verb.REDEPLOY if step.refill else Verb.TERMINATE
+            action = _policy_action(self.service, row, verb, step.cause, now)
+            await actions.insert(self.conn, action)
+            older = row.order.actions if row.order else ()
+            changes["order"] = Order(verb=verb.value, actions=(*older, action.id), since=now)
+            if step.refill:
+                changes["replaced"] = (*recent(row.replaced, now), now)
+        await self._want(step.container_id, **changes)
+
+    async def _begin_queued(self) -> None:
+        accepted, call, left = begin_next(self.service, counts(list(self.rows.values())), self.view.now)
+        self.service = left
+        if isinstance(accepted, NotAllowed):
+            await actions.end(self.conn, (call.action,), ActionState.FAILED, str(accepted), self.view.now)
+            return
+        self.service = accepted.service
+        if accepted.effect is Effect.BEGUN:
+            await actions.begin(self.conn, call.action)
+        else:
+            await actions.end(self.conn, (call.action,), ActionState.SUCCESS, None, self.view.now)
 
 
-async def _create(conn: Connection, view: ServiceView, service: Service, step: CreateContainer) -> Container:
-    image = usable_image(service)
-    if image is None:
-        raise LookupError(f"service {service.id} has no image for slot {step.slot}: a plan must look it up first")
-    container_id = uuid4()
-    name = container_name(view, step.slot)
-    asked = effective_ports(service.spec.ports, image)
-    row = Container(
-        id=container_id,
+def _outcome(success: bool) -> ActionState:
+    return ActionState.SUCCESS if success else ActionState.FAILED
+
+
+def _policy_action(service: Service, row: Container, verb: Verb, cause: str, now: datetime) -> Action:
+    """The record of what a crash policy does: nobody asked for it (spec 4.2)."""
+    path = f"/api/v1/container/{row.id}/"
+    return Action(
+        id=uuid4(),
+        account_id=service.account_id,
         service_id=service.id,
-        node_id=step.node_id,
-        slot=step.slot,
-        name=name,
-        spec=container_spec(view, slot=step.slot, container_id=container_id, node=step.node_id, image=image, ports=()),
-        made_from=digest(service.spec),
-        deploy_gen=service.deploy_gen,
-        want=Want.RUN,
-        start_gen=max(service.start_gen, 1),
-        autorestart=service.spec.autorestart,
-        networks=attachments(view, name),
-        created_at=view.now,
+        verb=f"Container {verb.value.capitalize()}",
+        object_uri=path,
+        state=ActionState.IN_PROGRESS,
+        request=Request(method="POST", path=path, is_user_action=False),
+        start_date=now,
+        message=f"{row.name}: {cause}",
     )
-    if not any(port.published for port in asked):
-        row = replace(row, spec=replace(row.spec, ports=containers.unpublished(asked)))
-        await containers.insert(conn, row, service.account_id)
-        return row
-    await containers.insert(conn, row, service.account_id)
-    ports = await containers.hold_ports(conn, container_id, step.node_id, asked)
-    row = replace(row, spec=replace(row.spec, ports=ports))
-    await containers.set_spec(conn, row)
-    return row
-
-
-async def _publish(conn: Connection, touched: list[Container], asked: set[UUID]) -> None:
-    for node_id in sorted({row.node_id for row in touched} | asked):
-        revision = await nodes.bump_revision(conn, node_id)
-        changed = [row.id for row in touched if row.node_id == node_id]
-        if changed:
-            await containers.assign(conn, changed, node_id, revision)
-        await wake.node(conn, node_id)

@@ -25,12 +25,18 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._service = asyncio.Event()
+        self._events = asyncio.Event()
         self._nodes: dict[str, asyncio.Event] = {}
 
     @property
     def service(self) -> asyncio.Event:
         """Set when some service is due."""
         return self._service
+
+    @property
+    def events(self) -> asyncio.Event:
+        """Set when there are new rows in `events`. For one waiter, who clears it."""
+        return self._events
 
     def node(self, node_id: str) -> asyncio.Event:
         """Set when there is something new for the node."""
@@ -39,6 +45,7 @@ class Wakeups:
     def everybody(self) -> None:
         """Set all flags."""
         self._service.set()
+        self._events.set()
         for event in self._nodes.values():
             event.set()
 
@@ -60,11 +67,13 @@ async def _session(dsn: str, wakeups: Wakeups) -> None:
     conn = await connect(dsn)
     ended = asyncio.Event()
     on_service = _callback(lambda _payload: wakeups.service.set())
+    on_event = _callback(lambda _payload: wakeups.events.set())
     on_node = _callback(lambda payload: wakeups.node(payload).set())
     try:
         conn.add_termination_listener(lambda _conn: ended.set())
         await conn.add_listener(wake.SERVICE, on_service)
         await conn.add_listener(wake.NODE, on_node)
+        await conn.add_listener(wake.EVENT, on_event)
         wakeups.everybody()
         while not ended.is_set():
             try:

@@ -11,13 +11,14 @@ from domain.node import Candidate
 from domain.placement import fixed_ports
 from domain.service import Service
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
-from orchestrator.store import containers, nodes, services
+from orchestrator.store import containers, mounts, nodes, relations
 from orchestrator.store.db import Connection, now
 
 
 async def load(conn: Connection, service: Service, installation: Installation) -> ServiceView:
     """The view of a service whose row the caller has locked."""
-    targets = await services.link_targets(conn, service) if service.spec.links else {}
+    targets = await relations.link_targets(conn, [service])
+    after = service.operation.after if service.operation else ()
     rows = await containers.open_rows(conn, [service.id, *targets])
     own = tuple(row for row in rows if row.service_id == service.id)
     request = service.operation.image_request if service.operation else None
@@ -30,8 +31,9 @@ async def load(conn: Connection, service: Service, installation: Installation) -
             LinkedService(
                 alias=link.name,
                 service_id=link.to_service,
-                unique_name=targets[link.to_service][0],
-                subnet=targets[link.to_service][1],
+                unique_name=targets[link.to_service].unique_name,
+                subnet=targets[link.to_service].subnet,
+                target=targets[link.to_service].target,
                 sources=tuple(source_of(row) for row in rows if row.service_id == link.to_service and contributes(row)),
             )
             for link in service.spec.links
@@ -40,6 +42,8 @@ async def load(conn: Connection, service: Service, installation: Installation) -
         image=ImageAnswer(image=answer.image, error=answer.error) if answer else None,
         installation=installation,
         now=await now(conn),
+        behind=tuple(await relations.under_way(conn, after)) if after else (),
+        pinned=await mounts.pinned(conn, service.id),
     )
 
 

@@ -31,7 +31,7 @@ def create_body(cluster_id: UUID, assignment: ContainerAssignment) -> Json:
     body: Json = {
         "Image": spec.image_id,
         "Hostname": spec.hostname,
-        "Env": [f"{name}={value}" for name, value in environment(spec).items()],
+        "Env": [f"{name}={value}" for name, value in {**dict(assignment.secret_env), **environment(spec)}.items()],
         "Labels": labels(cluster_id, assignment),
         "ExposedPorts": {_port(port): {} for port in spec.ports},
         "Tty": spec.tty,
@@ -42,10 +42,14 @@ def create_body(cluster_id: UUID, assignment: ContainerAssignment) -> Json:
         body["Entrypoint"] = list(spec.entrypoint)
     if spec.command is not None:
         body["Cmd"] = list(spec.command)
-    if spec.working_dir:
-        body["WorkingDir"] = spec.working_dir
-    if spec.user:
-        body["User"] = spec.user
+    for key, value in (
+        ("WorkingDir", spec.working_dir),
+        ("User", spec.user),
+        ("Domainname", spec.domainname),
+        ("MacAddress", spec.mac_address),
+    ):
+        if value:
+            body[key] = value
     if assignment.networks:
         first = assignment.networks[0]
         body["NetworkingConfig"] = {"EndpointsConfig": {first.network.name: endpoint_config(first)}}
@@ -53,8 +57,9 @@ def create_body(cluster_id: UUID, assignment: ContainerAssignment) -> Json:
 
 
 def labels(cluster_id: UUID, assignment: ContainerAssignment) -> dict[str, str]:
-    """What makes the container ours, and which one it is."""
+    """The user's labels, what makes the container ours, and which one it is."""
     return {
+        **dict(assignment.spec.labels),
         CLUSTER: str(cluster_id),
         CONTAINER: str(assignment.container_id),
         SERVICE: str(assignment.service_id),
@@ -91,11 +96,65 @@ def _host_config(assignment: ContainerAssignment) -> Json:
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
     }
-    if not spec.privileged:
-        config["SecurityOpt"] = ["no-new-privileges"]
-    if assignment.networks:
+    options = list(spec.security_opt)
+    if not spec.privileged and not any(option.startswith("no-new-privileges") for option in options):
+        options.append("no-new-privileges")
+    if options:
+        config["SecurityOpt"] = options
+    if spec.host_network:
+        config["NetworkMode"] = "host"
+    elif assignment.networks:
         config["NetworkMode"] = assignment.networks[0].network.name
-    return config | _limits(spec)
+    if spec.host_pid:
+        config["PidMode"] = "host"
+    return config | _limits(spec) | _extras(spec) | _mounts(assignment)
+
+
+def _extras(spec: ContainerSpec) -> Json:
+    """What is passed on to Docker as the user wrote it (spec 2.3)."""
+    given: Json = {
+        "Dns": list(spec.dns),
+        "DnsSearch": list(spec.dns_search),
+        "CapAdd": list(spec.cap_add),
+        "CapDrop": list(spec.cap_drop),
+        "ExtraHosts": list(spec.extra_hosts),
+        "Devices": [_device(text) for text in spec.devices],
+        "CpusetCpus": spec.cpuset,
+        "CgroupParent": spec.cgroup_parent,
+    }
+    return {key: value for key, value in given.items() if value}
+
+
+def _device(text: str) -> Json:
+    """`/dev/a[:/dev/b[:rwm]]` as the engine's API wants it."""
+    parts = text.split(":")
+    inside = parts[1] if len(parts) > 1 and parts[1].startswith("/") else parts[0]
+    return {
+        "PathOnHost": parts[0],
+        "PathInContainer": inside,
+        "CgroupPermissions": parts[-1] if len(parts) > 1 and not parts[-1].startswith("/") else "rwm",
+    }
+
+
+def _mounts(assignment: ContainerAssignment) -> Json:
+    """Host paths as binds, since those are made when they are missing; volumes with our labels."""
+    binds = [
+        f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
+        for mount in assignment.spec.mounts
+        if not mount.volume
+    ]
+    volumes: list[Json] = [
+        {
+            "Type": "volume",
+            "Source": mount.source,
+            "Target": mount.target,
+            "ReadOnly": mount.read_only,
+            "VolumeOptions": {"Labels": {SERVICE: str(assignment.service_id)}},
+        }
+        for mount in assignment.spec.mounts
+        if mount.volume
+    ]
+    return ({"Binds": binds} if binds else {}) | ({"Mounts": volumes} if volumes else {})
 
 
 def _limits(spec: ContainerSpec) -> Json:

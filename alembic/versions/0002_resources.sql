@@ -9,8 +9,7 @@ CREATE TABLE stacks (
     operation_action uuid,
     created_at timestamptz NOT NULL,
     deployed_at timestamptz,
-    terminated_at timestamptz,
-    destroyed_at timestamptz
+    terminated_at timestamptz
 );
 CREATE UNIQUE INDEX stacks_name ON stacks (account_id, lower(name)) WHERE terminated_at IS NULL;
 CREATE INDEX stacks_by_age ON stacks (account_id, created_at, id);
@@ -25,13 +24,14 @@ CREATE UNIQUE INDEX services_unique_name ON services
     (account_id, coalesce(stack_id, '00000000-0000-0000-0000-000000000000'), unique_name)
     WHERE want <> 'TERMINATED';
 
--- `order` under way for this one container; `refill`: when it is gone, its slot gets a new one;
+-- `operation`: the order under way for this one container; `refill`: when it is gone, its slot gets a new one;
 -- `replaced`: when its predecessors in the slot were replaced by autoreplace, oldest first.
 ALTER TABLE containers
     ADD COLUMN operation jsonb,
     ADD COLUMN refill boolean NOT NULL DEFAULT false,
+    ADD COLUMN drop_volumes text[] NOT NULL DEFAULT '{}',
     ADD COLUMN replaced timestamptz[] NOT NULL DEFAULT '{}',
-    ADD COLUMN restart_limit integer;
+    ADD COLUMN autoreplace text NOT NULL DEFAULT 'OFF';
 
 -- `parts`: how many services and containers still work for the action; it ends with the last of them.
 ALTER TABLE actions

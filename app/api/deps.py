@@ -15,9 +15,10 @@ from app.settings import Settings
 from app.wire.logs import LogSource
 from app.wire.service_output import ServiceDetails, service_out
 from domain.action import Request as Origin
-from domain.errors import NotFound
+from domain.container import Container
+from domain.errors import Invalid, NotFound
 from domain.service import Service
-from orchestrator.store import actions, containers, services
+from orchestrator.store import actions, containers, relations
 from orchestrator.store.accounts import Account
 from orchestrator.store.db import Connection, Database
 
@@ -30,6 +31,16 @@ def ident(text: str, what: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound(f"there is no {what} {text[:80]}") from None
+
+
+def flag(request: Request, name: str, *, default: bool) -> bool:
+    """A boolean of the query string in any spelling of the clients (spec 1.5). Raises Invalid."""
+    text = request.query_params.get(name, "").strip().lower()
+    if text in {"", "true", "1", "yes", "on"}:
+        return default if text == "" else True
+    if text in {"false", "0", "no", "off"}:
+        return False
+    raise Invalid({name: "must be true or false"})
 
 
 def database(request: Request) -> Database:
@@ -74,7 +85,12 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
     ids = [service.id for service in found]
     rows = await containers.of_services(conn, ids)
     newest = await actions.newest(conn, ids)
-    linked = await services.linked_from(conn, ids)
+    linked = await relations.linked_from(conn, ids)
+    targets = await relations.link_targets(conn, found)
+    sources: dict[UUID, list[Container]] = {}
+    for row in await containers.open_rows(conn, list(targets)) if targets else ():
+        sources.setdefault(row.service_id, []).append(row)
+    names = {each: target.unique_name for each, target in targets.items()}
     config = settings(request)
     return [
         service_out(
@@ -83,6 +99,8 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
                 containers=rows[service.id],
                 actions=newest[service.id],
                 linked_from=linked.get(service.id, []),
+                targets=names,
+                sources=sources,
             ),
             api_url=config.public_url.rstrip("/"),
             public_domain=config.public_domain,

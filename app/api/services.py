@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api.bodies import read_json
-from app.api.deps import Caller, command, database, ident, log_source, services_out, settings
+from app.api.deps import Caller, command, database, flag, ident, log_source, services_out, settings
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import services as commands
@@ -103,10 +103,12 @@ async def redeploy_service(request: Request, caller: Caller, uuid: str) -> Respo
     """Redeploy with the present definition and the newest image; `{"tag": "v2"}` changes the image's tag."""
     service_id = ident(uuid, "service")
     body = await read_json(request)
+    reuse = flag(request, "reuse_volumes", default=True)
     tag = _tag(body)
     if tag is None:
-        return await _operate(request, caller, uuid, Verb.REDEPLOY)
-    await commands.redeploy_tag(command(request, caller, body), service_id, tag)
+        await commands.run(command(request, caller, None), service_id, Verb.REDEPLOY, reuse_volumes=reuse)
+    else:
+        await commands.redeploy_tag(command(request, caller, body), service_id, tag, reuse_volumes=reuse)
     return await _one(request, caller.id, service_id, 202)
 
 

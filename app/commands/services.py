@@ -13,23 +13,25 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from domain.action import Action, ActionState, Request
-from domain.errors import DomainError, Invalid, NotFound
+from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
 from domain.service import (
     Accepted,
     Counts,
     Effect,
+    Queued,
     Service,
     ServiceState,
     ServiceWant,
     Verb,
+    call,
     counts,
     operate,
     service_state,
 )
 from domain.service import change as apply_change
 from domain.spec import Link, ServiceSpec
-from orchestrator.store import actions, containers, services, wake
+from orchestrator.store import actions, containers, relations, services, wake
 from orchestrator.store.accounts import Account
 from orchestrator.store.db import Connection, Database, now
 
@@ -73,18 +75,22 @@ def verb_name(verb: Verb) -> str:
 
 
 @asynccontextmanager
-async def refusals_recorded(context: Context, verb: str, service_id: UUID | None = None) -> AsyncIterator[None]:
+async def refusals_recorded(
+    context: Context, verb: str, service_id: UUID | None = None, object_uri: str | None = None
+) -> AsyncIterator[None]:
     """A refusal inside the block becomes a Failed action, and goes on to the caller."""
     try:
         yield
     except NotFound:
         raise
     except DomainError as refusal:
-        await record_refusal(context, verb, str(refusal), service_id)
+        await record_refusal(context, verb, str(refusal), service_id, object_uri)
         raise
 
 
-async def record_refusal(context: Context, verb: str, message: str, service_id: UUID | None) -> None:
+async def record_refusal(
+    context: Context, verb: str, message: str, service_id: UUID | None, object_uri: str | None = None
+) -> None:
     """A Failed action for a request that changed nothing, in a transaction of its own."""
     async with context.db.transaction() as conn:
         at = await now(conn)
@@ -95,7 +101,7 @@ async def record_refusal(context: Context, verb: str, message: str, service_id: 
                 account_id=context.account.id,
                 service_id=service_id,
                 verb=verb,
-                object_uri=f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI,
+                object_uri=object_uri or (f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI),
                 state=ActionState.FAILED,
                 request=context.request,
                 message=message[:2000],
@@ -109,33 +115,87 @@ async def create(context: Context, *, name: str, target: int, spec: ServiceSpec,
     """A new service; nothing is deployed. Raises Invalid for a link that leads nowhere, Conflict on a lost race."""
     async with refusals_recorded(context, "Service Create"), context.db.transaction() as conn:
         at = await now(conn)
-        service = Service(
-            id=uuid4(),
-            account_id=context.account.id,
-            account=context.account.username,
-            name=name,
-            unique_name=await services.free_unique_name(conn, context.account.id, name),
-            spec=replace(spec, links=await _resolve(conn, context.account.id, links, own=None)),
-            target=target,
-            want=ServiceWant.INIT,
-            subnet=await services.next_subnet(conn, context.network_pool),
-            created_at=at,
-        )
+        service = await new_service(conn, context, name=name, target=target, spec=spec, stack_id=None, at=at)
+        linked = await resolve_links(conn, context.account.id, links, own=None, stack_id=None)
+        service = replace(service, spec=replace(spec, links=linked))
         await services.insert(conn, service, ServiceState.INIT)
         await _open(conn, context, service.id, "Service Create", Effect.STORED, at)
     return Done(service_id=service.id, effect=Effect.STORED)
 
 
-async def run(context: Context, service_id: UUID, verb: Verb) -> Done:
+async def new_service(
+    conn: Connection,
+    context: Context,
+    *,
+    name: str,
+    target: int,
+    spec: ServiceSpec,
+    stack_id: UUID | None,
+    at: datetime,
+) -> Service:
+    """A service with its own unique name and network, not yet written. Raises Invalid for foreign volumes."""
+    await check_volumes_from(conn, context.account.id, spec)
+    return Service(
+        id=uuid4(),
+        account_id=context.account.id,
+        account=context.account.username,
+        name=name,
+        unique_name=await services.free_unique_name(conn, context.account.id, name, stack_id),
+        spec=spec,
+        target=target,
+        want=ServiceWant.INIT,
+        subnet=await services.next_subnet(conn, context.network_pool),
+        created_at=at,
+        stack_id=stack_id,
+    )
+
+
+async def check_volumes_from(conn: Connection, account_id: UUID, spec: ServiceSpec, own: UUID | None = None) -> None:
+    """Raises Invalid when a binding names a service that is not there, or the service itself."""
+    wanted = {each.volumes_from: index for index, each in enumerate(spec.bindings) if each.volumes_from}
+    found = await services.many(conn, account_id, list(wanted))
+    errors = {}
+    for each, index in wanted.items():
+        service = found.get(each)
+        if service is None or service.want is ServiceWant.TERMINATED:
+            errors[f"bindings[{index}].volumes_from"] = f"there is no service {each}"
+        elif each == own:
+            errors[f"bindings[{index}].volumes_from"] = "is the service itself"
+    if errors:
+        raise Invalid(errors)
+
+
+async def run(context: Context, service_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> Done:
     """Start, stop, scale, redeploy or terminate. Raises NotFound, NotAllowed."""
 
     def rule(service: Service, count: Counts, at: datetime) -> Accepted:
-        return operate(service, count, verb, context.action_id, at)
+        return _with_volumes(operate(service, count, verb, context.action_id, at), reuse_volumes)
 
     return await _change(context, service_id, verb, rule)
 
 
-async def redeploy_tag(context: Context, service_id: UUID, tag: str) -> Done:
+def _with_volumes(accepted: Accepted, reuse: bool) -> Accepted:
+    operation = accepted.service.operation
+    if reuse or operation is None:
+        return accepted
+    return replace(accepted, service=replace(accepted.service, operation=replace(operation, reuse_volumes=False)))
+
+
+async def call_trigger(context: Context, service_id: UUID, queued: Queued, *, most_containers: int) -> Done:
+    """A trigger was called: begin its operation, or put it behind the one under way (spec 4.10).
+
+    Raises NotFound, NotAllowed, and Invalid for a scaling beyond the limit.
+    """
+
+    def rule(service: Service, count: Counts, at: datetime) -> Accepted:
+        if service.target + queued.amount + sum(each.amount for each in service.queued) > most_containers:
+            raise Invalid({"count": f"would make more than {most_containers} containers"})
+        return call(service, count, queued, at)
+
+    return await _change(context, service_id, queued.verb, rule)
+
+
+async def redeploy_tag(context: Context, service_id: UUID, tag: str, *, reuse_volumes: bool = True) -> Done:
     """Change the image's tag, then redeploy. Raises NotFound, NotAllowed, Invalid."""
 
     def rule(service: Service, count: Counts, at: datetime) -> Accepted:
@@ -143,7 +203,7 @@ async def redeploy_tag(context: Context, service_id: UUID, tag: str) -> Done:
         wanted = parse(str(Reference(name=present.name, tag=tag, digest=None))) if present else None
         if wanted is None:
             raise Invalid({"tag": "is no image tag"})
-        accepted = operate(service, count, Verb.REDEPLOY, context.action_id, at)
+        accepted = _with_volumes(operate(service, count, Verb.REDEPLOY, context.action_id, at), reuse_volumes)
         spec = replace(service.spec, image=str(wanted))
         return replace(accepted, service=replace(accepted.service, spec=spec))
 
@@ -157,7 +217,10 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
         service, count, at = await _locked(conn, context, service_id)
         spec, target, asked = read(service)
         if asked is not None:
-            spec = replace(spec, links=await _resolve(conn, context.account.id, asked, own=service_id))
+            linked = await resolve_links(conn, context.account.id, asked, own=service_id, stack_id=service.stack_id)
+            spec = replace(spec, links=linked)
+        if spec.bindings != service.spec.bindings:
+            await check_volumes_from(conn, context.account.id, spec, service_id)
         accepted = apply_change(
             service,
             count,
@@ -180,6 +243,9 @@ async def _change(
             await services.lock_with_clients(conn, context.account.id, service_id)
         service, count, at = await _locked(conn, context, service_id)
         accepted = rule(service, count, at)
+        users = await relations.volume_users(conn, service_id) if terminating else []
+        if users:
+            raise NotAllowed(f"its volumes are used by {', '.join(users)}: terminate or change those services first")
         await _accept(conn, context, accepted, count, verb_name(verb), at)
         if terminating:
             await services.unlink(conn, service_id)
@@ -202,7 +268,27 @@ async def _accept(
 
 
 async def _open(conn: Connection, context: Context, service_id: UUID, verb: str, effect: Effect, at: datetime) -> None:
-    begun = effect is Effect.BEGUN
+    await open_action(
+        conn, context, verb=verb, object_uri=f"{SERVICES_URI}{service_id}/", service_id=service_id, effect=effect, at=at
+    )
+
+
+_OPENED = {Effect.BEGUN: ActionState.IN_PROGRESS, Effect.QUEUED: ActionState.PENDING}
+
+
+async def open_action(
+    conn: Connection,
+    context: Context,
+    *,
+    verb: str,
+    object_uri: str,
+    service_id: UUID | None,
+    effect: Effect,
+    at: datetime,
+    parts: int = 1,
+) -> None:
+    """The record of an accepted request: open while there is work for it, else ended well at once."""
+    state = _OPENED.get(effect, ActionState.SUCCESS)
     await actions.insert(
         conn,
         Action(
@@ -210,25 +296,27 @@ async def _open(conn: Connection, context: Context, service_id: UUID, verb: str,
             account_id=context.account.id,
             service_id=service_id,
             verb=verb,
-            object_uri=f"{SERVICES_URI}{service_id}/",
-            state=ActionState.IN_PROGRESS if begun else ActionState.SUCCESS,
+            object_uri=object_uri,
+            state=state,
             request=context.request,
             start_date=at,
-            end_date=None if begun else at,
+            end_date=None if effect in _OPENED else at,
+            parts=parts,
         ),
     )
 
 
-async def _resolve(
-    conn: Connection, account_id: UUID, asked: Sequence[LinkRequest], *, own: UUID | None
+async def resolve_links(
+    conn: Connection, account_id: UUID, asked: Sequence[LinkRequest], *, own: UUID | None, stack_id: UUID | None
 ) -> tuple[Link, ...]:
-    """The links with their targets found. Raises Invalid with every link that leads nowhere (spec 2.8)."""
+    """The links with their targets found, those of the stack first. Raises Invalid with every link that leads
+    nowhere (spec 2.8)."""
     errors: dict[str, str] = {}
     out: list[Link] = []
     for each in asked:
         text = each.to_service.rstrip("/").rsplit("/", 1)[-1]
         try:
-            target = await services.resolve(conn, account_id, text)
+            target = await services.resolve(conn, account_id, text, stack_id=stack_id)
         except DomainError as error:
             errors[f"{each.path}.to_service"] = str(error)
             continue

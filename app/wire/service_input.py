@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from app.wire import docker_input
 from app.wire.reading import Reading, storable
 from domain.errors import Invalid
 from domain.image import default_service_name, parse
@@ -234,6 +235,8 @@ def _check_policies(reading: Reading, spec: ServiceSpec) -> None:
         reading.fail("autodestroy", "must be OFF when autorestart is ALWAYS: it could never apply")
     if spec.memory_swap is not None and (spec.memory is None or spec.memory_swap < spec.memory):
         reading.fail("memory_swap", "needs memory, and must not be below it")
+    if spec.net == "host" and any(port.published for port in spec.ports):
+        reading.fail("container_ports", "cannot be published with net host: its ports are the host's already")
 
 
 def _sized(low: int) -> Callable[[Reading, Any, str], int | None]:
@@ -281,6 +284,7 @@ _READERS: dict[str, tuple[str, Callable[[Reading, Any, str], Any]]] = {
         name: (name, Reading.boolean)
         for name in ("sequential_deployment", "privileged", "autoredeploy", "tty", "stdin_open", "read_only")
     },
+    **{name: (name, read) for name, read in docker_input.READERS.items()},
 }
 """Wire name to (field of ServiceSpec, reader); links are read apart, since their targets must be looked up."""
 WIRE_FIELDS = frozenset(field for field, _ in _READERS.values()) | {"links"}

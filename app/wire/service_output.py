@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import Container
-from domain.links import contributes, link_variables, source_of
-from domain.service import Service, counts, live, service_state, synchronized
-from domain.spec import PortSpec
+from domain.links import LinkTarget, client_environment, contributes, link_variables, source_of
+from domain.service import Service, ServiceWant, counts, live, service_state, synchronized, usable_image
+from domain.spec import Binding, PortSpec, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDetails:
-    """A service with what its representation is derived from. `linked_from`: (link name, from service)."""
+    """A service with what its representation is derived from.
+
+    `linked_from`: (link name, from service); `targets`: the services it is linked to, `sources`: their containers.
+    """
 
     service: Service
     containers: Sequence[Container]
     actions: Sequence[UUID]
     linked_from: Sequence[tuple[str, UUID]]
+    targets: Mapping[UUID, str] = field(default_factory=dict)
+    sources: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
 
 
 def service_out(details: ServiceDetails, *, api_url: str, public_domain: str) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str) ->
         "containers": [uri("container", each.id) for each in live(details.containers)],
         "container_ports": [port_out(port) for port in spec.ports],
         "container_envvars": [{"key": key, "value": value} for key, value in spec.env],
-        "calculated_envvars": [{"key": key, "value": value, "origin": "user"} for key, value in sorted(spec.env)],
+        "calculated_envvars": _calculated(details, api_url),
         "linked_to_service": [
             {
                 "name": link.name,
@@ -84,30 +89,41 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str) ->
         "tty": spec.tty,
         "stdin_open": spec.stdin_open,
         "read_only": spec.read_only,
-        **LATER,
+        "stack": uri("stack", service.stack_id) if service.stack_id else None,
+        "bindings": [binding_out(each) for each in spec.bindings],
+        **docker_out(spec),
     }
 
 
-LATER: dict[str, Any] = {
-    "stack": None,
-    "bindings": [],
-    "net": "bridge",
-    "pid": "none",
-    "hostname": None,
-    "domainname": None,
-    "mac_address": None,
-    "cpuset": None,
-    "cgroup_parent": None,
-    "dns": [],
-    "dns_search": [],
-    "cap_add": [],
-    "cap_drop": [],
-    "devices": [],
-    "extra_hosts": [],
-    "security_opt": [],
-    "labels": {},
-}
-"""Attributes of the later API that this version answers with their defaults: clients need the keys (spec 2.3)."""
+def docker_out(spec: ServiceSpec) -> dict[str, Any]:
+    """The attributes that are passed on to Docker (spec 2.3)."""
+    return {
+        "net": spec.net,
+        "pid": spec.pid,
+        "hostname": spec.hostname,
+        "domainname": spec.domainname,
+        "mac_address": spec.mac_address,
+        "cpuset": spec.cpuset,
+        "cgroup_parent": spec.cgroup_parent,
+        "dns": list(spec.dns),
+        "dns_search": list(spec.dns_search),
+        "cap_add": list(spec.cap_add),
+        "cap_drop": list(spec.cap_drop),
+        "devices": list(spec.devices),
+        "extra_hosts": list(spec.extra_hosts),
+        "security_opt": list(spec.security_opt),
+        "labels": dict(spec.labels),
+    }
+
+
+def binding_out(binding: Binding) -> dict[str, Any]:
+    """A mount of the definition (spec 2.9)."""
+    return {
+        "host_path": binding.host_path,
+        "container_path": binding.container_path,
+        "rewritable": binding.rewritable,
+        "volumes_from": uri("service", binding.volumes_from) if binding.volumes_from else None,
+    }
 
 
 def port_out(port: PortSpec) -> dict[str, Any]:
@@ -129,5 +145,45 @@ def _variables(details: ServiceDetails, api_url: str) -> dict[str, str]:
     return link_variables(details.service.unique_name, sources, own)
 
 
+_PER_CONTAINER = "To be calculated"
+_OWN = ("TUTUM_CONTAINER_API_URI", "TUTUM_CONTAINER_API_URL", "TUTUM_CONTAINER_HOSTNAME", "TUTUM_NODE_API_URI",
+        "TUTUM_NODE_API_URL", "TUTUM_NODE_HOSTNAME")  # fmt: skip
+
+
+def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
+    """One entry an effective variable, with where it comes from (spec 2.3); before a deployment the user's."""
+    service, spec = details.service, details.service.spec
+    if service.want is ServiceWant.INIT:
+        return [{"key": key, "value": value, "origin": "user"} for key, value in sorted(spec.env)]
+    image = usable_image(service)
+    found = {key: (value, "image") for key, value in (image.env if image else ())}
+    links = [
+        LinkTarget(
+            alias=link.name,
+            unique_name=details.targets[link.to_service],
+            api_url=f"{api_url}{uri('service', link.to_service)}",
+            sources=tuple(source_of(each) for each in details.sources.get(link.to_service, ()) if contributes(each)),
+        )
+        for link in spec.links
+        if link.to_service in details.targets
+    ]
+    found |= {key: (value, "link") for key, value in client_environment(links)}
+    own = dict.fromkeys(_OWN, _PER_CONTAINER)
+    path = uri("service", service.id)
+    own |= {
+        "TUTUM_SERVICE_API_URI": path,
+        "TUTUM_SERVICE_API_URL": f"{api_url}{path}",
+        "TUTUM_SERVICE_HOSTNAME": service.unique_name,
+        "TUTUM_REST_HOST": api_url,
+        "TUTUM_STREAM_HOST": api_url.replace("http", "ws", 1),
+    }
+    if spec.roles:
+        own["TUTUM_AUTH"] = _PER_CONTAINER
+    found |= {key: (value, "tutum") for key, value in own.items()}
+    found |= {key: (value, "user") for key, value in spec.env}
+    return [{"key": key, "value": found[key][0], "origin": found[key][1]} for key in sorted(found)]
+
+
 def _public_dns(service: Service, domain: str) -> str:
-    return f"{service.unique_name}.{service.account}.svc.{domain}" if domain else ""
+    stack = f".{service.stack}" if service.stack else ""
+    return f"{service.unique_name}{stack}.{service.account}.svc.{domain}" if domain else ""

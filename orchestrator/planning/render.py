@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Mapping
 from uuid import UUID
 
-from domain.container import Attachment, BoundPort, ContainerSpec, NetworkSpec
+from domain.container import Attachment, BoundPort, Container, ContainerSpec, NetworkSpec, Want
 from domain.image import ResolvedImage
 from domain.links import LinkTarget, client_environment, sibling_environment, source_of
-from domain.spec import Env, PortSpec
-from orchestrator.planning.view import ServiceView
+from domain.service import Service
+from domain.spec import Env, PortSpec, digest
+from orchestrator.planning.steps import CreateContainer
+from orchestrator.planning.view import LinkedService, ServiceView
 
 
 def container_name(view: ServiceView, slot: int) -> str:
@@ -22,25 +26,53 @@ def network_name(service_id: UUID) -> str:
     return f"tutela-{service_id}"
 
 
-def attachments(view: ServiceView, name: str) -> tuple[Attachment, ...]:
-    """The networks of a container: its service's own, and that of each service it is linked to (DESIGN 3.6b)."""
+def attachments(view: ServiceView, name: str, slot: int) -> tuple[Attachment, ...]:
+    """The networks of a container: its service's own, and that of each service it is linked to (DESIGN 3.6b).
+
+    With the host's network there are none, and so no names (spec 2.3).
+    """
     service = view.service
+    if service.spec.net == "host":
+        return ()
+    names = [name, f"{service.unique_name}_{slot}", service.unique_name]
+    if service.stack:
+        names += [f"{name}.{service.stack}", f"{service.unique_name}.{service.stack}"]
     own = Attachment(
         network=NetworkSpec(name=network_name(service.id), service_id=service.id, subnet=service.subnet),
-        aliases=(name, service.unique_name),
+        aliases=tuple(names),
     )
-    names: dict[UUID, list[tuple[str, str]]] = {}
+    known: dict[UUID, list[tuple[str, str]]] = {}
     networks: dict[UUID, NetworkSpec] = {}
     for link in sorted(view.linked, key=lambda each: each.alias):
-        names.setdefault(link.service_id, []).append((link.unique_name, link.alias.lower()))
+        known.setdefault(link.service_id, []).extend(_link_names(link))
         networks[link.service_id] = NetworkSpec(
             name=network_name(link.service_id), service_id=link.service_id, subnet=link.subnet
         )
     joined = (
-        Attachment(network=network, links=tuple(pair for pair in names[target] if pair[0] != pair[1]))
+        Attachment(network=network, links=tuple(pair for pair in known[target] if pair[0] != pair[1]))
         for target, network in networks.items()
+        if target != service.id
     )
     return (own, *joined)
+
+
+LEAST_INDEXED_NAMES = 4
+
+
+def _link_names(link: LinkedService) -> list[tuple[str, str]]:
+    """`db` for all of the target's containers, `db-1` and `db_1` for each (spec 3.9).
+
+    Names are resolved when asked, so they are made for more slots than there are: a change of an attachment
+    takes the client off the network for a moment, and so not every scaling may be one.
+    """
+    slots = LEAST_INDEXED_NAMES
+    while slots < link.target:
+        slots *= 2
+    alias = link.alias.lower()
+    each = [
+        (f"{link.unique_name}-{slot}", f"{alias}{mark}{slot}") for slot in range(1, slots + 1) for mark in ("-", "_")
+    ]
+    return [(link.unique_name, alias), *each]
 
 
 def effective_ports(asked: tuple[PortSpec, ...], image: ResolvedImage) -> tuple[PortSpec, ...]:
@@ -54,33 +86,97 @@ def effective_ports(asked: tuple[PortSpec, ...], image: ResolvedImage) -> tuple[
     return (*asked, *more)
 
 
+def new_container(
+    view: ServiceView,
+    service: Service,
+    step: CreateContainer,
+    *,
+    container_id: UUID,
+    image: ResolvedImage,
+    before: Container | None,
+    ports: tuple[BoundPort, ...] = (),
+) -> Container:
+    """The row for an empty slot. `service` as it is at this step of the plan; of `before`, its predecessor in the
+    slot, it takes over the open order and the memory of replacements."""
+    name = container_name(view, step.slot)
+    return Container(
+        id=container_id,
+        service_id=service.id,
+        node_id=step.node_id,
+        slot=step.slot,
+        name=name,
+        spec=container_spec(
+            view, slot=step.slot, container_id=container_id, node=step.node_id, image=image, ports=ports
+        ),
+        made_from=digest(service.spec),
+        deploy_gen=service.deploy_gen,
+        want=Want.RUN,
+        start_gen=max(service.start_gen, 1),
+        autorestart=service.spec.autorestart,
+        autoreplace=service.spec.autoreplace,
+        networks=attachments(view, name, step.slot),
+        created_at=view.now,
+        order=before.order if before else None,
+        replaced=before.replaced if before else (),
+    )
+
+
 def container_spec(
     view: ServiceView, *, slot: int, container_id: UUID, node: UUID, image: ResolvedImage, ports: tuple[BoundPort, ...]
 ) -> ContainerSpec:
     """The frozen definition of the container for a slot; `ports` are the effective ones with their outer numbers."""
     spec = view.service.spec
+    own = _self_env(view, slot=slot, container_id=container_id, node=node)
     return ContainerSpec(
         image=spec.image,
         image_id=image.image_id,
         image_digest=image.digest,
-        hostname=container_name(view, slot),
+        hostname=spec.hostname or container_name(view, slot),
         image_env=image.env,
         link_env=_link_env(view, slot),
-        self_env=_self_env(view, slot=slot, container_id=container_id, node=node),
-        user_env=spec.env,
+        self_env=own,
+        user_env=tuple((key, expanded(value, dict(own))) for key, value in spec.env),
         entrypoint=_words(spec.entrypoint),
         command=_words(spec.run_command),
         ports=ports,
-        memory=spec.memory,
-        memory_swap=spec.memory_swap,
-        cpu_shares=spec.cpu_shares,
-        privileged=spec.privileged,
-        working_dir=spec.working_dir,
-        user=spec.user,
-        tty=spec.tty,
-        stdin_open=spec.stdin_open,
-        read_only=spec.read_only,
+        token="global" in spec.roles,
+        host_network=spec.net == "host",
+        host_pid=spec.pid == "host",
+        **{name: getattr(spec, name) for name in PASSED_ON},
     )
+
+
+PASSED_ON = (
+    "memory",
+    "memory_swap",
+    "cpu_shares",
+    "privileged",
+    "working_dir",
+    "user",
+    "tty",
+    "stdin_open",
+    "read_only",
+    "domainname",
+    "mac_address",
+    "cpuset",
+    "cgroup_parent",
+    "dns",
+    "dns_search",
+    "cap_add",
+    "cap_drop",
+    "devices",
+    "extra_hosts",
+    "security_opt",
+    "labels",
+)
+"""Fields that a container has from its service as they are."""
+
+_VARIABLE = re.compile(r"\$(?:\{(TUTUM_[A-Z_]+)\}|(TUTUM_[A-Z_]+))")
+
+
+def expanded(value: str, own: Mapping[str, str]) -> str:
+    """The value with `$TUTUM_...` and `${TUTUM_...}` filled in; what is unknown stays as it is (spec 2.7)."""
+    return _VARIABLE.sub(lambda match: own.get(match[1] or match[2], match[0]), value)
 
 
 def _words(text: str | None) -> tuple[str, ...] | None:
@@ -117,6 +213,17 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
     out["TUTUM_CONTAINER_HOSTNAME"] = container_name(view, slot)
     out["TUTUM_REST_HOST"] = view.installation.api_url
     out["TUTUM_STREAM_HOST"] = view.installation.stream_url
+    if view.service.stack:
+        out["TUTUM_STACK_NAME"] = view.service.stack
+    domain = view.installation.public_domain
+    if domain:
+        account, stack = view.service.account, f".{view.service.stack}" if view.service.stack else ""
+        out["TUTUM_SERVICE_FQDN"] = f"{view.service.unique_name}{stack}.{account}.svc.{domain}"
+        out["TUTUM_CONTAINER_FQDN"] = f"{container_name(view, slot)}{stack}.{account}.cont.{domain}"
+        out["TUTUM_NODE_FQDN"] = f"{str(node)[:8]}-{account}.node.{domain}"
+    operation = view.service.operation
+    if operation is not None and operation.trigger_body is not None:
+        out["TUTUM_TRIGGER_BODY"] = operation.trigger_body
     names = {candidate.node_id: candidate.name for candidate in view.nodes}
     out["TUTUM_NODE_HOSTNAME"] = names.get(node, "")
     return tuple(sorted(out.items()))

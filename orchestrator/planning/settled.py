@@ -18,13 +18,15 @@ class Outcome(Enum):
 
 
 def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
-    """Done when it runs, or ran and ended well; failed when it could not start, ended badly, or keeps crashing.
-
-    A scaling judges only the containers that it made: the others were as they are before it.
-    """
+    """How far a container is with the service's operation; a scaling judges only the containers that it made."""
     operation = view.service.operation
     if operation and operation.verb is Verb.SCALE and container.created_at < operation.since:
         return Outcome.DONE
+    return ran(container, policy)
+
+
+def ran(container: Container, policy: Policy) -> Outcome:
+    """Done when it runs, or ran and ended well; failed when it could not start, ended badly, or keeps crashing."""
     seen = container.seen
     if container.want is not Want.RUN or seen is None or not obeyed(container):
         return Outcome.WAITING
@@ -32,19 +34,13 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
         case Seen.RUNNING:
             return Outcome.DONE
         case Seen.EXITED:
-            if container.autorestart.matches(seen.exit_code):
-                return _crashing(seen.restart_count, policy)
             return Outcome.DONE if seen.exit_code == 0 else Outcome.FAILED
         case Seen.FAILED:
             return Outcome.FAILED
         case Seen.RESTARTING:
-            return _crashing(seen.restart_count, policy)
+            return Outcome.FAILED if seen.restart_count >= policy.crashes_until_failed else Outcome.WAITING
         case Seen.PENDING | Seen.PULLING | Seen.CREATED | Seen.GONE:
             return Outcome.WAITING
-
-
-def _crashing(restarts: int, policy: Policy) -> Outcome:
-    return Outcome.FAILED if restarts >= policy.crashes_until_failed else Outcome.WAITING
 
 
 def complaint(container: Container) -> str:

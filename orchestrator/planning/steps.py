@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
-from domain.container import Attachment
+from domain.container import Attachment, Container
 from domain.image import Pull, ResolvedImage
 from domain.spec import CrashPolicy
 
@@ -33,11 +34,12 @@ class UseImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateContainer:
-    """Fill an empty slot."""
+    """Fill an empty slot. `successor_of`: the container of the slot whose order and history it takes over."""
 
     slot: int
     node_id: UUID
     cause: str
+    successor_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +62,18 @@ class StopContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetireContainer:
-    """Want it gone."""
+    """Want it gone. `keep_volumes`: its slot is filled again, and the successor gets them.
+
+    `by_policy`: autoreplace or autodestroy did it, which is recorded as an action; with `refill` the slot is
+    filled again by itself.
+    """
 
     container_id: UUID
     name: str
     cause: str
+    keep_volumes: bool = False
+    refill: bool = False
+    by_policy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +93,7 @@ class AdjustContainer:
     name: str
     networks: tuple[Attachment, ...]
     autorestart: CrashPolicy
+    autoreplace: CrashPolicy
     cause: str
 
 
@@ -93,6 +103,24 @@ class FinishOperation:
 
     success: bool
     message: str | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishOrder:
+    """End the order to one container. `message` says why it failed."""
+
+    container_id: UUID
+    name: str
+    success: bool
+    message: str | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginQueued:
+    """Begin the first call that waited for the operation that has ended."""
+
     cause: str
 
 
@@ -113,6 +141,8 @@ Step = (
     | ForgetContainer
     | AdjustContainer
     | FinishOperation
+    | FinishOrder
+    | BeginQueued
     | CloseService
 )
 
@@ -132,33 +162,46 @@ class Plan:
 
 def render(plan: Plan) -> str:
     """The plan as text, a line a step; `at rest` for nothing to do and nothing to wait for."""
-    lines = [_line(step) for step in plan.steps]
+    lines = [line(step) for step in plan.steps]
     if plan.waits_for:
         lines.append(f"wait: {plan.waits_for}")
     return "\n".join(lines) or "at rest"
 
 
-def _line(step: Step) -> str:
+def line(step: Step) -> str:
+    """The step as a line of text."""
     match step:
         case RequestImage():
             return f"request image {step.reference} ({step.pull.value}): {step.cause}"
         case UseImage():
             return f"use image {step.image.image_id}: {step.cause}"
         case CreateContainer():
-            return f"create slot {step.slot}: {step.cause}"
+            heir = " (successor)" if step.successor_of else ""
+            return f"create slot {step.slot}{heir}: {step.cause}"
         case StartContainer():
             return f"start {step.name}: {step.cause}"
         case StopContainer():
             return f"stop {step.name}: {step.cause}"
         case RetireContainer():
-            return f"retire {step.name}: {step.cause}"
+            how = (" to refill" if step.refill else "") + (" by policy" if step.by_policy else "")
+            return f"retire {step.name}{how}: {step.cause}"
         case ForgetContainer():
             return f"forget {step.name}: {step.cause}"
         case AdjustContainer():
             return f"adjust {step.name}: {step.cause}"
         case FinishOperation():
             return f"finish {'well' if step.success else f'failed ({step.message})'}: {step.cause}"
+        case FinishOrder():
+            return f"finish order of {step.name} {'well' if step.success else f'failed ({step.message})'}: {step.cause}"
+        case BeginQueued():
+            return f"begin queued call: {step.cause}"
         case CloseService():
             return f"close service: {step.cause}"
         case _:
             assert_never(step)
+
+
+def waiting(rows: Sequence[Container], what: str) -> str:
+    """`web-1, web-2 have to stop`: what an operation waits for."""
+    names = ", ".join(row.name for row in rows[:5]) + (" and more" if len(rows) > 5 else "")
+    return f"{names} {'has' if len(rows) == 1 else 'have'} {what}"

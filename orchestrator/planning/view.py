@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,6 +22,7 @@ class Policy:
     deadline: timedelta = timedelta(minutes=10)
     blocked_retry: timedelta = timedelta(seconds=5)
     crashes_until_failed: int = 3
+    queue_retry: timedelta = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class Installation:
 
     api_url: str
     stream_url: str
+    public_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class LinkedService:
     unique_name: str
     subnet: str
     sources: tuple[Source, ...]
+    target: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,8 @@ class ImageAnswer:
 class ServiceView:
     """One service, its rows that are not yet forgotten, and what its containers depend on.
 
-    `image` None: the operation's image request was not made yet.
+    `image` None: the operation's image request was not made yet. `behind`: names of services whose operations
+    come first. `pinned`: the node that a slot's volumes are on.
     """
 
     service: Service
@@ -64,3 +69,5 @@ class ServiceView:
     image: ImageAnswer | None
     installation: Installation
     now: datetime
+    behind: tuple[str, ...] = ()
+    pinned: Mapping[int, UUID] = field(default_factory=dict)

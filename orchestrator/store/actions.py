@@ -44,8 +44,7 @@ async def insert(conn: Connection, action: Action) -> None:
     """A new action."""
     await conn.execute(
         "INSERT INTO actions (id, account_id, service_id, verb, object_uri, state, request, message, start_date,"
-        " end_date)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        " end_date, parts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         action.id,
         action.account_id,
         action.service_id,
@@ -56,18 +55,58 @@ async def insert(conn: Connection, action: Action) -> None:
         action.message,
         action.start_date,
         action.end_date,
+        action.parts,
     )
 
 
 async def end(conn: Connection, ids: Sequence[UUID], state: ActionState, message: str | None, at: datetime) -> None:
-    """End the actions that are still open; an ended one keeps its end."""
+    """One part of each of the actions has ended; an action ends with its last part, failed if any part failed.
+
+    An action that has ended keeps its end.
+    """
+    failed = 1 if state is ActionState.FAILED else 0
     await conn.execute(
-        "UPDATE actions SET state = $2, message = $3, end_date = $4 WHERE id = ANY($1) AND end_date IS NULL",
+        "UPDATE actions SET parts = parts - 1, failed_parts = failed_parts + $2,"
+        " message = nullif(left(concat_ws('; ', nullif(message, ''), $3::text), 2000), ''),"
+        " state = CASE WHEN parts > 1 THEN state WHEN failed_parts + $2 > 0 THEN $4 ELSE $5 END,"
+        " end_date = CASE WHEN parts > 1 THEN NULL ELSE $6::timestamptz END"
+        " WHERE id = ANY($1) AND end_date IS NULL",
         list(ids),
-        state.value,
+        failed,
         message,
+        ActionState.FAILED.value,
+        state.value if not failed else ActionState.SUCCESS.value,
         at,
     )
+
+
+async def cancel(conn: Connection, ids: Sequence[UUID], at: datetime) -> None:
+    """The user let go of them: they end as canceled, whatever parts are left."""
+    await conn.execute(
+        "UPDATE actions SET state = $2, end_date = $3, parts = 0 WHERE id = ANY($1) AND end_date IS NULL",
+        list(ids),
+        ActionState.CANCELED.value,
+        at,
+    )
+
+
+async def begin(conn: Connection, action_id: UUID) -> None:
+    """A pending action is under way now."""
+    await conn.execute(
+        "UPDATE actions SET state = $2 WHERE id = $1 AND end_date IS NULL", action_id, ActionState.IN_PROGRESS.value
+    )
+
+
+async def log(conn: Connection, ids: Sequence[UUID], lines: Sequence[str]) -> None:
+    """Write progress lines of the actions."""
+    if ids and lines:
+        await conn.execute(
+            "INSERT INTO action_logs (action_id, line) SELECT a, l FROM unnest($1::uuid[]) AS a"
+            " CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(l, n) WHERE EXISTS"
+            " (SELECT 1 FROM actions WHERE id = a) ORDER BY a, n",
+            list(ids),
+            [line[:2000] for line in lines],
+        )
 
 
 async def get(conn: Connection, account_id: UUID, action_id: UUID) -> Action:
@@ -80,6 +119,12 @@ async def get(conn: Connection, account_id: UUID, action_id: UUID) -> Action:
     if row is None:
         raise NotFound(f"there is no action {action_id}")
     return _action(row)
+
+
+async def lock(conn: Connection, account_id: UUID, action_id: UUID) -> Action:
+    """The same, with its row locked; the caller holds the locks of what it acts on. Raises NotFound."""
+    await conn.execute("SELECT 1 FROM actions WHERE id = $1 FOR NO KEY UPDATE", action_id)
+    return await get(conn, account_id, action_id)
 
 
 async def page(
@@ -112,6 +157,24 @@ async def newest(conn: Connection, service_ids: Sequence[UUID], limit: int = 25)
     out: dict[UUID, list[UUID]] = {each: [] for each in service_ids}
     for row in rows:
         out[row["service_id"]].append(row["id"])
+    return out
+
+
+async def newest_of_objects(
+    conn: Connection, account_id: UUID, uris: Sequence[str], limit: int = 25
+) -> dict[str, list[UUID]]:
+    """The newest actions of each object, newest first."""
+    rows = await conn.fetch(
+        "SELECT o.uri, a.id FROM unnest($2::text[]) AS o(uri) CROSS JOIN LATERAL"
+        " (SELECT id, start_date FROM actions WHERE account_id = $1 AND object_uri = o.uri"
+        " ORDER BY start_date DESC, id LIMIT $3) a ORDER BY o.uri, a.start_date DESC, a.id",
+        account_id,
+        list(uris),
+        limit,
+    )
+    out: dict[str, list[UUID]] = {}
+    for row in rows:
+        out.setdefault(row["uri"], []).append(row["id"])
     return out
 
 

@@ -8,15 +8,17 @@ from pydantic import TypeAdapter
 
 from domain.action import Request
 from domain.assignment import EngineInfo
-from domain.container import Attachment, ContainerSpec, Observed
+from domain.container import Attachment, ContainerSpec, Observed, Order
 from domain.image import ResolvedImage
-from domain.service import Operation
+from domain.service import Operation, Queued
 from domain.spec import ServiceSpec
 
 T = TypeVar("T")
 
 SPEC: TypeAdapter[ServiceSpec] = TypeAdapter(ServiceSpec)
 OPERATION: TypeAdapter[Operation] = TypeAdapter(Operation)
+QUEUED: TypeAdapter[tuple[Queued, ...]] = TypeAdapter(tuple[Queued, ...])
+ORDER: TypeAdapter[Order] = TypeAdapter(Order)
 IMAGE: TypeAdapter[ResolvedImage] = TypeAdapter(ResolvedImage)
 CONTAINER_SPEC: TypeAdapter[ContainerSpec] = TypeAdapter(ContainerSpec)
 NETWORKS: TypeAdapter[tuple[Attachment, ...]] = TypeAdapter(tuple[Attachment, ...])

@@ -30,7 +30,7 @@ from orchestrator.store.filters import Filter, where
 
 _COLUMNS = """
     id, service_id, node_id, slot, name, spec, made_from, deploy_gen, want, start_gen, autorestart, networks,
-    seen, created_at, terminated_at
+    seen, created_at, terminated_at, autoreplace, operation, refill, drop_volumes, replaced
 """
 _FILTERS = {
     "uuid": "id",
@@ -64,6 +64,11 @@ def _container(row: Any) -> Container:
         created_at=row["created_at"],
         seen=codec.load(codec.OBSERVED, row["seen"]),
         terminated_at=row["terminated_at"],
+        autoreplace=CrashPolicy(row["autoreplace"]),
+        order=codec.load(codec.ORDER, row["operation"]),
+        refill=row["refill"],
+        drop_volumes=tuple(row["drop_volumes"]),
+        replaced=tuple(row["replaced"]),
     )
 
 
@@ -126,8 +131,9 @@ async def insert(conn: Connection, container: Container, account_id: UUID) -> No
     """A new container; `assigned_revision` is set by `assign` at the end of the pass."""
     await conn.execute(
         "INSERT INTO containers (id, service_id, account_id, node_id, slot, name, state, spec, spec_digest, made_from,"
-        " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16)",
+        " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at, autoreplace, operation,"
+        " replaced)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19)",
         container.id,
         container.service_id,
         account_id,
@@ -144,6 +150,9 @@ async def insert(conn: Connection, container: Container, account_id: UUID) -> No
         container.autorestart.value,
         codec.dump(codec.NETWORKS, container.networks),
         container.created_at,
+        container.autoreplace.value,
+        codec.dump(codec.ORDER, container.order),
+        list(container.replaced),
     )
 
 
@@ -219,13 +228,19 @@ async def ports_taken(
 async def update_wanted(conn: Connection, container: Container) -> None:
     """Write what is wanted of a container."""
     await conn.execute(
-        "UPDATE containers SET want = $2, start_gen = $3, autorestart = $4, networks = $5, state = $6 WHERE id = $1",
+        "UPDATE containers SET want = $2, start_gen = $3, autorestart = $4, networks = $5, state = $6,"
+        " autoreplace = $7, operation = $8, refill = $9, drop_volumes = $10, replaced = $11 WHERE id = $1",
         container.id,
         container.want.value,
         container.start_gen,
         container.autorestart.value,
         codec.dump(codec.NETWORKS, container.networks),
         container_state(container).value,
+        container.autoreplace.value,
+        codec.dump(codec.ORDER, container.order),
+        container.refill,
+        list(container.drop_volumes),
+        list(container.replaced),
     )
 
 
@@ -253,7 +268,8 @@ async def assign(conn: Connection, container_ids: Sequence[UUID], node_id: UUID,
 async def assignments(conn: Connection, node_id: UUID, since: int) -> list[ContainerAssignment]:
     """What the node must hold: changes after the revision, or with `since` 0 everything that is not forgotten."""
     rows = await conn.fetch(
-        "SELECT id, service_id, name, want, spec, spec_digest, autorestart, start_gen, seen, networks FROM containers"
+        "SELECT id, service_id, name, want, spec, spec_digest, autorestart, autoreplace, start_gen, seen, networks,"
+        " drop_volumes FROM containers"
         " WHERE node_id = $1 AND assigned_revision > $2 AND (terminated_at IS NULL OR $2 > 0) ORDER BY created_at, id",
         node_id,
         since,
@@ -276,6 +292,8 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
                 start_gen=row["start_gen"],
                 seen_start_gen=seen.start_gen if seen else 0,
                 networks=networks,
+                autoreplace=CrashPolicy(row["autoreplace"]),
+                drop_volumes=tuple(row["drop_volumes"]),
             )
         )
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,9 +17,10 @@ from orchestrator.store.filters import Filter, where
 
 _COLUMNS = """
     s.id, s.account_id, a.username, s.name, s.unique_name, s.target, s.want, s.spec, s.operation, s.deploy_gen,
-    s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at
+    s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at,
+    s.queued, s.stack_id, k.name AS stack
 """
-_FROM = "FROM services s JOIN accounts a ON a.id = s.account_id"
+_FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
 _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {"uuid": "s.id"}
 
 
@@ -36,6 +37,9 @@ def _service(row: Any) -> Service:
         target=row["target"],
         want=ServiceWant(row["want"]),
         operation=codec.load(codec.OPERATION, row["operation"]),
+        queued=codec.load(codec.QUEUED, row["queued"]) or (),
+        stack_id=row["stack_id"],
+        stack=row["stack"],
         deploy_gen=row["deploy_gen"],
         start_gen=row["start_gen"],
         image=codec.load(codec.IMAGE, row["image"]),
@@ -52,8 +56,8 @@ async def insert(conn: Connection, service: Service, state: ServiceState) -> Non
     """A new service with its links. Raises Conflict when its unique name or subnet was taken meanwhile."""
     await conn.execute(
         "INSERT INTO services (id, account_id, name, unique_name, image_name, state, target, want, spec, operation,"
-        " deploy_gen, start_gen, image, subnet, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        " deploy_gen, start_gen, image, subnet, created_at, stack_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         service.id,
         service.account_id,
         service.name,
@@ -69,6 +73,7 @@ async def insert(conn: Connection, service: Service, state: ServiceState) -> Non
         codec.dump(codec.IMAGE, service.image),
         service.subnet,
         service.created_at,
+        service.stack_id,
     )
     await _write_links(conn, service)
 
@@ -78,7 +83,7 @@ async def save(conn: Connection, service: Service, state: ServiceState) -> None:
     await conn.execute(
         "UPDATE services SET state = $2, target = $3, want = $4, spec = $5, operation = $6, deploy_gen = $7,"
         " start_gen = $8, image = $9, image_name = $10, deployed_at = $11, started_at = $12, stopped_at = $13,"
-        " destroyed_at = $14 WHERE id = $1",
+        " destroyed_at = $14, queued = $15 WHERE id = $1",
         service.id,
         state.value,
         service.target,
@@ -93,6 +98,7 @@ async def save(conn: Connection, service: Service, state: ServiceState) -> None:
         service.started_at,
         service.stopped_at,
         service.destroyed_at,
+        codec.dump(codec.QUEUED, service.queued) if service.queued else None,
     )
     await _write_links(conn, service)
 
@@ -220,14 +226,15 @@ async def page(
     return [_service(row) for row in rows], total
 
 
-async def free_unique_name(conn: Connection, account_id: UUID, name: str) -> str:
-    """`web`, or `web-s2`, `web-s3` when a live service has that already (spec 2.4)."""
+async def free_unique_name(conn: Connection, account_id: UUID, name: str, stack_id: UUID | None = None) -> str:
+    """`web`, or `web-s2`, `web-s3` when a live service of the same stack, or outside stacks, has it (spec 2.4)."""
     stem = name.lower()
     rows = await conn.fetch(
         "SELECT unique_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
-        " AND (unique_name = $2 OR starts_with(unique_name, $2 || '-s'))",
+        " AND stack_id IS NOT DISTINCT FROM $3 AND (unique_name = $2 OR starts_with(unique_name, $2 || '-s'))",
         account_id,
         stem,
+        stack_id,
     )
     taken = {row["unique_name"] for row in rows}
     if stem not in taken:
@@ -235,42 +242,46 @@ async def free_unique_name(conn: Connection, account_id: UUID, name: str) -> str
     return next(free for n in range(2, len(taken) + 3) if (free := f"{stem}-s{n}") not in taken)
 
 
-async def resolve(conn: Connection, account_id: UUID, text: str) -> UUID | None:
-    """The live service that `text` names, by uuid or by (unique) name; None when there is none.
+async def resolve(conn: Connection, account_id: UUID, text: str, *, stack_id: UUID | None = None) -> UUID | None:
+    """The live service that `text` names, by uuid, by (unique) name or as `name.stack`; None when there is none.
 
-    Raises Conflict when the name fits several.
+    Services of `stack_id` come first, then those outside stacks. Raises Conflict when the name fits several.
     """
     try:
         wanted = UUID(text)
     except ValueError:
+        name, _, stack = text.partition(".")
         rows = await conn.fetch(
-            "SELECT id, unique_name = lower($2) AS exact FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
-            " AND (name = $2 OR unique_name = lower($2)) ORDER BY exact DESC LIMIT 2",
+            "SELECT s.id, s.unique_name = lower($2) AS exact, s.stack_id"  # noqa: S608 - constants of this module
+            f" {_FROM} WHERE s.account_id = $1 AND s.want <> 'TERMINATED'"
+            " AND (s.name = $2 OR s.unique_name = lower($2)) AND ($4 = '' OR lower(k.name) = lower($4))"
+            " ORDER BY s.stack_id IS NOT DISTINCT FROM $3 DESC, s.stack_id IS NULL DESC,"
+            " s.unique_name = lower($2) DESC LIMIT 2",
             account_id,
-            text,
+            name,
+            stack_id,
+            stack,
         )
+        if len(rows) > 1 and tuple(rows[0])[1:] == tuple(rows[1])[1:]:
+            raise Conflict(f"several services are called {text}: use the uuid, or name.stack") from None
     else:
         rows = await conn.fetch(
-            "SELECT id, true AS exact FROM services WHERE account_id = $1 AND want <> 'TERMINATED' AND id = $2",
+            "SELECT id FROM services WHERE account_id = $1 AND want <> 'TERMINATED' AND id = $2",
             account_id,
             wanted,
         )
-    if len(rows) > 1 and not rows[0]["exact"]:
-        raise Conflict(f"several services are called {text}: use the uuid")
     return rows[0]["id"] if rows else None
 
 
-async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID]]]:
-    """For each service, the links that others have to it: (link name, from service)."""
+async def of_stack(conn: Connection, stack_id: UUID, *, lock: bool = False) -> list[Service]:
+    """The services of a stack that are not terminated, by age; with `lock` their rows are locked in id order."""
+    if lock:
+        await conn.execute("SELECT id FROM services WHERE stack_id = $1 ORDER BY id FOR NO KEY UPDATE", stack_id)
     rows = await conn.fetch(
-        "SELECT l.to_service, l.name, l.from_service FROM links l JOIN services s ON s.id = l.from_service"
-        " WHERE l.to_service = ANY($1) AND s.want <> 'TERMINATED' ORDER BY l.to_service, l.name, l.from_service",
-        list(service_ids),
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = $1 AND s.want <> 'TERMINATED' ORDER BY s.created_at, s.id",
+        stack_id,
     )
-    out: dict[UUID, list[tuple[str, UUID]]] = {}
-    for row in rows:
-        out.setdefault(row["to_service"], []).append((row["name"], row["from_service"]))
-    return out
+    return [_service(row) for row in rows]
 
 
 async def lock_with_clients(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
@@ -302,15 +313,6 @@ async def unlink(conn: Connection, target_id: UUID) -> None:
     await conn.execute("DELETE FROM links WHERE to_service = $1", target_id)
     if rows:
         await conn.execute("SELECT pg_notify('tutela_service', '')")
-
-
-async def link_targets(conn: Connection, service: Service) -> Mapping[UUID, tuple[str, str]]:
-    """Unique name and subnet of each service that this one is linked to."""
-    ids = sorted({link.to_service for link in service.spec.links})
-    rows = await conn.fetch(
-        "SELECT id, unique_name, subnet FROM services WHERE id = ANY($1) AND want <> 'TERMINATED'", ids
-    )
-    return {row["id"]: (row["unique_name"], row["subnet"]) for row in rows}
 
 
 SUBNET_PREFIX = 24

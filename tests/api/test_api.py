@@ -347,7 +347,7 @@ async def test_unknown_objects(client: Client, kind: str) -> None:
         ("PUT", "service/{}/", "DELETE, GET, PATCH"),
         ("GET", "service/{}/start/", "POST"),
         ("POST", "container/", "GET"),
-        ("PATCH", "container/{}/", "GET"),
+        ("PATCH", "container/{}/", "DELETE, GET"),
         ("POST", "node/", "GET"),
         ("DELETE", "action/{}/", "GET"),
     ],

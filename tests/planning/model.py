@@ -6,19 +6,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.container import BoundPort, Container, Observed, Seen, Want
+from domain.container import BoundPort, Container, Observed, Order, Seen, Want
+from domain.errors import NotAllowed
 from domain.image import ResolvedImage
 from domain.node import Candidate, NodeState
+from domain.orders import order
 from domain.placement import fixed_ports
-from domain.service import Accepted, Service, ServiceWant, Verb, counts, finish, operate, usable_image
-from domain.spec import ServiceSpec, digest
-from orchestrator.planning.render import attachments, container_name, container_spec
+from domain.restarts import recent
+from domain.service import Accepted, Service, ServiceWant, Verb, begin_next, counts, finish, operate, usable_image
+from domain.spec import ServiceSpec
+from orchestrator.planning.render import new_container
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import (
     AdjustContainer,
+    BeginQueued,
     CloseService,
     CreateContainer,
     FinishOperation,
+    FinishOrder,
     ForgetContainer,
     Plan,
     RequestImage,
@@ -129,46 +134,58 @@ class World:
                 case StopContainer():
                     self._want(self.rows[step.container_id], want=Want.STOP)
                 case RetireContainer():
-                    self._want(self.rows[step.container_id], want=Want.GONE)
+                    self._retire(step)
                 case AdjustContainer():
                     row = self.rows[step.container_id]
-                    self._want(row, networks=step.networks, autorestart=step.autorestart)
+                    self._want(row, networks=step.networks, autorestart=step.autorestart, autoreplace=step.autoreplace)
                 case ForgetContainer():
                     self._want(self.rows[step.container_id], terminated_at=self.now)
                 case FinishOperation():
                     assert self.service.operation is not None
                     self.ended.append((self.service.operation.actions, step.success, step.message))
                     self.service = finish(self.service)
+                case FinishOrder():
+                    row = self.rows[step.container_id]
+                    assert row.order is not None
+                    self.ended.append((row.order.actions, step.success, step.message))
+                    self._want(row, order=None)
+                case BeginQueued():
+                    self._begin_queued()
                 case CloseService():
                     self.service = replace(self.service, destroyed_at=self.now)
         return plan
 
+    def _retire(self, step: RetireContainer) -> None:
+        row = self.rows[step.container_id]
+        changes: dict[str, object] = {"want": Want.GONE, "refill": step.refill}
+        if step.by_policy:
+            older = row.order.actions if row.order else ()
+            changes["order"] = Order(verb="redeploy", actions=(*older, self.uuid()), since=self.now)
+        if step.refill:
+            changes["replaced"] = (*recent(row.replaced, self.now), self.now)
+        self._want(row, **changes)
+
+    def _begin_queued(self) -> None:
+        accepted, call, left = begin_next(self.service, counts(list(self.rows.values())), self.now)
+        refused = isinstance(accepted, NotAllowed)
+        self.service = left if isinstance(accepted, NotAllowed) else accepted.service
+        if refused or self.service.operation is None:
+            self.ended.append(((call.action,), not refused, None))
+
+    def order(self, row: Container, verb: Verb) -> None:
+        """A user's operation on one container. Raises NotAllowed."""
+        self.service, self.rows[row.id] = order(self.service, row, verb, self.uuid(), self.now)
+
     def _create(self, view: ServiceView, step: CreateContainer) -> None:
         image = usable_image(self.service)
         assert image is not None, "a container was planned without an image"
-        container_id = self.uuid()
-        name = container_name(view, step.slot)
         ports = tuple(
             BoundPort(protocol=port.protocol, inner_port=port.inner_port, outer_port=port.outer_port)
             for port in self.service.spec.ports
         )
-        self.rows[container_id] = Container(
-            id=container_id,
-            service_id=self.service.id,
-            node_id=step.node_id,
-            slot=step.slot,
-            name=name,
-            spec=container_spec(
-                view, slot=step.slot, container_id=container_id, node=step.node_id, image=image, ports=ports
-            ),
-            made_from=digest(self.service.spec),
-            deploy_gen=self.service.deploy_gen,
-            want=Want.RUN,
-            start_gen=max(self.service.start_gen, 1),
-            autorestart=self.service.spec.autorestart,
-            networks=attachments(view, name),
-            created_at=self.now,
-        )
+        before = self.rows.get(step.successor_of) if step.successor_of else None
+        row = new_container(view, self.service, step, container_id=self.uuid(), image=image, before=before, ports=ports)
+        self.rows[row.id] = row
 
     def _want(self, row: Container, **changes: object) -> None:
         self.rows[row.id] = replace(row, **changes)  # type: ignore[arg-type]

@@ -270,7 +270,7 @@ def test_a_change_of_links_reaches_running_containers_in_place() -> None:
     world.linked = (
         LinkedService(alias="DB", service_id=number(7), unique_name="mysql", subnet="10.192.1.0/24", sources=()),
     )
-    assert render(world.step()) == "adjust web-1: links or autorestart of the service changed"
+    assert render(world.step()) == "adjust web-1: links or crash policies of the service changed"
     assert render(world.plan()) == "at rest"
 
 

@@ -1,0 +1,79 @@
+"""What the agent does about a container that ended: one place for the planner and for the report.
+
+Pure, as the planner is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from agents.view import ContainerMemory, EngineState, ObservedContainer, Refusal
+from domain.assignment import ContainerAssignment
+from domain.container import Want
+from domain.restarts import Leave, Restart, decide
+
+ENGINES_DOING = frozenset({137, 143, 255})
+"""Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
+
+CLEANUP = timedelta(seconds=15)
+"""How long an engine that starts takes to stop what it finds running, before its networks are made (E2)."""
+
+
+def refused(
+    assignment: ContainerAssignment, memory: ContainerMemory, refusal: Refusal, now: datetime
+) -> Restart | Leave:
+    """Whether and when to try again what the engine refused."""
+    return decide(
+        assignment.autorestart,
+        exit_code=None,
+        ended_at=refusal.at,
+        history=memory.history,
+        now=now,
+        autoreplace=assignment.autoreplace,
+    )
+
+
+def ended(
+    assignment: ContainerAssignment, kept: ObservedContainer, memory: ContainerMemory, now: datetime
+) -> Restart | Leave:
+    """Whether and when to start again a container that ended, or could not start."""
+    if memory.refused is not None:
+        return refused(assignment, memory, memory.refused, now)
+    return decide(
+        assignment.autorestart,
+        exit_code=kept.exit_code,
+        ended_at=kept.finished_at,
+        history=memory.history,
+        now=now,
+        autoreplace=assignment.autoreplace,
+    )
+
+
+def will_start(assignment: ContainerAssignment, kept: ObservedContainer | None, memory: ContainerMemory) -> bool:
+    """Whether the agent is going to start a container that does not run, now or after a pause, by itself."""
+    if assignment.want is not Want.RUN:
+        return False
+    if assignment.start_gen > memory.start_gen or memory.retry is not None:
+        return True
+    at = datetime.max.replace(tzinfo=UTC)
+    if kept is None:
+        return memory.refused is None or isinstance(refused(assignment, memory, memory.refused, at), Restart)
+    if kept.state is EngineState.CREATED and memory.refused is None:
+        return True
+    return isinstance(ended(assignment, kept, memory, at), Restart) or interrupted(kept, memory)
+
+
+def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
+    """Whether the run was on when the engine went away and ended as the engine ends runs.
+
+    Such an end is not the container's own, so it is started once more even without autorestart: an engine's
+    restart brings back exactly what was wanted running (I4).
+    """
+    away = memory.interrupted
+    if away is None or away.run != kept.started_at:
+        return False
+    if kept.exit_code in ENGINES_DOING or away.engine_since is None or kept.finished_at is None:
+        return kept.exit_code in ENGINES_DOING
+    # A process that obeys SIGTERM may end with any code, so the time tells.
+    since = away.engine_since
+    return since - CLEANUP <= kept.finished_at <= since + CLEANUP

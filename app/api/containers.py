@@ -1,0 +1,114 @@
+"""/api/v1/container/ (spec 4.1). Containers come only from services, so none is created here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import Caller, command, database, flag, ident, log_source, settings
+from app.api.logs import read_tail
+from app.api.responses import reply
+from app.commands import containers as commands
+from app.wire.container_output import ContainerDetails, container_out
+from app.wire.lists import CONTAINERS, envelope, read_query
+from app.wire.logs import joined
+from domain.container import Container
+from domain.service import Verb
+from orchestrator.store import actions, containers, relations, services
+from orchestrator.store.db import Connection
+
+router = APIRouter(prefix="/api/v1/container")
+
+
+@router.get("/")
+async def list_containers(request: Request, caller: Caller) -> Response:
+    """Current and recently terminated containers."""
+    params = request.query_params.multi_items()
+    query = read_query(params, CONTAINERS)
+    async with database(request).read() as conn:
+        found, total = await containers.page(conn, caller.id, query.filters, query.limit, query.offset)
+        objects = await containers_out(conn, request, caller.id, found)
+    return reply(request, envelope(request.url.path, params, query, total, objects))
+
+
+@router.get("/{uuid}/")
+async def get_container(request: Request, caller: Caller, uuid: str) -> Response:
+    """One container."""
+    return await _one(request, caller, ident(uuid, "container"), 200)
+
+
+@router.get("/{uuid}/logs/")
+async def container_logs(request: Request, caller: Caller, uuid: str) -> Response:
+    """The container's output."""
+    tail = read_tail(request)
+    async with database(request).read() as conn:
+        row = await containers.get(conn, caller.id, ident(uuid, "container"))
+    source = log_source(request)
+    lines = await source.logs([row.id], tail) if source else []
+    return reply(request, {"logs": joined(lines, None, tail)})
+
+
+@router.post("/{uuid}/start/")
+async def start_container(request: Request, caller: Caller, uuid: str) -> Response:
+    """Start a stopped container."""
+    return await _operate(request, caller, uuid, Verb.START)
+
+
+@router.post("/{uuid}/stop/")
+async def stop_container(request: Request, caller: Caller, uuid: str) -> Response:
+    """Stop a running container; its crash policies do not react to it."""
+    return await _operate(request, caller, uuid, Verb.STOP)
+
+
+@router.post("/{uuid}/redeploy/")
+async def redeploy_container(request: Request, caller: Caller, uuid: str) -> Response:
+    """Replace the container by one of the present definition, with its index, name and (by default) volumes."""
+    return await _operate(request, caller, uuid, Verb.REDEPLOY)
+
+
+@router.delete("/{uuid}/")
+async def terminate_container(request: Request, caller: Caller, uuid: str) -> Response:
+    """Remove the container with its data; the service's target stays, and its next operation fills the gap."""
+    return await _operate(request, caller, uuid, Verb.TERMINATE)
+
+
+async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
+    container_id = ident(uuid, "container")
+    reuse = flag(request, "reuse_volumes", default=True)
+    await commands.run(command(request, caller, None), container_id, verb, reuse_volumes=reuse)
+    return await _one(request, caller, container_id, 202)
+
+
+async def _one(request: Request, caller: Caller, container_id: UUID, status: int) -> Response:
+    async with database(request).read() as conn:
+        row = await containers.get(conn, caller.id, container_id)
+        (shown,) = await containers_out(conn, request, caller.id, [row])
+    return reply(request, shown, status)
+
+
+async def containers_out(
+    conn: Connection, request: Request, account_id: UUID, found: Sequence[Container]
+) -> list[dict[str, Any]]:
+    """The representations of containers, in a fixed number of statements."""
+    owners = await services.many(conn, account_id, sorted({row.service_id for row in found}))
+    targets = await relations.link_targets(conn, list(owners.values()))
+    concerned = {*targets, *(each.id for each in owners.values() if each.spec.sequential_deployment)}
+    others: dict[UUID, list[Container]] = {}
+    for row in await containers.open_rows(conn, sorted(concerned)) if concerned else ():
+        others.setdefault(row.service_id, []).append(row)
+    newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
+    return [
+        container_out(
+            ContainerDetails(
+                container=row,
+                service=owners[row.service_id],
+                others=others,
+                actions=newest.get(commands.container_uri(row.id), ()),
+            ),
+            public_domain=settings(request).public_domain,
+        )
+        for row in found
+    ]

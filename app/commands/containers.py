@@ -1,0 +1,52 @@
+"""Operations on one container: start, stop, redeploy, terminate (spec 4.1)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from app.commands.services import Context, open_action, refusals_recorded
+from domain.container import Container
+from domain.orders import order
+from domain.service import Effect, Verb, counts, service_state
+from orchestrator.publish import publish
+from orchestrator.store import containers, mounts, services, wake
+from orchestrator.store.db import Connection, now
+
+
+def container_uri(container_id: UUID) -> str:
+    """The resource path of a container."""
+    return f"/api/v1/container/{container_id}/"
+
+
+async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> None:
+    """Begin the operation on the container. Raises NotFound, NotAllowed."""
+    name = f"Container {verb.value.capitalize()}"
+    async with context.db.read() as conn:
+        found = await containers.get(conn, context.account.id, container_id)
+    recording = refusals_recorded(context, name, found.service_id, container_uri(container_id))
+    async with recording, context.db.transaction() as conn:
+        service = await services.lock(conn, context.account.id, found.service_id)
+        row = await containers.get(conn, context.account.id, container_id)
+        at = await now(conn)
+        service, row = order(service, row, verb, context.action_id, at, reuse_volumes=reuse_volumes)
+        await open_action(
+            conn,
+            context,
+            verb=name,
+            object_uri=container_uri(container_id),
+            service_id=service.id,
+            effect=Effect.BEGUN,
+            at=at,
+        )
+        await mounts.terminate(conn, row.drop_volumes)
+        await write(conn, [row])
+        rows = await containers.open_rows(conn, [service.id])
+        await services.save(conn, service, service_state(service, counts(rows)))
+        await wake.service(conn, service.id)
+
+
+async def write(conn: Connection, rows: list[Container]) -> None:
+    """Write what is wanted of the containers now, and tell their nodes."""
+    for row in rows:
+        await containers.update_wanted(conn, row)
+    await publish(conn, rows)

@@ -1,0 +1,71 @@
+"""Make the row of a new container: its definition with its ports and mounts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from domain.container import Container, Mount
+from domain.image import ResolvedImage
+from domain.service import Service, usable_image
+from orchestrator.planning.render import effective_ports, new_container
+from orchestrator.planning.steps import CreateContainer
+from orchestrator.planning.view import ServiceView
+from orchestrator.store import containers, mounts
+from orchestrator.store.db import Connection
+
+
+async def create(
+    conn: Connection, view: ServiceView, service: Service, step: CreateContainer, before: Container | None
+) -> Container:
+    """The container for an empty slot, written; it takes over what is open and remembered of `before`.
+
+    Raises LookupError without a looked-up image, Conflict when a fixed port was taken meanwhile.
+    """
+    image = usable_image(service)
+    if image is None:
+        raise LookupError(f"service {service.id} has no image for slot {step.slot}: a plan must look it up first")
+    container_id = uuid4()
+    asked = effective_ports(service.spec.ports, image) if service.spec.net != "host" else ()
+    row = new_container(view, service, step, container_id=container_id, image=image, before=before)
+    row = replace(row, spec=replace(row.spec, mounts=await _mounts(conn, service, step, image)))
+    if not any(port.published for port in asked):
+        row = replace(row, spec=replace(row.spec, ports=containers.unpublished(asked)))
+        await containers.insert(conn, row, service.account_id)
+        return row
+    await containers.insert(conn, row, service.account_id)
+    ports = await containers.hold_ports(conn, container_id, step.node_id, asked)
+    row = replace(row, spec=replace(row.spec, ports=ports))
+    await containers.set_spec(conn, row)
+    return row
+
+
+async def _mounts(conn: Connection, service: Service, step: CreateContainer, image: ResolvedImage) -> tuple[Mount, ...]:
+    """Host paths, the slot's own volumes (those that the image declares too), and another service's (spec 2.9)."""
+    out: dict[str, Mount] = {}
+    managed: dict[str, bool] = {}
+    for binding in service.spec.bindings:
+        if binding.volumes_from is not None:
+            for mount in await _of_service(conn, binding.volumes_from, step):
+                out[mount.target] = replace(mount, own=False, read_only=mount.read_only or not binding.rewritable)
+        elif binding.container_path and binding.host_path:
+            target = binding.container_path
+            out[target] = Mount(source=binding.host_path, target=target, read_only=not binding.rewritable)
+        elif binding.container_path:
+            managed[binding.container_path] = binding.rewritable
+    for path in image.volumes:
+        if path not in out:
+            managed.setdefault(path, True)
+    names = await mounts.of_slot(conn, service, step.slot, step.node_id, sorted(managed)) if managed else {}
+    for path, name in names.items():
+        out[path] = Mount(source=name, target=path, volume=True, own=True, read_only=not managed[path])
+    return tuple(out[path] for path in sorted(out))
+
+
+async def _of_service(conn: Connection, service_id: UUID, step: CreateContainer) -> tuple[Mount, ...]:
+    """The mounts of the other service's container of the same slot, or of its first one, on the same node."""
+    rows = [row for row in await containers.open_rows(conn, [service_id]) if row.node_id == step.node_id]
+    if not rows:
+        return ()
+    best = min(rows, key=lambda row: (row.slot != step.slot, row.slot))
+    return best.spec.mounts

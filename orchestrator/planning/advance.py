@@ -1,0 +1,201 @@
+"""The moves of a start, a scaling and a redeployment: image, replacements, starts, new containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from domain.container import Container, Seen, Want
+from domain.node import NodeState
+from domain.placement import NoRoom, choose_node, occupy
+from domain.service import Verb, usable_image
+from domain.spec import digest
+from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving
+from orchestrator.planning.steps import (
+    CreateContainer,
+    FinishOperation,
+    ForgetContainer,
+    Plan,
+    RequestImage,
+    RetireContainer,
+    StartContainer,
+    Step,
+    UseImage,
+    waiting,
+)
+from orchestrator.planning.view import Policy, ServiceView
+
+
+def advance(
+    view: ServiceView,
+    rows: Sequence[Container],
+    kept: Sequence[Container],
+    refilled: Sequence[Container],
+    policy: Policy,
+) -> Plan:
+    """One move of a start, scaling or redeployment. `refilled`: gone containers whose slots get a successor."""
+    ready, image_steps = _image(view, needed=len(kept) < view.service.target or _outdated(view, kept) != [])
+    if ready is not None:
+        return replace(ready, steps=(*image_steps, *ready.steps))
+    judged = [row for row in kept if _judged(view, row) and not _to_start(view, row)]
+    failed = [row for row in judged if outcome(row, view, policy) is Outcome.FAILED]
+    halted = bool(failed) and (view.service.spec.sequential_deployment or _rolling(view))
+    steps: list[Step] = list(image_steps)
+    unplaced: str | None = None
+    if not halted:
+        outgoing = _replacements(view, rows, kept, policy)
+        going = {step.container_id for step in outgoing}
+        steps += outgoing
+        steps += _starts(view, [row for row in kept if row.id not in going], policy)
+        slots = range(1, view.service.target + 1)
+        creations, unplaced = fill(view, rows, refilled, slots, policy)
+        steps += creations
+    if len(steps) > len(image_steps):
+        return Plan(steps=tuple(steps), waits_for="its containers are being changed")
+    open_rows = [row for row in rows if row.want is Want.GONE or row.slot > view.service.target]
+    open_rows += [row for row in judged if row.want is Want.RUN and outcome(row, view, policy) is Outcome.WAITING]
+    if open_rows:
+        return Plan(steps=tuple(steps), waits_for=waiting(open_rows, "to settle"))
+    if unplaced and not any(node.state is NodeState.DEPLOYED for node in view.nodes):
+        return Plan(steps=tuple(steps), waits_for=unplaced)
+    problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
+    message = "; ".join(problems) or None
+    cause = "not all containers could be started" if problems else "all containers are as wanted"
+    return Plan(steps=(*steps, FinishOperation(success=not problems, message=message, cause=cause)))
+
+
+def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]:
+    """What the operation needs to know of its image first: a plan to end with, or the steps to go on after."""
+    operation = view.service.operation
+    if operation is None or operation.image_request is None:
+        return None, []
+    if not needed and usable_image(view.service) is not None:
+        return None, []
+    answer = view.image
+    if answer is None:
+        if not needed and view.service.target == 0:
+            return None, []
+        able = sorted((node for node in view.nodes if node.state is NodeState.DEPLOYED), key=lambda node: node.name)
+        if not able:
+            return Plan(waits_for="no node is up: start an agent, or wait for it to come back"), []
+        step = RequestImage(
+            node_id=able[0].node_id,
+            request_id=operation.image_request,
+            reference=view.service.spec.image,
+            pull=operation.pull,
+            cause="containers are made from exactly one image",
+        )
+        return Plan(steps=(step,), waits_for=f"image {view.service.spec.image} is being looked up"), []
+    if answer.error is not None:
+        return Plan(
+            steps=(FinishOperation(success=False, message=answer.error, cause="the image is not to be had"),)
+        ), []
+    if answer.image is None:
+        return Plan(waits_for=f"image {view.service.spec.image} is being looked up"), []
+    return None, [UseImage(image=answer.image, cause="the image was looked up")]
+
+
+def _rolling(view: ServiceView) -> bool:
+    return view.service.operation is not None and view.service.operation.verb is Verb.REDEPLOY
+
+
+def _judged(view: ServiceView, row: Container) -> bool:
+    """Whether the operation answers for this container: a redeployment only for those of its generation."""
+    return not _rolling(view) or row.deploy_gen == view.service.deploy_gen
+
+
+def _outdated(view: ServiceView, kept: Sequence[Container]) -> list[Container]:
+    """A redeployment replaces older generations; a start only what does not run and has another definition."""
+    operation = view.service.operation
+    if operation is None:
+        return []
+    if operation.verb is Verb.REDEPLOY:
+        return [row for row in kept if row.deploy_gen < view.service.deploy_gen]
+    if operation.verb is Verb.START:
+        wanted = digest(view.service.spec)
+        return [row for row in kept if row.made_from != wanted and at_rest(row) and _to_start(view, row)]
+    return []
+
+
+def _replacements(
+    view: ServiceView, rows: Sequence[Container], kept: Sequence[Container], policy: Policy
+) -> list[RetireContainer]:
+    """Retire what is outdated: all that serves nobody, and of the rest as many as may be missed at a time."""
+    outdated = _outdated(view, kept)
+    idle = [row for row in outdated if not serving(row)]
+    settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
+    missed = view.service.target - sum(1 for row in kept if serving(row) or row in settled)
+    budget = max(0, policy.max_unavailable - missed)
+    busy = [row for row in outdated if serving(row)][:budget]
+    chosen = sorted([*idle, *busy], key=lambda row: row.slot)
+    reuse = view.service.operation is None or view.service.operation.reuse_volumes
+    return [
+        RetireContainer(
+            container_id=row.id,
+            name=row.name,
+            cause="it is of an older definition or deployment",
+            keep_volumes=reuse,
+        )
+        for row in chosen
+    ]
+
+
+def _to_start(view: ServiceView, row: Container) -> bool:
+    """Whether the operation orders this container to start: it is stopped, or ended under an earlier order."""
+    operation = view.service.operation
+    if operation is None or operation.verb not in {Verb.START, Verb.REDEPLOY}:
+        return False
+    if row.want is Want.STOP:
+        return True
+    ended = row.seen is not None and row.seen.state in {Seen.EXITED, Seen.FAILED}
+    return ended and row.start_gen < view.service.start_gen
+
+
+def _starts(view: ServiceView, kept: Sequence[Container], policy: Policy) -> list[Step]:
+    steps: list[Step] = []
+    for row in kept:
+        if _to_start(view, row) and _in_turn(view, kept, row.slot, policy):
+            steps.append(StartContainer(container_id=row.id, name=row.name, cause="the service is started"))
+    return steps
+
+
+def fill(
+    view: ServiceView,
+    rows: Sequence[Container],
+    refilled: Sequence[Container],
+    slots: Iterable[int],
+    policy: Policy,
+) -> tuple[list[Step], str | None]:
+    """Containers for those of the slots that are empty, and why one could not be placed."""
+    occupied = {row.slot for row in rows}
+    before = {row.slot: row for row in refilled}
+    nodes, steps = view.nodes, list[Step]()
+    for slot in sorted(set(slots) - occupied):
+        heir = before.get(slot)
+        if heir is None and not _in_turn(view, rows, slot, policy):
+            break
+        pinned = view.pinned.get(slot)
+        node = choose_node(view.service.spec, nodes if pinned is None else [n for n in nodes if n.node_id == pinned])
+        if isinstance(node, NoRoom):
+            return steps, f"slot {slot}: {node.reason}"
+        if heir is not None:
+            steps.append(ForgetContainer(container_id=heir.id, name=heir.name, cause="its successor takes its slot"))
+        steps.append(
+            CreateContainer(
+                slot=slot, node_id=node, cause=f"slot {slot} is empty", successor_of=heir.id if heir else None
+            )
+        )
+        nodes = occupy(view.service.spec, nodes, node)
+        if view.service.spec.sequential_deployment:
+            break
+    return steps, None
+
+
+def _in_turn(view: ServiceView, rows: Sequence[Container], slot: int, policy: Policy) -> bool:
+    """In a sequential service a container waits until all before it run (spec 2.19)."""
+    if not view.service.spec.sequential_deployment:
+        return True
+    before = {row.slot: row for row in rows if row.slot < slot}
+    return len(before) == slot - 1 and all(
+        row.want is Want.RUN and outcome(row, view, policy) is Outcome.DONE for row in before.values()
+    )
