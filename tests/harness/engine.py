@@ -75,10 +75,14 @@ class PrivateEngine:
         run(*inside, "link", "set", "eth0", "up")
         run(*inside, "link", "set", "lo", "up")
         run(*inside, "route", "add", "default", "via", self.host_address)
+        # There is no name server: a lookup is refused at once, where the machine's own may be a black hole.
+        resolver = self._dir / "resolv.conf"
+        resolver.write_text("nameserver 127.0.0.1\noptions attempts:1 timeout:1\n")
         log = (self._dir / "holder.log").open("ab")
         self._holder = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self._name}", "unshare", "-m", "-u", "sh", "-c",
-             "mount --make-rprivate / && mount -t tmpfs tmpfs /run && touch /run/ready && exec sleep infinity"],
+             "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mount --bind \"$0\" /etc/resolv.conf"
+             " && touch /run/ready && exec sleep infinity", str(resolver)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
@@ -100,7 +104,7 @@ class PrivateEngine:
             ["nsenter", "-t", pid, "-n", "-m", "-u", "dockerd",
              "--data-root", f"{self._dir}/data", "--exec-root", "/run/docker", "--pidfile", f"{self._dir}/docker.pid",
              "-H", f"unix://{self._dir}/docker.sock", "--cgroup-parent", f"/{self._name}",
-             "--insecure-registry", "10.0.0.0/8", *self._arguments],
+             "--insecure-registry", "10.0.0.0/8", "--dns", "127.0.0.1", *self._arguments],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
