@@ -5,7 +5,7 @@ The orchestrator writes what is wanted, the agent what is seen; nobody writes bo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -213,6 +213,13 @@ class Container:
     refill: bool = False
     drop_volumes: tuple[str, ...] = ()
     replaced: tuple[datetime, ...] = ()
+
+
+def news(before: Observed | None, report: Observed) -> Observed:
+    """What is known after a report: of a container that is gone, how it was before stays known."""
+    if report.state is not Seen.GONE or before is None:
+        return report
+    return replace(before, state=Seen.GONE, start_gen=report.start_gen, ip=None, will_restart=False)
 
 
 ALIVE = frozenset({Seen.RUNNING, Seen.RESTARTING})

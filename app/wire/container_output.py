@@ -40,7 +40,7 @@ def container_out(details: ContainerDetails, *, public_domain: str) -> dict[str,
     """The whole representation of a container; policies and roles are the service's present ones."""
     container, service = details.container, details.service
     spec, seen = container.spec, container.seen
-    ended = seen is not None and seen.state in {Seen.EXITED, Seen.RESTARTING, Seen.FAILED}
+    ended = seen is not None and seen.state in {Seen.EXITED, Seen.RESTARTING, Seen.FAILED, Seen.GONE}
     code = seen.exit_code if seen and ended else None
     own = source_of(container)
     prefix = mangle(service.unique_name)

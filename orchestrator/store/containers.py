@@ -20,6 +20,7 @@ from domain.container import (
     Observed,
     Want,
     container_state,
+    news,
     spec_digest,
 )
 from domain.errors import NotFound
@@ -323,19 +324,21 @@ async def observe(
             seq,
         )
     }
-    news: list[tuple[Container, Observed]] = [
-        (known[report.container_id], report.observed) for report in reports if report.container_id in known
+    changes: list[tuple[Container, Observed]] = [
+        (known[report.container_id], news(known[report.container_id].seen, report.observed))
+        for report in reports
+        if report.container_id in known
     ]
-    if not news:
+    if not changes:
         return []
     await conn.executemany(
         "UPDATE containers SET seen = $2, seen_session = $3, seen_seq = $4, state = $5 WHERE id = $1",
         [
             (row.id, codec.dump(codec.OBSERVED, seen), session, seq, container_state(replace(row, seen=seen)).value)
-            for row, seen in news
+            for row, seen in changes
         ],
     )
-    return sorted({row.service_id for row, _ in news})
+    return sorted({row.service_id for row, _ in changes})
 
 
 async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 200) -> int:

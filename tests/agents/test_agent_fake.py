@@ -148,6 +148,6 @@ async def test_crash_loops_back_off(runtime: FakeRuntime, channel: MemoryChannel
     one = assigned(1, autorestart=CrashPolicy.ON_FAILURE)
     one = replace(one, spec=replace(one.spec, image_id="sha256:bad"))
     channel.assign(one)
-    seen = await until(channel, one.container_id, Seen.EXITED, more=lambda seen: seen.restart_count == 2)
-    assert seen.exit_code == 3
+    seen = await until(channel, one.container_id, Seen.RESTARTING, more=lambda seen: seen.restart_count == 2)
+    assert (seen.exit_code, seen.will_restart) == (3, True)
     assert runtime.calls.count("start") <= 4
