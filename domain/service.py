@@ -160,10 +160,14 @@ def service_state(service: Service, count: Counts) -> ServiceState:
     return ServiceState.PARTLY_RUNNING if count.running else ServiceState.STOPPED
 
 
+def up_to_date(service: Service, container: Container) -> bool:
+    """Whether the container was made from the present definition, in the newest deployment."""
+    return container.made_from == digest(service.spec) and container.deploy_gen >= service.deploy_gen
+
+
 def synchronized(service: Service, containers: Sequence[Container]) -> bool:
-    """Whether every live container was made from the present definition."""
-    wanted = digest(service.spec)
-    return all(each.made_from == wanted for each in live(containers))
+    """Whether every live container is up to date (spec 2.3)."""
+    return all(up_to_date(service, each) for each in live(containers))
 
 
 _AT_REST = frozenset(

@@ -11,8 +11,7 @@ from uuid import UUID
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import BoundPort, Container, Mount, Seen, container_state
 from domain.links import block, contributes, mangle, source_of
-from domain.service import Service
-from domain.spec import digest
+from domain.service import Service, up_to_date
 
 VOLUME_PREFIX = "tutela-"
 _EXITS = {
@@ -81,7 +80,7 @@ def container_out(details: ContainerDetails, *, public_domain: str) -> dict[str,
         "private_ip": (seen.ip if seen else None) or "",
         "bindings": [_binding_out(mount) for mount in spec.mounts],
         "last_metric": None,
-        "synchronized": container.made_from == digest(service.spec),
+        "synchronized": up_to_date(service, container),
         "actions": [uri("action", each) for each in details.actions],
         "net": "host" if spec.host_network else "bridge",
         "pid": "host" if spec.host_pid else "none",

@@ -1,0 +1,111 @@
+"""Many users at once: whatever they ask for, in the end the API and the engine agree (bars of the issue)."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.e2e.scenario import User, owned, until, wait_for
+from tests.harness.engine import PrivateEngine
+from tests.harness.images import import_image
+from tests.harness.server import TutelaProcess
+
+pytestmark = pytest.mark.e2e
+
+SERVICES, OPERATIONS, AT_ONCE, SEED = 20, 200, 8, 20141121
+QUICK = "sh -c 'trap \"exit 0\" TERM; while :; do sleep 1; done'"
+OPEN = {"Pending", "In progress", "Canceling"}
+
+
+def one_operation(user: User, uuids: list[str], seed: int) -> int:
+    """Something that a user may do, to a service or one of its containers; the status of the answer."""
+    chance = random.Random(seed)
+    uuid = chance.choice(uuids)
+    path = f"/api/v1/service/{uuid}/"
+    what = chance.choice(["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel"])
+    if what in {"start", "stop", "redeploy", "scale"}:
+        return int(user.api.post(f"{path}{what}/").status)
+    if what == "target":
+        return int(user.api.patch(path, json={"target_num_containers": chance.randint(0, 3)}).status)
+    if what == "env":
+        env = [{"key": "N", "value": str(chance.randint(1, 3))}]
+        return int(user.api.patch(path, json={"container_envvars": env}).status)
+    if what == "cancel":
+        actions = user.api.get(f"/api/v1/action/?object={path}&limit=1").json["objects"]
+        return int(user.api.post(f"{actions[0]['resource_uri']}cancel/").status)
+    containers = user.get(uuid)["containers"]
+    if not containers:
+        return 0
+    verb = chance.choice(["start", "stop", "redeploy", "terminate"])
+    uri = chance.choice(containers)
+    return int((user.api.delete(uri) if verb == "terminate" else user.api.post(f"{uri}{verb}/")).status)
+
+
+def all_of(user: User, kind: str, query: str = "") -> list[dict[str, Any]]:
+    """All objects of a list, page by page."""
+    found: list[dict[str, Any]] = []
+    path = f"/api/v1/{kind}/?limit=100{query}"
+    while path:
+        page = user.api.get(path).json
+        found += page["objects"]
+        path = page["meta"]["next"]
+    return found
+
+
+def agreed(user: User, engine: PrivateEngine) -> bool:
+    """Whether nothing is under way, and the engine has exactly what the API shows."""
+    if any(each["state"] in OPEN for each in all_of(user, "action")):
+        return False
+    live = [each for each in all_of(user, "container") if each["state"] != "Terminated"]
+    if not {each["state"] for each in live} <= {"Running", "Stopped"}:
+        return False
+    said = {each["uuid"]: each["state"] == "Running" for each in live}
+    there = {each["Labels"]["tutela.container"]: each["State"] == "running" for each in owned(engine)}
+    return said == there
+
+
+def test_two_hundred_operations_in_parallel(
+    server: TutelaProcess, engine: PrivateEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = User(server)
+    uuids = [user.create(f"s{n}", target=1, run_command=QUICK) for n in range(SERVICES)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        codes = list(pool.map(lambda n: one_operation(user, uuids, SEED + n), range(OPERATIONS)))
+    assert not [code for code in codes if code >= 500], codes
+    assert set(codes) <= {0, 200, 202, 409}
+    began = time.monotonic()
+    until(lambda: agreed(user, engine), "the API and the engine to agree", timeout=60)
+    took = time.monotonic() - began
+    for uuid in uuids:
+        service = user.get(uuid)
+        assert service["current_num_containers"] <= service["target_num_containers"], service
+    accepted = sum(1 for code in codes if 200 <= code < 300)
+    with capsys.disabled():
+        print(f"\n[storm] {accepted} of {OPERATIONS} operations accepted; agreed {took:.1f} s after the last")
+
+
+def test_a_redeployment_with_a_bad_image_halts_at_the_first(server: TutelaProcess, engine: PrivateEngine) -> None:
+    user = User(server)
+    turning = "tutela/turning:latest"
+    import_image(engine.client(), turning, command=["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"])
+    uuid = user.run("web", image=turning, target=4)
+    old = set(user.get(uuid)["containers"])
+    import_image(engine.client(), turning, command=["sh", "-c", "exit 1"])
+    user.do(uuid, "redeploy")
+    action = wait_for(lambda: ended(user, uuid), timeout=60, what="the redeployment to end")
+    assert action["state"] == "Failed"
+    assert "exit code 1" in action["message"]
+    service = user.get(uuid)
+    assert service["running_num_containers"] >= 3
+    assert len(old & set(service["containers"])) >= 3
+    assert (service["state"], service["synchronized"]) == ("Partly running", False)
+
+
+def ended(user: User, uuid: str) -> dict[str, Any] | None:
+    (newest,) = user.api.get(f"/api/v1/action/?object=/api/v1/service/{uuid}/&limit=1").json["objects"]
+    return newest if newest["state"] not in OPEN else None
+
