@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from domain.errors import NotAllowed
-from domain.service import Counts, Effect, Operation, ServiceState, ServiceWant, Verb, allowed, operate, service_state
+from domain.service import (
+    Accepted,
+    Counts,
+    Effect,
+    Operation,
+    Queued,
+    Service,
+    ServiceState,
+    ServiceWant,
+    Verb,
+    allowed,
+    begin_next,
+    call,
+    cancel,
+    change,
+    operate,
+    service_state,
+)
+from domain.spec import CrashPolicy
 from tests.planning.model import START, a_service, number
 
 S, W = ServiceState, ServiceWant
@@ -69,6 +89,92 @@ def test_every_cell_of_the_operation_table(state: ServiceState, verb: Verb) -> N
     assert allowed(verb, state, target=2) is (verb in TABLE[state])
 
 
+STATES: dict[ServiceState, tuple[ServiceWant, Verb | None, tuple[int, int, int]]] = {
+    S.INIT: (W.INIT, None, (0, 0, 0)),
+    S.STARTING: (W.RUNNING, Verb.START, (2, 1, 0)),
+    S.RUNNING: (W.RUNNING, None, (2, 2, 0)),
+    S.PARTLY_RUNNING: (W.RUNNING, None, (2, 1, 1)),
+    S.SCALING: (W.RUNNING, Verb.SCALE, (2, 2, 0)),
+    S.REDEPLOYING: (W.RUNNING, Verb.REDEPLOY, (2, 2, 0)),
+    S.STOPPING: (W.STOPPED, Verb.STOP, (2, 1, 1)),
+    S.STOPPED: (W.STOPPED, None, (2, 0, 2)),
+    S.TERMINATING: (W.TERMINATED, Verb.TERMINATE, (2, 1, 0)),
+    S.TERMINATED: (W.TERMINATED, None, (0, 0, 0)),
+    S.NOT_RUNNING: (W.RUNNING, None, (0, 0, 0)),
+}
+BEGUN, STORED = Effect.BEGUN, Effect.STORED
+PATCHES: dict[ServiceState, tuple[Effect, Effect, ServiceState | None]] = {
+    # What a new target and new container fields lead to, and the state that the fields make.
+    S.INIT: (STORED, STORED, None),
+    S.STARTING: (BEGUN, BEGUN, S.REDEPLOYING),
+    S.RUNNING: (BEGUN, BEGUN, S.REDEPLOYING),
+    S.PARTLY_RUNNING: (BEGUN, BEGUN, S.REDEPLOYING),
+    S.SCALING: (BEGUN, BEGUN, S.REDEPLOYING),
+    S.REDEPLOYING: (BEGUN, BEGUN, S.REDEPLOYING),
+    S.STOPPING: (STORED, STORED, None),
+    S.STOPPED: (STORED, STORED, None),
+    S.NOT_RUNNING: (BEGUN, STORED, None),
+}
+
+
+def in_state(state: ServiceState) -> tuple[Service, Counts]:
+    want, verb, (current, running, stopped) = STATES[state]
+    destroyed = START if state is S.TERMINATED else None
+    service = a_service(want=want, operation=under_way(verb) if verb else None, destroyed_at=destroyed)
+    count = Counts(current=current, running=running, stopped=stopped)
+    assert service_state(service, count) is state
+    return service, count
+
+
+def patched(state: ServiceState, **fields: object) -> Accepted:
+    service, count = in_state(state)
+    target = fields.pop("target", service.target)
+    spec = replace(service.spec, **fields)  # type: ignore[arg-type]
+    return change(service, count, spec=spec, target=target, action=number(10), now=START)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", list(PATCHES))
+def test_every_patch_cell_of_the_operation_table(state: ServiceState) -> None:
+    _, count = in_state(state)
+    target, fields, after = PATCHES[state]
+    assert patched(state, target=3).effect is target
+    policies = patched(state, autorestart=CrashPolicy.ALWAYS, nickname="n", tags=("a",))
+    assert (policies.effect, service_state(policies.service, count)) == (STORED, state)
+    remade = patched(state, run_command="other")
+    assert (remade.effect, service_state(remade.service, count)) == (fields, after or state)
+    assert patched(state).effect is Effect.NOTHING
+
+
+@pytest.mark.parametrize("state", [S.TERMINATING, S.TERMINATED])
+@pytest.mark.parametrize("fields", [{"target": 3}, {"nickname": "n"}, {"run_command": "x"}])
+def test_a_dying_service_takes_no_patch(state: ServiceState, fields: dict[str, object]) -> None:
+    with pytest.raises(NotAllowed, match=f"Service is in state {state.value}: update is not allowed"):
+        patched(state, **fields)
+
+
+@pytest.mark.parametrize("state", list(STATES))
+@pytest.mark.parametrize("verb", list(Verb))
+def test_every_cell_does_what_the_table_says(state: ServiceState, verb: Verb) -> None:
+    service, count = in_state(state)
+    if verb not in TABLE[state]:
+        with pytest.raises(NotAllowed, match=f"Service is in state {state.value}: {verb.value} is not allowed"):
+            operate(service, count, verb, number(10), START)
+        return
+    accepted = operate(service, count, verb, number(10), START)
+    after = service_state(accepted.service, count)
+    stored = verb is Verb.SCALE and (state in {S.INIT, S.STOPPED} or count.current == service.target)
+    assert after is (state if stored else UNDER_WAY[verb])
+
+
+UNDER_WAY = {
+    Verb.START: S.STARTING,
+    Verb.STOP: S.STOPPING,
+    Verb.SCALE: S.SCALING,
+    Verb.REDEPLOY: S.REDEPLOYING,
+    Verb.TERMINATE: S.TERMINATING,
+}
+
+
 def test_not_running_with_nothing_to_run_allows_terminate_only() -> None:
     assert {verb for verb in Verb if allowed(verb, S.NOT_RUNNING, target=0)} == {Verb.TERMINATE}
 
@@ -88,3 +194,36 @@ def test_a_scaling_to_what_is_there_is_nothing() -> None:
     service = a_service(want=W.RUNNING)
     count = Counts(current=2, running=2, stopped=0)
     assert operate(service, count, Verb.SCALE, number(10), START).effect is Effect.NOTHING
+
+
+def test_a_call_waits_for_what_is_under_way_and_comes_after_it() -> None:
+    service, count = in_state(S.REDEPLOYING)
+    waiting = Queued(verb=Verb.SCALE, action=number(11), amount=2, trigger_body="hello")
+    accepted = call(service, count, waiting, START)
+    assert (accepted.effect, accepted.service.queued) == (Effect.QUEUED, (waiting,))
+    free = replace(accepted.service, operation=None)
+    begun, taken, _ = begin_next(free, count, START)
+    assert isinstance(begun, Accepted)
+    assert (taken, begun.service.target, begun.service.queued) == (waiting, service.target + 2, ())
+    assert begun.service.operation is not None
+    assert begun.service.operation.trigger_body == "hello"
+
+
+def test_a_call_that_has_become_impossible_is_refused_when_its_turn_comes() -> None:
+    service, count = in_state(S.NOT_RUNNING)
+    waiting = Queued(verb=Verb.REDEPLOY, action=number(11))
+    refused, _, left = begin_next(replace(service, queued=(waiting,)), count, START)
+    assert isinstance(refused, NotAllowed)
+    assert left.queued == ()
+
+
+@pytest.mark.parametrize("state", list(STATES))
+def test_cancel_is_the_way_out_of_everything_but_a_termination(state: ServiceState) -> None:
+    service, count = in_state(state)
+    if service.operation is None or state is S.TERMINATING:
+        with pytest.raises(NotAllowed):
+            cancel(service, number(9))
+        return
+    free, ended = cancel(service, number(9))
+    assert ended == (number(9),)
+    assert service_state(free, count) in {S.RUNNING, S.PARTLY_RUNNING, S.STOPPED}
