@@ -78,7 +78,7 @@ def test_every_cell_of_the_container_table(state: ContainerState, verb: Verb) ->
 def test_nothing_is_ordered_while_the_service_has_an_operation() -> None:
     service, row = running()
     busy = replace(service, operation=Operation(verb=Verb.SCALE, actions=(number(9),), since=START))
-    with pytest.raises(NotAllowed, match="has an operation .scale. under way"):
+    with pytest.raises(NotAllowed, match=r"has an operation .scale. under way"):
         order(busy, row, STOP, number(10), START)
 
 
