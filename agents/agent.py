@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -24,26 +23,16 @@ from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
 from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, lines
+from agents.streams import ContainerStreams
 from agents.view import EngineView, ObservedContainer, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
-from domain.container import Observed, Seen
+from domain.container import Observed, Seen, Want
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 IMAGE_TRIES = 2
-LOG_LINES = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """One line that a container wrote; `timestamp` is RFC 3339 with nanoseconds."""
-
-    container_id: UUID
-    stream: str
-    timestamp: str
-    text: str
 
 
 class Agent:
@@ -65,6 +54,7 @@ class Agent:
         self._pulling: set[UUID] = set()
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
+        self._streams = ContainerStreams(runtime)
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -92,17 +82,10 @@ class Agent:
         """Return once nothing is to be done now, nothing is under way, and all that was seen is reported."""
         await self._settled.wait()
 
-    async def logs(self, container_ids: Iterable[UUID], tail: int) -> list[LogLine]:
-        """The last lines of each container that is here, merged by time. Raises RuntimeBusy, RuntimeRefused."""
-        here = [(each, self._where[each]) for each in container_ids if each in self._where]
-        tail = max(0, min(tail, LOG_LINES))
-        read = await asyncio.gather(*(self._runtime.logs(engine_id, tail=tail) for _, engine_id in here))
-        out = [
-            LogLine(container_id=container_id, stream=line.stream, timestamp=line.timestamp, text=line.text)
-            for (container_id, _), found in zip(here, read, strict=True)
-            for line in found
-        ]
-        return sorted(out, key=lambda line: line.timestamp)
+    @property
+    def streams(self) -> ContainerStreams:
+        """Logs of the containers that are here, and commands in them."""
+        return self._streams
 
     # The loop.
 
@@ -233,6 +216,8 @@ class Agent:
                 self._where[container_id] = seen.engine_id
             before = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.observed(before, assignment, seen))
+        wanted = [each.container_id for each in self._ledger.assignments.values() if each.want is not Want.GONE]
+        self._streams.seen(view.containers, self._where, unknown=view.unknown, expected=wanted)
         for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - set(working):
             if container_id not in self._ledger.assignments:
                 self._ledger.forget(container_id)

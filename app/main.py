@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI
 
 from app.api import actions, containers, errors, health, reading, services
 from app.api.middleware import BodyLimit, Paths
 from app.api.security import FailedLogins
+from app.secretbox import SecretBox
 from app.settings import Settings
-from app.wire.logs import LogSource
+from app.streams.hub import EventHub
+from app.streams.routes import routes
+from app.wire.logs import Streams
 from orchestrator.store.db import Database
 
 VERSION = "0.1.0"
 
 
-def create_app(settings: Settings, db: Database, logs: LogSource | None) -> FastAPI:
-    """The API over this database; `logs` reads containers' output, None where no agent is in this process."""
+def create_app(
+    settings: Settings,
+    db: Database,
+    streams: Streams | None,
+    events: asyncio.Event | None = None,
+    secrets: SecretBox | None = None,
+) -> FastAPI:
+    """The API over this database; `streams` reaches into containers, None where no agent is in this process.
+
+    `events` is set when there may be new rows in the table of that name. `secrets` None: the installation's.
+    """
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.db = db
-    app.state.logs = logs
+    app.state.logs = streams
+    app.state.hub = EventHub(db, events or asyncio.Event())
+    app.state.secrets = secrets or SecretBox.open(settings.state_dir, settings.secret_key)
     app.state.failed_logins = FailedLogins()
     errors.install(app)
     app.state.routers = [
@@ -32,6 +48,7 @@ def create_app(settings: Settings, db: Database, logs: LogSource | None) -> Fast
     ]
     for router in app.state.routers:
         app.include_router(router)
+    app.router.routes.extend(routes())
     app.add_middleware(BodyLimit)
     app.add_middleware(Paths)
     return app

@@ -10,24 +10,30 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
+import secrets as random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from agents.agent import Agent
 from agents.runtime.docker import DockerRuntime
+from app import inside
 from app.main import create_app
+from app.secretbox import SecretBox
 from app.settings import Settings
+from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, StreamProtocol
 from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration
+from domain.spec import Env
 from orchestrator import dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.run import orchestrate
-from orchestrator.store import accounts
+from orchestrator.store import accounts, nodes
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -40,8 +46,9 @@ POLL_SECONDS = 10.0
 class LocalChannel:
     """Agent and control plane in one process: the protocol's calls go straight to `dispatch`."""
 
-    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups) -> None:
+    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups, secrets: SecretBox) -> None:
         self._database = database
+        self._secrets = secrets
         self._wakeups = wakeups
         self._served = 0
 
@@ -53,18 +60,21 @@ class LocalChannel:
         """What changed after `since`; waits for a change, at most some seconds."""
         db, woken = await self._db(), self._wakeups.node(str(registration.node_id))
         woken.clear()
-        news = await _reaching(dispatch.assignments_since(db, registration, since))
+        news = await _reaching(dispatch.assignments_since(db, registration, since, self._environment))
         if news.revision > since or self._served != registration.session:
             self._served = registration.session
             return news
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await woken.wait()
-        return await _reaching(dispatch.assignments_since(db, registration, since))
+        return await _reaching(dispatch.assignments_since(db, registration, since, self._environment))
 
     async def report(self, report: NodeReport) -> None:
         """Hand in a report; returns when it is durable."""
         await _reaching(dispatch.record(await self._db(), report))
+
+    def _environment(self, container_id: UUID) -> Env:
+        return (("TUTUM_AUTH", f"Bearer {self._secrets.token(container_id)}"),)
 
     async def _db(self) -> Database:
         if not self._database.done():
@@ -95,12 +105,15 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     roles = {role.strip() for role in settings.roles.split(",")}
     wakeups = Wakeups()
     database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
-    agent = _agent(settings, LocalChannel(database, wakeups)) if "agent" in roles else None
+    secrets = await asyncio.to_thread(SecretBox.open, settings.state_dir, settings.secret_key)
+    agent = _agent(settings, LocalChannel(database, wakeups, secrets)) if "agent" in roles else None
     tasks: list[asyncio.Task[None]] = []
     if agent is not None:
         tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
     tasks.append(
-        asyncio.create_task(_with_database(settings, roles, dsn, stop, database, wakeups, agent), name="control")
+        asyncio.create_task(
+            _with_database(settings, roles, dsn, stop, database, wakeups, secrets, agent), name="control"
+        )
     )
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -125,6 +138,7 @@ async def _with_database(
     stop: asyncio.Event,
     database: asyncio.Future[Database],
     wakeups: Wakeups,
+    secrets: SecretBox,
     agent: Agent | None,
 ) -> None:
     address = await dsn()
@@ -132,21 +146,61 @@ async def _with_database(
     await _first_start(db, settings.state_dir / KEY_FILE)
     database.set_result(db)
     api_url = settings.public_url.rstrip("/")
-    installation = Installation(api_url=api_url, stream_url=api_url.replace("http", "ws", 1))
+    installation = Installation(
+        api_url=api_url,
+        stream_url=api_url.replace("http", "ws", 1),
+        public_domain=settings.public_domain,
+        inside_port=settings.port if inside.wanted(settings) else None,
+        inside_address=settings.inside_address,
+    )
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(listen(address, wakeups))]
         if "orchestrator" in roles:
             background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
         if "api" in roles:
-            await _serve(settings, db, agent, stop)
+            await _serve(settings, db, agent, wakeups, secrets, stop)
         await stop.wait()
         for task in background:
             task.cancel()
 
 
-async def _serve(settings: Settings, db: Database, agent: Agent | None, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(
-        create_app(settings, db, agent),
+async def _serve(
+    settings: Settings,
+    db: Database,
+    agent: Agent | None,
+    wakeups: Wakeups,
+    secrets: SecretBox,
+    stop: asyncio.Event,
+) -> None:
+    app = create_app(settings, db, agent.streams if agent else None, wakeups.events, secrets)
+    server = _Server(_config(app, settings))
+    serving = asyncio.create_task(server.serve(), name="uvicorn")
+    stopping = asyncio.create_task(stop.wait())
+    doors = [asyncio.create_task(_inside(settings, app, db), name="inside")] if inside.wanted(settings) else []
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, *doors):
+        task.cancel()
+    await asyncio.gather(*doors, return_exceptions=True)
+    server.should_exit = True
+    await serving
+    if not stop.is_set():
+        raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
+
+
+async def _inside(settings: Settings, app: ASGIApp, db: Database) -> None:
+    async def gateway() -> str:
+        try:
+            async with db.read() as conn:
+                return await nodes.gateway(conn, settings.node_name)
+        except DatabaseAway:
+            return ""
+
+    await inside.listen(settings, app, gateway, lambda inner, _sock: _Server(_config(inner, settings)))
+
+
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -156,16 +210,13 @@ async def _serve(settings: Settings, db: Database, agent: Agent | None, stop: as
         h11_max_incomplete_event_size=16 * 1024,
         server_header=False,
         lifespan="off",
+        ws=StreamProtocol,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PONG_SECONDS,
+        ws_max_size=MOST_MESSAGE,
+        # Frames are short lines: packing costs more than it saves.
+        ws_per_message_deflate=False,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(), name="uvicorn")
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    server.should_exit = True
-    await serving
-    if not stop.is_set():
-        raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
 
 
 async def _open(address: str) -> Database:
@@ -192,7 +243,7 @@ async def _first_start(db: Database, path: Path) -> None:
     async with db.read() as conn:
         if await accounts.admin(conn) is not None:
             return
-    key = _stored_key(path) or secrets.token_hex(32)
+    key = _stored_key(path) or random.token_hex(32)
     await asyncio.to_thread(_write_key, path, key)
     async with db.transaction() as conn:
         made = await accounts.ensure_admin(conn, "admin", key)

@@ -56,11 +56,13 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None, repr=False, validation_alias=AliasChoices("TUTELA_DATABASE_URL", "DATABASE_URL")
     )
+    secret_key: str | None = Field(default=None, repr=False)
     docker_host: str | None = Field(default=None, validation_alias=AliasChoices("TUTELA_DOCKER_HOST", "DOCKER_HOST"))
     node_name: str = Field(default="local", min_length=1, max_length=63)
     roles: str = ",".join(ROLES)
     network_pool: str = "10.192.0.0/12"
     public_domain: str = ""
+    inside_address: str = ""
     max_containers: int = Field(default=1000, ge=1)
     insecure_http: bool = False
 

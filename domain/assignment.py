@@ -74,13 +74,14 @@ class NodeAssignments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """The engine as the agent finds it. `memory` in MB."""
+    """The engine as the agent finds it. `memory` in MB; `gateway` is the host's address on the default bridge."""
 
     engine_id: str
     version: str
     storage_driver: str
     cpus: int
     memory: int
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class Candidate:
     """A node as placement sees it.
 
     `here` counts this service's own live containers on it; `taken` holds those of the service's fixed
-    outer ports that another container has there.
+    outer ports that another container has there. `gateway` is the address under which its containers reach it.
     """
 
     node_id: UUID
@@ -46,3 +46,4 @@ class Candidate:
     tags: frozenset[str] = frozenset()
     here: int = 0
     taken: frozenset[tuple[Transport, int]] = frozenset()
+    gateway: str = ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
 from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import Conflict
+from domain.spec import Env
 from orchestrator.store import containers, nodes, wake
 from orchestrator.store.db import Database
 
@@ -32,8 +35,17 @@ async def register(db: Database, hello: NodeHello) -> Registration:
     return Registration(cluster_id=cluster, node_id=node_id, session=session)
 
 
-async def assignments_since(db: Database, registration: Registration, since: int) -> NodeAssignments:
-    """What changed for the node after revision `since`; 0 means everything. Raises SessionLost."""
+def _no_secrets(_container_id: UUID) -> Env:
+    return ()
+
+
+async def assignments_since(
+    db: Database, registration: Registration, since: int, secrets: Callable[[UUID], Env] = _no_secrets
+) -> NodeAssignments:
+    """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
+
+    `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
+    """
     async with db.transaction() as conn:
         session, revision = await nodes.session_of(conn, registration.node_id)
         if session != registration.session:
@@ -43,7 +55,10 @@ async def assignments_since(db: Database, registration: Registration, since: int
             session=session,
             base=since,
             revision=revision,
-            containers=tuple(await containers.assignments(conn, registration.node_id, since)),
+            containers=tuple(
+                replace(each, secret_env=secrets(each.container_id)) if each.spec.token else each
+                for each in await containers.assignments(conn, registration.node_id, since)
+            ),
             images=tuple(await nodes.open_image_requests(conn, registration.node_id)),
         )
 

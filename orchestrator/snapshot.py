@@ -60,6 +60,7 @@ async def _candidates(conn: Connection, service: Service, own: Sequence[Containe
             tags=frozenset(node.tags),
             here=here.get(node.id, 0),
             taken=taken.get(node.id, frozenset()),
+            gateway=node.engine.gateway if node.engine else "",
         )
         for node in await nodes.everyone(conn)
     )

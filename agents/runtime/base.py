@@ -6,7 +6,7 @@ Values are the engine's own JSON; `agents.observe` reads it. Every method has a 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -67,6 +67,22 @@ class Incarnation:
     since: str
 
 
+class Console(Protocol):
+    """A process with a terminal in a container. `close` it whatever happens."""
+
+    async def read(self) -> bytes:
+        """What it wrote; nothing when it has ended. Raises RuntimeBusy."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Keystrokes for it; waits while it does not read them. Raises RuntimeBusy."""
+        ...
+
+    async def close(self) -> None:
+        """Let go; a process that still runs is hung up on."""
+        ...
+
+
 class ContainerRuntime(Protocol):
     """One Docker engine. All methods raise RuntimeBusy or RuntimeRefused and nothing else."""
 
@@ -100,6 +116,10 @@ class ContainerRuntime(Protocol):
 
     async def remove(self, engine_id: str) -> None:
         """Remove it with its anonymous volumes; quiet when it is gone. Busy while a removal is under way."""
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a named volume with its data; quiet when it is gone. Refused while a container uses it."""
         ...
 
     async def update_policy(self, engine_id: str, policy: str) -> None:
@@ -147,6 +167,18 @@ class ContainerRuntime(Protocol):
 
     async def logs(self, engine_id: str, *, tail: int, since: float | None = None) -> Sequence[RawLine]:
         """The last lines of a container, stdout and stderr told apart."""
+        ...
+
+    def follow(self, engine_id: str, *, since: str | None = None) -> AsyncGenerator[Sequence[RawLine], None]:
+        """All lines from `since` on (RFC 3339, inclusive), then new ones as they come, in pieces.
+
+        Ends when the container stops; at once when it does not run. Busy when the connection was cut. A consumer
+        that takes its time keeps nothing but itself waiting. `aclose` it.
+        """
+        ...
+
+    async def exec(self, engine_id: str, command: Sequence[str]) -> Console:
+        """Run a command in a running container, with a terminal. Refused `conflict` when it does not run."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,8 +15,9 @@ from urllib3.connection import HTTPConnection
 
 from agents.planning import container_name
 from agents.runtime import create_args, events, frames
-from agents.runtime.base import Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
+from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from agents.runtime.errors import classify
+from agents.runtime.streams import EngineStreams
 from agents.runtime.threads import Calls
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
@@ -38,6 +39,7 @@ class DockerRuntime:
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
         self._calls = Calls()
+        self._streams = EngineStreams(lambda: self._new_client(self._version()))
         self._lock = threading.Lock()
         self._client: APIClient | None = None
 
@@ -52,6 +54,7 @@ class DockerRuntime:
                 storage_driver=str(found.get("Driver", "")),
                 cpus=int(found.get("NCPU", 0)),
                 memory=int(found.get("MemTotal", 0)) // (1024 * 1024),
+                gateway=_gateway(self._api().networks(names=["bridge"])),
             )
 
         return await self._calls.short("asking for its info", LOOK_SECONDS, call)
@@ -102,6 +105,12 @@ class DockerRuntime:
             self._api().remove_container(engine_id, v=True, force=True)
 
         await self._gone_is_fine(self._calls.slow("removing a container", ACT_SECONDS, call))
+
+    async def remove_volume(self, name: str) -> None:
+        def call() -> None:
+            self._api().remove_volume(name)
+
+        await self._gone_is_fine(self._calls.slow("removing a volume", ACT_SECONDS, call))
 
     async def update_policy(self, engine_id: str, policy: str) -> None:
         def call() -> None:
@@ -208,7 +217,14 @@ class DockerRuntime:
 
         return await self._calls.slow("reading logs", LOOK_SECONDS, call)
 
+    def follow(self, engine_id: str, *, since: str | None = None) -> AsyncGenerator[Sequence[RawLine], None]:
+        return self._streams.follow(engine_id, since=since)
+
+    async def exec(self, engine_id: str, command: Sequence[str]) -> Console:
+        return await self._streams.exec(engine_id, command)
+
     async def close(self) -> None:
+        self._streams.close()
         self._calls.close()
         if self._client is not None:
             self._client.close()
@@ -286,6 +302,15 @@ class _KeepAlive(requests.adapters.HTTPAdapter):
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         ]
         super().init_poolmanager(*args, **kwargs)
+
+
+def _gateway(networks: list[Json]) -> str:
+    """The host's address on the default bridge, which containers of every network reach."""
+    for each in networks:
+        if each.get("Name") == "bridge":
+            for block in (each.get("IPAM") or {}).get("Config") or ():
+                return str(block.get("Gateway") or "")
+    return ""
 
 
 def _label(cluster_id: UUID) -> str:

@@ -19,11 +19,15 @@ class Paths:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in {"http", "websocket"}:
             path = _SLASHES.sub("/", scope["path"])
-            if path.startswith("/api/") and not path.endswith("/"):
+            if path.startswith(("/api/", "/v1/")) and not path.endswith("/"):
                 path += "/"
+            given = scope
             scope = {**scope, "path": path, "raw_path": path.encode(), "tutela.request_id": uuid4().hex[:12]}
+            if scope["type"] == "websocket":
+                # uvicorn logs the query string of what is accepted, and a stream's may hold a key (spec 1.3).
+                given["query_string"] = b""
         await self._app(scope, receive, send)
 
 

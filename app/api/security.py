@@ -9,10 +9,12 @@ from collections import OrderedDict
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
+from app.secretbox import SecretBox
 from orchestrator.store import accounts
 from orchestrator.store.accounts import Account
-from orchestrator.store.db import Database
+from orchestrator.store.db import Connection, Database
 
 FAILURES, WINDOW = 10, 60.0
 _REMEMBERED = 4096
@@ -62,20 +64,45 @@ def credentials(header: str) -> tuple[str, str] | None:
     return (user, secret) if separator and "\x00" not in text else None
 
 
-async def account(request: Request) -> Account:
-    """The account of the request. Raises 401, or 429 after too many wrong keys from one address."""
-    db: Database = request.app.state.db
-    given = credentials(request.headers.get("authorization", ""))
-    if given is not None:
+def bearer(header: str) -> str | None:
+    """The token of a container's header `Bearer <token>` (spec 2.20); None when it is another header."""
+    scheme, _, value = header.strip().partition(" ")
+    return value.strip().strip('"').strip() if scheme.lower() == "bearer" else None
+
+
+async def _of_container(conn: Connection, connection: HTTPConnection, token: str) -> Account | None:
+    """The account that a container's token speaks for, as long as the container lives and its service has a role."""
+    box: SecretBox = connection.app.state.secrets
+    container_id = box.bearer(token)
+    return await accounts.of_container(conn, container_id) if container_id else None
+
+
+async def login(connection: HTTPConnection, header: str) -> tuple[Account, str]:
+    """The account that an Authorization header's value names, and the secret in it; for REST and streams.
+
+    Raises 401, or 429 after too many wrong keys from one address.
+    """
+    db: Database = connection.app.state.db
+    token = bearer(header)
+    given = credentials(header) if token is None else None
+    if token is not None or given is not None:
         async with db.read() as conn:
-            found = await accounts.authenticate(conn, *given)
+            if token is not None:
+                found = await _of_container(conn, connection, token)
+            else:
+                found = await accounts.authenticate(conn, *given) if given else None
         if found is not None:
-            request.state.key = given[1]
-            return found
-        logins: FailedLogins = request.app.state.failed_logins
-        wait = logins.count(request.client.host if request.client else "")
+            return found, token or (given[1] if given else "")
+        logins: FailedLogins = connection.app.state.failed_logins
+        wait = logins.count(connection.client.host if connection.client else "")
         if wait is not None:
             text = f"Too many wrong credentials from this address: wait {wait} seconds."
             raise Refused(429, text, "throttled", {"Retry-After": str(wait)})
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
     raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})
+
+
+async def account(request: Request) -> Account:
+    """The account of the request. Raises 401 or 429."""
+    found, request.state.key = await login(request, request.headers.get("authorization", ""))
+    return found

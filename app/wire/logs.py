@@ -1,8 +1,8 @@
-"""Logs over REST (spec 2.17)."""
+"""What the API needs of whoever runs the containers; and logs over REST (spec 2.17)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -15,6 +15,8 @@ class LogLine(Protocol):
     @property
     def container_id(self) -> UUID: ...
     @property
+    def stream(self) -> str: ...
+    @property
     def timestamp(self) -> str: ...
     @property
     def text(self) -> str: ...
@@ -24,7 +26,38 @@ class LogSource(Protocol):
     """Whoever can read the output of containers."""
 
     async def logs(self, container_ids: Sequence[UUID], tail: int) -> Sequence[LogLine]:
-        """The last `tail` lines of each container."""
+        """The last `tail` lines of each container that is here. Raises Conflict while they cannot be read."""
+        ...
+
+
+class Console(Protocol):
+    """A process with a terminal in a container. Its methods raise Conflict when the way to it is cut."""
+
+    async def read(self) -> bytes:
+        """What it wrote; nothing when it has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Keystrokes for it; waits while it does not read them."""
+        ...
+
+    async def close(self) -> None:
+        """Let go; a process that still runs is hung up on."""
+        ...
+
+
+class Streams(LogSource, Protocol):
+    """Long conversations with containers. Ids, lines and bytes only: it can be spoken over a wire."""
+
+    def follow(self, container_id: UUID, after: str | None) -> AsyncGenerator[Sequence[LogLine], None]:
+        """Lines after the timestamp (all when None), then new ones as they come, in pieces; over restarts.
+
+        Ends when the container is gone for good. A consumer that takes its time keeps only itself waiting.
+        """
+        ...
+
+    async def exec(self, container_id: UUID, command: Sequence[str]) -> Console:
+        """Run a command with a terminal in a running container. Raises NotAllowed, Conflict."""
         ...
 
 

@@ -208,11 +208,13 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
         "TUTUM_NODE_API": f"/api/v1/node/{node}/",
     }
     out = {f"{key}_URI": path for key, path in paths.items()}
-    out |= {f"{key}_URL": f"{view.installation.api_url}{path}" for key, path in paths.items()}
+    here = next((each for each in view.nodes if each.node_id == node), None)
+    api = view.installation.inside_url(here.gateway if here else "")
+    out |= {f"{key}_URL": f"{api}{path}" for key, path in paths.items()}
     out["TUTUM_SERVICE_HOSTNAME"] = view.service.unique_name
     out["TUTUM_CONTAINER_HOSTNAME"] = container_name(view, slot)
-    out["TUTUM_REST_HOST"] = view.installation.api_url
-    out["TUTUM_STREAM_HOST"] = view.installation.stream_url
+    out["TUTUM_REST_HOST"] = api
+    out["TUTUM_STREAM_HOST"] = api.replace("http", "ws", 1)
     if view.service.stack:
         out["TUTUM_STACK_NAME"] = view.service.stack
     domain = view.installation.public_domain
@@ -224,6 +226,5 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
     operation = view.service.operation
     if operation is not None and operation.trigger_body is not None:
         out["TUTUM_TRIGGER_BODY"] = operation.trigger_body
-    names = {candidate.node_id: candidate.name for candidate in view.nodes}
-    out["TUTUM_NODE_HOSTNAME"] = names.get(node, "")
+    out["TUTUM_NODE_HOSTNAME"] = here.name if here else ""
     return tuple(sorted(out.items()))

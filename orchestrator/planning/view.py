@@ -27,11 +27,21 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """What the containers are told about this installation. `api_url` without a trailing slash."""
+    """What the containers are told about this installation. `api_url` without a trailing slash.
+
+    `inside_port` is set when they cannot use `api_url`: the port on the node's gateway, or on `inside_address`.
+    """
 
     api_url: str
     stream_url: str
     public_domain: str = ""
+    inside_port: int | None = None
+    inside_address: str = ""
+
+    def inside_url(self, gateway: str) -> str:
+        """The API's URL as a container sees it on a node with that gateway."""
+        address = self.inside_address or gateway
+        return f"http://{address}:{self.inside_port}" if self.inside_port and address else self.api_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,17 @@ async def authenticate(conn: Connection, username: str, key: str) -> Account | N
     return Account(id=row["id"], username=row["username"])
 
 
+async def of_container(conn: Connection, container_id: UUID) -> Account | None:
+    """The account for which the container may speak: its owner's, while it lives and its service has the role."""
+    row = await conn.fetchrow(
+        "SELECT a.id, a.username FROM containers c JOIN services s ON s.id = c.service_id"
+        " JOIN accounts a ON a.id = s.account_id WHERE c.id = $1 AND c.terminated_at IS NULL AND c.want <> 'GONE'"
+        " AND s.spec->'roles' ? 'global' AND s.want <> 'TERMINATED'",
+        container_id,
+    )
+    return Account(id=row["id"], username=row["username"]) if row else None
+
+
 async def ensure_admin(conn: Connection, username: str, key: str) -> bool:
     """On an installation without accounts, make the first one with this key; returns whether it did."""
     await conn.execute("SELECT pg_advisory_xact_lock(7226371)")

@@ -100,6 +100,12 @@ async def expire(conn: Connection, silent_seconds: float) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def gateway(conn: Connection, name: str) -> str:
+    """The host's address on the default bridge of the node's engine; empty when it is not known yet."""
+    value: str | None = await conn.fetchval("SELECT engine->>'gateway' FROM nodes WHERE name = $1", name)
+    return value or ""
+
+
 async def everyone(conn: Connection) -> list[Node]:
     """All nodes by name; there are few."""
     rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes ORDER BY name")  # noqa: S608 - constants of this module

@@ -9,6 +9,8 @@ from orchestrator.store.db import Connection
 
 SERVICE = "tutela_service"
 NODE = "tutela_node"
+EVENT = "tutela_event"
+"""Sent by the triggers of the tables (0002_resources.sql)."""
 
 
 async def service(conn: Connection, service_id: UUID) -> None:

@@ -303,7 +303,7 @@ async def test_logs_tell_the_streams_apart(world: World) -> None:
     await world.up(one)
     lines: list[tuple[str, str]] = []
     for _ in range(50):
-        lines = [(line.stream, line.text) for line in await world.agent.logs([one.container_id], 10)]
+        lines = [(line.stream, line.text) for line in await world.agent.streams.logs([one.container_id], 10)]
         if len(lines) == 2:
             break
         await asyncio.sleep(0.05)

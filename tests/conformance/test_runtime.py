@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from agents.observe import observed_container
-from agents.runtime.base import ContainerRuntime, Json, RuntimeRefused
+from agents.runtime.base import Console, ContainerRuntime, Json, RuntimeRefused
 from agents.runtime.docker import DockerRuntime
 from agents.view import EngineState, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
@@ -143,3 +143,58 @@ async def test_events_name_what_changed(runtime: ContainerRuntime) -> None:
     await runtime.start(engine_id)
     assert engine_id in await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
+
+
+def says(runtime: ContainerRuntime, engine_id: str, *texts: str) -> None:
+    """The fake's containers do not run their commands."""
+    if isinstance(runtime, FakeRuntime):
+        for text in texts:
+            runtime.write(engine_id, text)
+
+
+async def test_lines_are_followed_until_the_container_stops(runtime: ContainerRuntime) -> None:
+    script = "echo one; echo two; exec sleep 1000"
+    one = await make(runtime)
+    one = replace(one, spec=replace(one.spec, command=("sh", "-c", script)))
+    engine_id = await runtime.create(CLUSTER, one, None)
+    await runtime.start(engine_id)
+    says(runtime, engine_id, "one", "two")
+    following = runtime.follow(engine_id)
+    got = list(await anext(following))
+    while len(got) < 2:
+        got += await anext(following)
+    assert [(line.stream, line.text) for line in got] == [("stdout", "one"), ("stdout", "two")]
+    again = runtime.follow(engine_id, since=got[1].timestamp)
+    assert [line.text for line in await anext(again)] == ["two"]
+    await again.aclose()
+    await runtime.update_policy(engine_id, "no")
+    await runtime.stop(engine_id, 0)
+    assert [piece async for piece in following] == []
+    stopped = [line.text async for piece in runtime.follow(engine_id) for line in piece]
+    assert stopped == ["one", "two"]
+    await runtime.remove(engine_id)
+    with pytest.raises(RuntimeRefused):
+        await anext(runtime.follow(engine_id))
+
+
+async def test_a_command_on_a_terminal(runtime: ContainerRuntime) -> None:
+    engine_id = await runtime.create(CLUSTER, await make(runtime), None)
+    assert await refused(runtime.exec(engine_id, ["cat"])) == "conflict"
+    await runtime.start(engine_id)
+    console = await runtime.exec(engine_id, ["echo", "hello", "you"])
+    assert await everything(console) == b"hello you\r\n"
+    await console.close()
+    console = await runtime.exec(engine_id, ["cat"])
+    await console.write(b"typed\n")
+    await console.write(b"\x04")
+    assert await everything(console) == b"typed\r\ntyped\r\n"
+    await console.close()
+    console = await runtime.exec(engine_id, ["cat"])
+    await console.close()
+
+
+async def everything(console: Console) -> bytes:
+    out = b""
+    while data := await console.read():
+        out += data
+    return out

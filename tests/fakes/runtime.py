@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from agents.planning import container_name
 from agents.runtime import create_args
-from agents.runtime.base import Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
+from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 
@@ -32,6 +32,8 @@ class FakeRuntime:
         self.away = False
         self.containers: dict[str, Json] = {}
         self.networks: dict[str, Json] = {}
+        self.volumes: set[str] = set()
+        self.written: dict[str, list[RawLine]] = {}
         self.calls: list[str] = []
         self._listeners: list[asyncio.Queue[str | None]] = []
         self._count = 0
@@ -63,6 +65,11 @@ class FakeRuntime:
         """The event streams end."""
         for each in self._listeners:
             each.put_nowait(None)
+
+    def write(self, engine_id: str, text: str, stream: str = "stdout") -> None:
+        """The container writes a line."""
+        line = RawLine(stream=stream, timestamp=_stamp(), text=text)
+        self.written.setdefault(engine_id, []).append(line)
 
     # The protocol.
 
@@ -107,6 +114,7 @@ class FakeRuntime:
             "State": {"Status": "created", "ExitCode": 0, "StartedAt": "0001-01-01T00:00:00Z", "Error": ""},
             "NetworkSettings": {"Networks": dict(body.get("NetworkingConfig", {}).get("EndpointsConfig", {}))},
         }
+        self.volumes |= {mount["Source"] for mount in body["HostConfig"].get("Mounts", ())}
         self._tell(engine_id)
         self._answer(late)
         return engine_id
@@ -139,6 +147,13 @@ class FakeRuntime:
         if self.containers.pop(engine_id, None) is not None:
             self._tell(engine_id)
         self._answer(late)
+
+    async def remove_volume(self, name: str) -> None:
+        self._reach("remove_volume")
+        for each in self.containers.values():
+            if name in {mount["Source"] for mount in each["HostConfig"].get("Mounts", ())}:
+                raise RuntimeRefused(f"volume {name} is in use", "conflict")
+        self.volumes.discard(name)
 
     async def update_policy(self, engine_id: str, policy: str) -> None:
         self._reach("update_policy")
@@ -212,7 +227,28 @@ class FakeRuntime:
     async def logs(self, engine_id: str, *, tail: int, since: float | None = None) -> Sequence[RawLine]:
         self._reach("logs")
         self._found(engine_id)
-        return []
+        return self.written.get(engine_id, [])[-tail:] if tail else []
+
+    async def follow(self, engine_id: str, *, since: str | None = None) -> AsyncGenerator[Sequence[RawLine], None]:
+        self._reach("follow")
+        found, told = self._found(engine_id), 0
+        run = found["State"]["StartedAt"]
+        while True:
+            lines = self.written.get(engine_id, [])
+            fresh = [line for line in lines[told:] if since is None or line.timestamp >= since]
+            told = len(lines)
+            if fresh:
+                yield fresh
+            elif found["State"]["Status"] != "running" or found["State"]["StartedAt"] != run:
+                return
+            else:
+                await asyncio.sleep(0.01)
+
+    async def exec(self, engine_id: str, command: Sequence[str]) -> Console:
+        self._reach("exec")
+        if self._found(engine_id)["State"]["Status"] != "running":
+            raise RuntimeRefused(f"Container {engine_id} is not running", "conflict")
+        return FakeConsole(command)
 
     async def close(self) -> None:
         self.cut()
@@ -252,6 +288,29 @@ class FakeRuntime:
     def _tell(self, engine_id: str) -> None:
         for each in self._listeners:
             each.put_nowait(engine_id)
+
+
+class FakeConsole:
+    """`echo` and `cat` on a terminal: what is typed is shown, and `cat` says it again; ^D ends it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._output: asyncio.Queue[bytes] = asyncio.Queue()
+        if command[0] == "echo":
+            self._output.put_nowait(" ".join(command[1:]).encode() + b"\r\n")
+            self._output.put_nowait(b"")
+
+    async def read(self) -> bytes:
+        return await self._output.get()
+
+    async def write(self, data: bytes) -> None:
+        typed, end, _ = data.partition(b"\x04")
+        for _ in range(2 if typed else 0):
+            self._output.put_nowait(typed.replace(b"\n", b"\r\n"))
+        if end:
+            self._output.put_nowait(b"")
+
+    async def close(self) -> None:
+        self._output.put_nowait(b"")
 
 
 def _copy(value: Any) -> Any:

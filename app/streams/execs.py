@@ -1,0 +1,49 @@
+"""WS /v1/container/<uuid>/exec/ (spec 4.14): a command with a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+
+from app.streams.options import ident, read_command
+from app.streams.peer import LATER, Ended, Peer
+from app.wire.logs import Console, Streams
+from app.wire.streams import EXEC_END, exec_frame
+from domain.container import ContainerState, container_state
+from domain.errors import Conflict, NotAllowed
+from orchestrator.store import containers
+from orchestrator.store.accounts import Account
+from orchestrator.store.db import Database
+
+
+async def exec_command(peer: Peer, account: Account) -> None:
+    """Run it, until it ends or the client goes. Raises NotFound, Invalid, NotAllowed, Conflict, Ended."""
+    command, container_id = read_command(peer), ident(peer, "container")
+    db: Database = peer.socket.app.state.db
+    streams: Streams | None = peer.socket.app.state.logs
+    async with db.read() as conn:
+        state = container_state(await containers.get(conn, account.id, container_id))
+    if state is not ContainerState.RUNNING:
+        raise NotAllowed(f"the container is {state.value}: a command needs a running one")
+    if streams is None:
+        raise Ended("commands cannot be run here: no node's agent is connected", LATER)
+    console = await streams.exec(container_id, command)
+    typing = asyncio.ensure_future(_type(peer, console))
+    try:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while data := await console.read():
+            if text := decoder.decode(data):
+                await peer.send(exec_frame(text))
+        await peer.send(EXEC_END)
+    finally:
+        typing.cancel()
+        await asyncio.gather(typing, return_exceptions=True)
+        await console.close()
+
+
+async def _type(peer: Peer, console: Console) -> None:
+    try:
+        while True:
+            await console.write(await peer.input.get())
+    except Conflict:
+        return  # reading says what became of it

@@ -1,0 +1,202 @@
+"""The event stream (spec 4.12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from orchestrator.store import accounts
+from orchestrator.store.db import Database
+from tests.e2e.scenario import User
+from tests.harness.server import TutelaProcess
+from tests.streams.client import frame, key_of, rest, stream, until
+
+pytestmark = pytest.mark.e2e
+KEYS = {"type", "action", "parents", "resource_uri", "state", "cursor"}
+ALL = "/v1/events/"
+
+
+@pytest.fixture
+async def conn(database_url: str) -> AsyncIterator[Any]:
+    made = await asyncpg.connect(database_url)
+    yield made
+    await made.close()
+
+
+async def say(conn: Any, account: UUID | None, name: str, count: int = 1) -> None:
+    """Events that nothing but the stream cares for: states `<name> 0`, `<name> 1`..."""
+    await conn.execute(
+        "SELECT tutela_event($1, 'stack', 'update', gen_random_uuid(), '{}', $2 || ' ' || n)"
+        " FROM generate_series(0, $3 - 1) n",
+        account,
+        name,
+        count,
+    )
+
+
+async def admin(conn: Any) -> UUID:
+    found: UUID = await conn.fetchval("SELECT id FROM accounts WHERE username = 'admin'")
+    return found
+
+
+def states(frames: list[dict[str, Any]], uri: str) -> list[tuple[str, str]]:
+    return [(each["action"], each["state"]) for each in frames if each["resource_uri"] == uri]
+
+
+@pytest.mark.parametrize("path", [ALL, "/v1/events", "//v1//events/"])
+async def test_the_first_frame_says_that_the_login_was_good(server: TutelaProcess, path: str) -> None:
+    async with stream(server, path) as socket:
+        first = await frame(socket)
+    assert set(first) == KEYS
+    assert (first["type"], first["action"], first["parents"], first["state"]) == ("auth", "", [], "")
+
+
+async def test_the_life_of_a_service(user: User, server: TutelaProcess) -> None:
+    async with stream(server, ALL) as socket:
+        await frame(socket)
+        uuid = await asyncio.to_thread(user.run, "web")
+        service = f"/api/v1/service/{uuid}/"
+        node = user.api.get("/api/v1/node/").json["objects"][0]["resource_uri"]
+        await asyncio.to_thread(user.do, uuid, "terminate", wait="Success")
+        frames = await until(socket, lambda each: each["resource_uri"] == service and each["state"] == "Terminated")
+    for each in frames:
+        assert set(each) == KEYS, each
+    got = states(frames, service)
+    assert got[0] == ("create", "Init")
+    assert ("update", "Running") in got
+    assert got[-1] == ("delete", "Terminated")
+    (container,) = {each["resource_uri"] for each in frames if each["type"] == "container"}
+    assert [state for _, state in states(frames, container)] == ["Starting", "Running", "Terminating", "Terminated"]
+    assert {tuple(each["parents"]) for each in frames if each["type"] == "container"} == {(service, node)}
+    done = [each for each in frames if each["type"] == "action" and each["state"] == "Success"]
+    assert all(service in each["parents"] or "/api/v1/service/" in each["parents"] for each in done)
+
+
+async def test_a_late_commit_is_neither_missed_nor_overtaken(
+    server: TutelaProcess, conn: Any, database_url: str
+) -> None:
+    me = await admin(conn)
+    slow = await asyncpg.connect(database_url)
+    try:
+        async with stream(server, ALL) as socket:
+            start = await frame(socket)
+            begun = slow.transaction()
+            await begun.start()
+            await say(slow, me, "slow")
+            await say(conn, me, "quick")
+            await asyncio.sleep(0.5)
+            await begun.commit()
+            got = await until(socket, lambda each: each["state"] == "quick 0")
+            assert [each["state"] for each in got] == ["slow 0", "quick 0"]
+        async with stream(server, f"{ALL}?cursor={start['cursor']}") as socket:
+            again = await until(socket, lambda each: each["state"] == "quick 0")
+            assert [each["state"] for each in again[1:]] == ["slow 0", "quick 0"]
+        async with stream(server, f"{ALL}?cursor={got[0]['cursor']}") as socket:
+            again = await until(socket, lambda each: each["state"] == "quick 0")
+            assert [each["state"] for each in again[1:]] == ["quick 0"]
+    finally:
+        await slow.close()
+
+
+async def test_nothing_is_lost_between_two_connections(server: TutelaProcess, conn: Any) -> None:
+    me, wanted = await admin(conn), 3000
+    seen: list[str] = []
+
+    async def write() -> None:
+        for number in range(wanted // 10):
+            await say(conn, me, str(number), 10)
+
+    writing = asyncio.ensure_future(write())
+    cursor = ""
+    while len(seen) < wanted:
+        async with stream(server, f"{ALL}?cursor={cursor}") as socket:
+            first = await frame(socket)
+            cursor = cursor or first["cursor"]
+            for _ in range(min(400, wanted - len(seen))):
+                got = await frame(socket)
+                cursor = got["cursor"]
+                seen += [got["state"]] if got["state"] not in seen else []
+    await writing
+    assert seen == [f"{number} {each}" for number in range(wanted // 10) for each in range(10)]
+
+
+async def test_another_account_sees_its_own_and_the_nodes(server: TutelaProcess, conn: Any, database_url: str) -> None:
+    me, other = await admin(conn), uuid4()
+    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'other', 'user')", other)
+    db = await Database.open(database_url, size=1)
+    async with db.transaction() as own:
+        await accounts.add_key(own, other, "other-key", "test")
+    await db.close()
+    async with (
+        stream(server, ALL) as mine,
+        stream(server, f"{ALL}?user=other&token=other-key", header="") as theirs,
+    ):
+        start = (await frame(mine), await frame(theirs))[1]
+        await say(conn, me, "mine")
+        await say(conn, other, "theirs")
+        await say(conn, None, "everybody")
+        for socket, own_state in ((mine, "mine 0"), (theirs, "theirs 0")):
+            got = await until(socket, lambda each: each["state"] == "everybody 0")
+            assert [each["state"] for each in got] == [own_state, "everybody 0"]
+    async with stream(server, f"{ALL}?user=other&token=other-key&cursor={start['cursor']}", header="") as theirs:
+        got = await until(theirs, lambda each: each["state"] == "everybody 0")
+    assert [each["state"] for each in got[1:]] == ["theirs 0", "everybody 0"]
+
+
+async def test_who_does_not_read_is_closed_and_others_are_served(server: TutelaProcess, conn: Any) -> None:
+    me = await admin(conn)
+    async with stream(server, ALL, unread=True) as slow, stream(server, ALL) as quick:
+        await frame(quick)
+        for number in range(60):
+            await say(conn, me, f"{number} {'x' * 2000}", 200)
+            await until(quick, lambda each: each["state"].endswith(" 199"))
+        assert "too slow" in server.log()
+        with pytest.raises(ConnectionClosed):
+            await until(slow, lambda each: False)
+        await say(conn, me, "after")
+        assert (await frame(quick))["state"] == "after 0"
+
+
+async def test_old_and_foreign_cursors_are_told(server: TutelaProcess, conn: Any) -> None:
+    me = await admin(conn)
+    async with stream(server, ALL) as socket:
+        start = (await frame(socket))["cursor"]
+        await say(conn, me, "old", 2)
+        last = (await until(socket, lambda each: each["state"] == "old 1"))[-1]["cursor"]
+    await conn.execute("UPDATE events SET at = at - interval '25 hours'")
+    for cursor, code in ((start, 4410), ("nonsense", 4400), ("1.99999999999.5", 4400)):
+        async with stream(server, f"{ALL}?cursor={cursor}") as socket:
+            (told,), closed = await rest(socket)
+        assert (told["type"], closed) == ("error", code), cursor
+    # Old, but nothing came after it.
+    async with stream(server, f"{ALL}?cursor={last}") as socket:
+        assert (await frame(socket))["type"] == "auth"
+        await say(conn, me, "new")
+        assert (await frame(socket))["state"] == "new 0"
+
+
+async def test_the_stream_goes_on_when_its_database_was_away(server: TutelaProcess, conn: Any) -> None:
+    me = await admin(conn)
+    async with stream(server, ALL) as socket:
+        await frame(socket)
+        await conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await say(conn, me, "after")
+        got = await until(socket, lambda each: each["state"] == "after 0")
+        assert got[-1]["type"] == "stack"
+
+
+async def test_the_server_stops_with_streams_open(server: TutelaProcess) -> None:
+    async with stream(server, ALL) as socket:
+        await frame(socket)
+        assert await asyncio.to_thread(server.stop) == 0
+        assert (await rest(socket))[1] == 1012
+    assert key_of(server) not in server.log()
