@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from app.api import actions, containers, errors, health, reading, services
+from app.api import actions, containers, errors, health, openapi, reading, services
 from app.api.middleware import BodyLimit, Paths
 from app.api.security import FailedLogins
 from app.secretbox import SecretBox
@@ -39,16 +39,22 @@ def create_app(
     app.state.secrets = secrets or SecretBox.open(settings.state_dir, settings.secret_key)
     app.state.failed_logins = FailedLogins()
     errors.install(app)
-    app.state.routers = [
-        health.router,
-        services.router,
-        containers.router,
-        actions.router,
-        reading.router,
-    ]
+    app.state.routers = all_routers()
     for router in app.state.routers:
         app.include_router(router)
     app.router.routes.extend(routes())
     app.add_middleware(BodyLimit)
     app.add_middleware(Paths)
     return app
+
+
+def all_routers() -> list[APIRouter]:
+    """What is served over HTTP."""
+    return [
+        health.router,
+        openapi.router,
+        services.router,
+        containers.router,
+        actions.router,
+        reading.router,
+    ]

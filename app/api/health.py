@@ -10,7 +10,7 @@ from app.api.responses import reply
 router = APIRouter()
 
 
-@router.get("/health")
+@router.get("/health", include_in_schema=False)
 async def health(request: Request) -> Response:
     """200 while the API and its database answer, else 503."""
     await database(request).ping()

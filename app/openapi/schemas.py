@@ -207,6 +207,7 @@ OBJECTS: dict[str, Schema] = {
         tunnel=maybe(TEXT),
     ),
     "Logs": shown(logs=TEXT),
+    "Login": shown(username=TEXT, key=TEXT),
 }
 
 _NUMBER_IN: Schema = {"anyOf": [{"type": "integer"}, {"type": "null"}]}

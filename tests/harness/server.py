@@ -60,7 +60,7 @@ class Api:
 
         sent = {"Content-Type": "application/json", **(headers or {})}
         if auth:
-            key = codec.loads(self._key_file.read_text())
+            key = self.credentials()
             sent["Authorization"] = f"ApiKey {key['user']}:{key['api_key']}"
         body = None if json is None else codec.dumps(json)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
@@ -70,6 +70,13 @@ class Api:
             return Response(answer.status, dict(answer.getheaders()), answer.read().decode())
         finally:
             connection.close()
+
+    def credentials(self) -> dict[str, str]:
+        """The admin's `user` and `api_key`."""
+        import json
+
+        found: dict[str, str] = json.loads(self._key_file.read_text())
+        return found
 
     def get(self, path: str, **more: Any) -> Response:
         return self.call("GET", path, **more)

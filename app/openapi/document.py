@@ -1,0 +1,129 @@
+"""The document itself, made from the routes that are served and the table's row for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from app.openapi import schemas
+from app.openapi.schemas import ref
+from app.openapi.table import OPERATIONS, Operation
+
+ERRORS = {
+    "400": "The input breaks a rule; `fields` names what and says what would be right.",
+    "401": "Wrong or missing credentials.",
+    "404": "No such object, or one of another account.",
+    "405": "The method is not for this path; `Allow` has those that are.",
+    "409": "Not allowed in the present state; the text says what is.",
+    "413": "The body is larger than 1 MiB.",
+    "415": "The body is of another type and does not parse as JSON.",
+    "429": "Too many requests; `Retry-After` has the seconds to wait.",
+    "503": "The database is away; `Retry-After` has the seconds to wait.",
+}
+ACTION_HEADERS = {
+    name: {"schema": schemas.URI, "description": "The action that records this request."}
+    for name in ("X-Tutum-Action-URI", "X-DockerCloud-Action-URI")
+}
+
+
+def routes(found: Iterable[object]) -> list[tuple[str, str, APIRoute]]:
+    """Method, path and route of each operation of the API."""
+    return [
+        (method, _plain(route.path), route)
+        for route in found
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in sorted(route.methods or ())
+    ]
+
+
+def document(version: str, found: Sequence[object]) -> dict[str, Any]:
+    """OpenAPI 3.1. Raises KeyError for a route that has no row in the table."""
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path, route in routes(found):
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, route, OPERATIONS[method, path])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tutela",
+            "version": version,
+            "description": "The Tutum API: services, and all that hangs on them. Lists are pages of 25.",
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {**schemas.OBJECTS, **schemas.BODIES},
+            "securitySchemes": {
+                "ApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`ApiKey <user>:<key>`",
+                },
+                "Basic": {"type": "http", "scheme": "basic"},
+                "Bearer": {"type": "http", "scheme": "bearer", "description": "A container's token."},
+            },
+        },
+        "security": [{"ApiKey": []}, {"Basic": []}, {"Bearer": []}],
+    }
+
+
+def _plain(path: str) -> str:
+    """`{name:path}` without the converter."""
+    return re.sub(r"{(\w+):\w+}", r"{\1}", path)
+
+
+def _operation(method: str, path: str, route: APIRoute, row: Operation) -> dict[str, Any]:
+    content = {} if row.answer is None else {"content": {"application/json": {"schema": _schema(row)}}}
+    good: dict[str, Any] = {"description": "Done." if row.code != 202 else "Accepted.", **content}
+    if method != "GET" and not row.no_action:
+        good["headers"] = ACTION_HEADERS
+    codes = {str(code): good for code in (row.code, *row.also)}
+    out: dict[str, Any] = {
+        "operationId": f"{method.lower()}_{re.sub(r'[^a-z]+', '_', path.removeprefix('/api/v1').lower()).strip('_')}",
+        "summary": (route.endpoint.__doc__ or "").strip().split("\n", 1)[0],
+        "tags": [path.removeprefix("/api/v1/").split("/", 1)[0]],
+        "parameters": [*_in_path(path), *_in_query(row)],
+        "responses": {
+            **codes,
+            **{code: _error(code) for code in sorted(row.errors(method, path))},
+        },
+    }
+    if row.body is not None:
+        out["requestBody"] = {
+            "required": row.body_required,
+            "content": {"application/json": {"schema": ref(row.body)}},
+        }
+    if row.open:
+        out["security"] = []
+    return out
+
+
+def _schema(row: Operation) -> dict[str, Any]:
+    assert row.answer is not None  # noqa: S101 - the caller looked
+    return schemas.page_of(row.answer) if row.listed else ref(row.answer)
+
+
+def _error(code: str) -> dict[str, Any]:
+    return {"description": ERRORS[code], "content": {"application/json": {"schema": ref("Error")}}}
+
+
+def _in_path(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _in_query(row: Operation) -> list[dict[str, Any]]:
+    names: list[tuple[str, dict[str, Any]]] = []
+    if row.listed:
+        names += [("limit", {"type": "integer", "minimum": 1}), ("offset", {"type": "integer", "minimum": 0})]
+        names += [
+            (field if operator == "exact" else f"{field}__{operator}", {"type": "string"})
+            for field, known in sorted(row.filters.items())
+            for operator in known.operators
+        ]
+    names += row.query
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in names]
