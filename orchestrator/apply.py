@@ -13,7 +13,7 @@ from domain.container import Container, Order, Want, own_volumes
 from domain.errors import NotAllowed
 from domain.restarts import recent
 from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
-from orchestrator.making import create
+from orchestrator.making import carrier, create
 from orchestrator.planning.steps import (
     AdjustContainer,
     BeginQueued,
@@ -28,6 +28,7 @@ from orchestrator.planning.steps import (
     StartContainer,
     Step,
     StopContainer,
+    TakeVolumes,
     UseImage,
     line,
 )
@@ -98,6 +99,10 @@ class _Writing:
                 await self._want(step.container_id, want=Want.STOP)
             case RetireContainer():
                 await self._retire(step)
+            case TakeVolumes():
+                row = await carrier(conn, self.view, step)
+                self.rows[row.id] = row
+                self.touched.append(row)
             case AdjustContainer():
                 await self._want(
                     step.container_id,

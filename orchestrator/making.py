@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from domain.container import Container, Mount
+from domain.container import Container, ContainerSpec, Mount, Want
 from domain.image import ResolvedImage
 from domain.service import Service, usable_image
-from orchestrator.planning.render import effective_ports, new_container
-from orchestrator.planning.steps import CreateContainer
+from domain.spec import CrashPolicy, digest
+from orchestrator.planning.render import container_name, effective_ports, new_container
+from orchestrator.planning.steps import CreateContainer, TakeVolumes
 from orchestrator.planning.view import ServiceView
 from orchestrator.store import containers, mounts
 from orchestrator.store.db import Connection
@@ -37,6 +38,32 @@ async def create(
     ports = await containers.hold_ports(conn, container_id, step.node_id, asked)
     row = replace(row, spec=replace(row.spec, ports=ports))
     await containers.set_spec(conn, row)
+    return row
+
+
+async def carrier(conn: Connection, view: ServiceView, step: TakeVolumes) -> Container:
+    """A row that never becomes a container: it is wanted gone, and the slot's volumes with it."""
+    service, name = view.service, container_name(view, step.slot)
+    names = await mounts.names_of(conn, service.id, step.slot)
+    row = Container(
+        id=uuid4(),
+        service_id=service.id,
+        node_id=step.node_id,
+        slot=step.slot,
+        name=name,
+        spec=ContainerSpec(image=service.spec.image, image_id="", image_digest=None, hostname=name),
+        made_from=digest(service.spec),
+        deploy_gen=service.deploy_gen,
+        want=Want.GONE,
+        start_gen=0,
+        autorestart=CrashPolicy.OFF,
+        networks=(),
+        created_at=view.now,
+        drop_volumes=names,
+    )
+    await containers.insert(conn, row, service.account_id)
+    await containers.update_wanted(conn, row)
+    await mounts.terminate(conn, names)
     return row
 
 

@@ -31,6 +31,7 @@ from orchestrator.planning.steps import (
     RetireContainer,
     Step,
     StopContainer,
+    TakeVolumes,
     waiting,
 )
 from orchestrator.planning.view import Policy, ServiceView
@@ -79,6 +80,9 @@ def _requeued(plan: Plan, at: datetime | None) -> Plan:
 
 
 def _terminate(view: ServiceView, rows: Sequence[Container]) -> Plan:
+    left = _left_volumes(view, rows, above=0)
+    if left:
+        return Plan(steps=(*_retire(rows, "the service is terminated"), *left), waits_for="its volumes to be removed")
     if not rows:
         if view.service.destroyed_at is not None:
             return Plan()
@@ -143,7 +147,18 @@ def _next(view: ServiceView) -> datetime | None:
 
 def _excess(view: ServiceView, rows: Sequence[Container]) -> list[Step]:
     over = [row for row in rows if row.slot > view.service.target]
-    return _retire(over, f"its slot is above the target of {view.service.target}")
+    retired = _retire(over, f"its slot is above the target of {view.service.target}")
+    return [*retired, *_left_volumes(view, rows, above=view.service.target)]
+
+
+def _left_volumes(view: ServiceView, rows: Sequence[Container], *, above: int) -> list[Step]:
+    """Volumes of slots that are no longer wanted and have no container to take them along."""
+    occupied = {row.slot for row in rows} | {row.slot for row in view.containers}
+    return [
+        TakeVolumes(slot=slot, node_id=node, cause="nothing will use them")
+        for slot, node in sorted(view.pinned.items())
+        if slot > above and slot not in occupied
+    ]
 
 
 def _retire(rows: Sequence[Container], cause: str) -> list[Step]:

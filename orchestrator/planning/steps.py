@@ -77,6 +77,15 @@ class RetireContainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakeVolumes:
+    """Remove the volumes of a slot that has no container: by a row that is wanted gone from the start."""
+
+    slot: int
+    node_id: UUID
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetContainer:
     """Its node confirmed that it is gone: free its slot and its ports."""
 
@@ -138,6 +147,7 @@ Step = (
     | StartContainer
     | StopContainer
     | RetireContainer
+    | TakeVolumes
     | ForgetContainer
     | AdjustContainer
     | FinishOperation
@@ -185,6 +195,8 @@ def line(step: Step) -> str:
         case RetireContainer():
             how = (" to refill" if step.refill else "") + (" by policy" if step.by_policy else "")
             return f"retire {step.name}{how}: {step.cause}"
+        case TakeVolumes():
+            return f"take volumes of slot {step.slot}: {step.cause}"
         case ForgetContainer():
             return f"forget {step.name}: {step.cause}"
         case AdjustContainer():

@@ -56,6 +56,17 @@ async def of_slot(conn: Connection, service: Service, slot: int, node_id: UUID, 
     return out
 
 
+async def names_of(conn: Connection, service_id: UUID, slot: int) -> tuple[str, ...]:
+    """The engine's names of the slot's volumes."""
+    rows = await conn.fetch(
+        "SELECT v.id FROM volumes v JOIN volume_groups g ON g.id = v.group_id"
+        " WHERE g.service_id = $1 AND v.slot = $2 AND v.terminated_at IS NULL ORDER BY v.id",
+        service_id,
+        slot,
+    )
+    return tuple(engine_name(row["id"]) for row in rows)
+
+
 async def terminate(conn: Connection, names: Sequence[str]) -> None:
     """The volumes of that name go with their container."""
     if names:

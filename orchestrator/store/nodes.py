@@ -15,8 +15,25 @@ from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
-_COLUMNS = "id, name, state, tags, engine, last_seen, created_at"
-_FILTERS = {"uuid": "id", "state": "state"}
+_COLUMNS = "id, name, state, tags, engine, last_seen, created_at, nickname"
+_FILTERS = {
+    "uuid": "id",
+    "state": "state",
+    "nickname": "coalesce(nickname, name)",
+    "external_fqdn": "name",
+    "tags": "tags",
+    "docker_version": "engine->>'version'",
+    # No node of ours has them, so that nothing fits (spec 4.7).
+    "node_cluster": "NULL::uuid",
+    "node_type": "NULL::text",
+    "region": "NULL::text",
+}
+# A terminated node is listed as long as a listed container or volume points at it: the CLI looks it up (spec 4.1).
+_SHOWN = f"""
+    (state <> '{NodeState.TERMINATED.value}'
+     OR EXISTS (SELECT 1 FROM containers c WHERE c.node_id = nodes.id AND c.terminated_at > now() - interval '1 hour')
+     OR EXISTS (SELECT 1 FROM volumes v WHERE v.node_id = nodes.id AND v.terminated_at > now() - interval '1 hour'))
+"""  # noqa: S608 - constants of the domain
 
 
 def _node(row: Any) -> Node:
@@ -28,6 +45,7 @@ def _node(row: Any) -> Node:
         engine=codec.load(codec.ENGINE, row["engine"]),
         last_seen=row["last_seen"],
         created_at=row["created_at"],
+        nickname=row["nickname"],
     )
 
 
@@ -120,6 +138,24 @@ async def get(conn: Connection, node_id: UUID) -> Node:
     return _node(row)
 
 
+async def lock(conn: Connection, node_id: UUID) -> Node:
+    """The same, with its row locked until the transaction ends. Raises NotFound."""
+    await conn.execute("SELECT 1 FROM nodes WHERE id = $1 FOR NO KEY UPDATE", node_id)
+    return await get(conn, node_id)
+
+
+async def describe(conn: Connection, node_id: UUID, tags: Sequence[str], nickname: str | None) -> None:
+    """Write what people say of the node."""
+    await conn.execute("UPDATE nodes SET tags = $2, nickname = $3 WHERE id = $1", node_id, list(tags), nickname)
+
+
+async def terminate(conn: Connection, node_id: UUID) -> None:
+    """The node leaves: its agent's session is over, and its row stays for what still points at it."""
+    await conn.execute(
+        "UPDATE nodes SET state = $2, session = session + 1 WHERE id = $1", node_id, NodeState.TERMINATED.value
+    )
+
+
 async def many(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:
     """Nodes by id; unknown ids are left out."""
     rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes WHERE id = ANY($1)", list(ids))  # noqa: S608 - as above
@@ -129,10 +165,10 @@ async def many(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:
 async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: int) -> tuple[list[Node], int]:
     """A page of the nodes by age, and how many there are."""
     condition, arguments = where(filters, _FILTERS, first=1)
-    total = await conn.fetchval(f"SELECT count(*) FROM nodes WHERE {condition}", *arguments)  # noqa: S608 - as above
+    base = f"FROM nodes WHERE {_SHOWN} AND {condition}"
+    total = await conn.fetchval(f"SELECT count(*) {base}", *arguments)
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM nodes WHERE {condition} ORDER BY created_at, id"  # noqa: S608 - as above
-        f" LIMIT ${len(arguments) + 1} OFFSET ${len(arguments) + 2}",
+        f"SELECT {_COLUMNS} {base} ORDER BY created_at, id LIMIT ${len(arguments) + 1} OFFSET ${len(arguments) + 2}",
         *arguments,
         limit,
         offset,

@@ -79,6 +79,18 @@ def test_a_replaced_container_keeps_its_volume(user: User, engine: PrivateEngine
     until(lambda: volumes(engine) == [], "the data of a terminated container to go")
 
 
+def test_volumes_of_a_slot_without_a_container_go_too(user: User, engine: PrivateEngine) -> None:
+    uuid = user.run("db", target=2, bindings=DATA)
+    # Its second container is taken away for a redeployment that then finds no node with the tag.
+    user.patch(uuid, tags=[{"name": "nowhere"}])
+    assert user.do(uuid, "redeploy")["state"] == "Failed"
+    assert user.get(uuid)["current_num_containers"] == 1
+    assert len(volumes(engine)) == 2
+    user.do(uuid, "terminate", wait="Success")
+    until(lambda: volumes(engine) == [], "all volumes to go")
+    assert user.is_in(uuid, "Terminated")["current_num_containers"] == 0
+
+
 def test_a_path_of_the_host_is_mounted(user: User, engine: PrivateEngine) -> None:
     user.run("host", bindings=[{"container_path": "/data", "host_path": "/run/tutela-test", "rewritable": False}])
     (engine_id,) = by_slot(engine, "host").values()
