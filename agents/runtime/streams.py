@@ -146,7 +146,7 @@ class EngineStreams:
             api: Any = self._new_client()
             try:
                 found = api.exec_inspect(exec_id)
-                return int(found["Pid"]) if found.get("Running") else 0
+                return int(found["Pid"]) if found.get("ExitCode") is None else 0
             finally:
                 api.close()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from app.api.responses import reply
-from app.openapi.document import document
+from app.openapi.document import Served, document
 
 router = APIRouter()
 
@@ -15,6 +19,20 @@ async def openapi(request: Request) -> Response:
     """The document, made once."""
     state = request.app.state
     if not hasattr(state, "document"):
-        found = [route for each in state.routers for route in each.routes]
-        state.document = document(request.app.version, found)
+        state.document = document(request.app.version, served(state.routers))
     return reply(request, state.document)
+
+
+def served(routers: Iterable[APIRouter]) -> list[Served]:
+    """Each operation of the API; `{name:path}` without its converter."""
+    return [
+        Served(
+            method=method,
+            path=re.sub(r"{(\w+):\w+}", r"{\1}", route.path),
+            summary=(route.endpoint.__doc__ or "").strip().split("\n", 1)[0],
+        )
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in sorted(route.methods or ())
+    ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
-
-from fastapi.routing import APIRoute
 
 from app.openapi import schemas
 from app.openapi.schemas import ref
@@ -29,21 +28,21 @@ ACTION_HEADERS = {
 }
 
 
-def routes(found: Iterable[object]) -> list[tuple[str, str, APIRoute]]:
-    """Method, path and route of each operation of the API."""
-    return [
-        (method, _plain(route.path), route)
-        for route in found
-        if isinstance(route, APIRoute) and route.include_in_schema
-        for method in sorted(route.methods or ())
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """An operation as it is routed: `path` with `{name}`, `summary` the first line of its docstring."""
+
+    method: str
+    path: str
+    summary: str
 
 
-def document(version: str, found: Sequence[object]) -> dict[str, Any]:
-    """OpenAPI 3.1. Raises KeyError for a route that has no row in the table."""
+def document(version: str, found: Iterable[Served]) -> dict[str, Any]:
+    """OpenAPI 3.1. Raises KeyError for an operation that has no row in the table."""
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, route in routes(found):
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, route, OPERATIONS[method, path])
+    for each in found:
+        row = OPERATIONS[each.method, each.path]
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, row)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,12 +68,8 @@ def document(version: str, found: Sequence[object]) -> dict[str, Any]:
     }
 
 
-def _plain(path: str) -> str:
-    """`{name:path}` without the converter."""
-    return re.sub(r"{(\w+):\w+}", r"{\1}", path)
-
-
-def _operation(method: str, path: str, route: APIRoute, row: Operation) -> dict[str, Any]:
+def _operation(served: Served, row: Operation) -> dict[str, Any]:
+    method, path = served.method, served.path
     content = {} if row.answer is None else {"content": {"application/json": {"schema": _schema(row)}}}
     good: dict[str, Any] = {"description": "Done." if row.code != 202 else "Accepted.", **content}
     if method != "GET" and not row.no_action:
@@ -82,7 +77,7 @@ def _operation(method: str, path: str, route: APIRoute, row: Operation) -> dict[
     codes = {str(code): good for code in (row.code, *row.also)}
     out: dict[str, Any] = {
         "operationId": f"{method.lower()}_{re.sub(r'[^a-z]+', '_', path.removeprefix('/api/v1').lower()).strip('_')}",
-        "summary": (route.endpoint.__doc__ or "").strip().split("\n", 1)[0],
+        "summary": served.summary,
         "tags": [path.removeprefix("/api/v1/").split("/", 1)[0]],
         "parameters": [*_in_path(path), *_in_query(row)],
         "responses": {

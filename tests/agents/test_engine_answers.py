@@ -105,3 +105,29 @@ def test_the_create_call() -> None:
     assert list(body["NetworkingConfig"]["EndpointsConfig"]) == ["net-a"]
     assert body["Labels"]["tutela.container"] == str(one.container_id)
     assert create_body(CLUSTER, assigned(2, spec=spec(privileged=True)))["HostConfig"].get("SecurityOpt") is None
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_log_pieces_are_put_together_wherever_they_are_cut(size: int) -> None:
+    def frame(kind: int, text: bytes) -> bytes:
+        return struct.pack(">BxxxL", kind, len(text)) + text
+
+    stamp = b"2026-01-02T03:04:05.123456789Z "
+    content = frame(1, stamp + b"long ") + frame(2, stamp + b"bad\n") + frame(1, stamp + b"line\n") + frame(1, b"T end")
+    body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (content[:20], content[20:])) + b"0\r\n\r\n"
+    chunks, reading, got = frames.Chunks(), frames.Lines(tty=False), []
+    for at in range(0, len(body), size):
+        assert not chunks.ended or at >= len(body) - 2
+        got += reading.feed(chunks.feed(body[at : at + size]))
+    assert chunks.ended
+    assert [line.text for line in got] == ["bad", "long line"]
+    assert [line.text for line in reading.end()] == ["end"]
+
+
+def test_a_line_without_end_is_told_in_parts() -> None:
+    reading = frames.Lines(tty=False)
+    part = b"T " + b"x" * 16_384
+    got = [line for _ in range(20) for line in reading.feed(struct.pack(">BxxxL", 1, len(part)) + part)]
+    assert 3 <= len(got) <= 5
+    assert all(len(line.text) < 100_000 for line in got)
+    assert len(frames.Lines(tty=True).feed(b"T " + b"x" * 70_000)) == 1

@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fastapi import APIRouter
 
+from app.api.openapi import served
 from app.main import all_routers
-from app.openapi.document import document, routes
+from app.openapi.document import document
 from app.openapi.table import OPERATIONS
 from tests.e2e.scenario import User
 from tests.harness.server import TutelaProcess
@@ -33,17 +32,16 @@ CHECKS = ",".join(
 )
 
 
-def served() -> list[Any]:
-    routers: list[APIRouter] = all_routers()
-    return [route for router in routers for route in router.routes]
+OPERATIONS_SERVED = served(all_routers())
 
 
 def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
-    assert sorted((method, path) for method, path, _ in routes(served())) == sorted(OPERATIONS)
+    assert sorted((each.method, each.path) for each in OPERATIONS_SERVED) == sorted(OPERATIONS)
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_summary() -> None:
-    made = [each for methods in document("0", served())["paths"].values() for each in methods.values()]
+    paths = document("0", OPERATIONS_SERVED)["paths"]
+    made = [each for methods in paths.values() for each in methods.values()]
     names = [each["operationId"] for each in made]
     assert len(set(names)) == len(names)
     assert all(each["summary"] for each in made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from orchestrator.store import accounts
 from orchestrator.store.db import Database
+from orchestrator.store.events import Position, at_edge, edge, purge, too_old, window
 from tests.e2e.scenario import User
 from tests.harness.server import TutelaProcess
 from tests.streams.client import frame, key_of, rest, stream, until
@@ -104,6 +106,67 @@ async def test_a_late_commit_is_neither_missed_nor_overtaken(
         await slow.close()
 
 
+async def test_the_events_of_an_object_are_in_order_although_the_older_transaction_changed_it_last(
+    server: TutelaProcess, conn: Any, database_url: str
+) -> None:
+    me = await admin(conn)
+    older = await asyncpg.connect(database_url)
+    try:
+        async with stream(server, ALL) as socket:
+            start = await frame(socket)
+            begun = older.transaction()
+            await begun.start()
+            await older.fetchval("SELECT pg_current_xact_id()")
+            await say(conn, me, "before")
+            await say(older, me, "after")
+            await begun.commit()
+            got = await until(socket, lambda each: each["state"] == "after 0")
+            assert [each["state"] for each in got] == ["before 0", "after 0"]
+        for cursor, left in ((start["cursor"], ["before 0", "after 0"]), (got[0]["cursor"], ["after 0"])):
+            async with stream(server, f"{ALL}?cursor={cursor}") as socket:
+                again = await until(socket, lambda each: each["state"] == "after 0")
+            assert [each["state"] for each in again[1:]] == left
+    finally:
+        await older.close()
+
+
+async def test_many_connections_read_the_table_no_more_often_than_one(server: TutelaProcess, conn: Any) -> None:
+    me = await admin(conn)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(stream(server, ALL)) for _ in range(50)]
+        for socket in sockets:
+            await frame(socket)
+        before = await scans(conn)
+        for number in range(20):
+            await say(conn, me, str(number))
+            for socket in sockets:
+                await until(socket, lambda each, end=f"{number} 0": each["state"] == end)  # type: ignore[misc]
+        assert await scans(conn) - before < 20 * 50
+
+
+async def scans(conn: Any) -> int:
+    """How often the table was read, as far as Postgres has counted."""
+    await asyncio.sleep(1.5)
+    found: int = await conn.fetchval("SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'events'")
+    return found
+
+
+async def test_the_purge_keeps_what_tells_an_old_cursor(database_url: str, conn: Any) -> None:
+    me = uuid4()
+    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'me', 'user')", me)
+    start = at_edge((await edge(conn))[0])
+    await say(conn, me, "old", 10)
+    middle = at_edge((await edge(conn))[0])
+    await conn.execute("UPDATE events SET at = at - interval '25 hours'")
+    await say(conn, me, "new", 10)
+    assert await purge(conn) == 9
+    assert await purge(conn) == 0
+    assert await conn.fetchval("SELECT count(*) FROM events") == 11
+    assert (await too_old(conn, start), await too_old(conn, middle)) == (True, False)
+    now = (await edge(conn))[0]
+    assert len(await window(conn, Position(middle.since, now, 0), 100)) == 10
+
+
 async def test_nothing_is_lost_between_two_connections(server: TutelaProcess, conn: Any) -> None:
     me, wanted = await admin(conn), 3000
     seen: list[str] = []
@@ -112,16 +175,16 @@ async def test_nothing_is_lost_between_two_connections(server: TutelaProcess, co
         for number in range(wanted // 10):
             await say(conn, me, str(number), 10)
 
+    async with stream(server, ALL) as socket:
+        cursor = (await frame(socket))["cursor"]
     writing = asyncio.ensure_future(write())
-    cursor = ""
     while len(seen) < wanted:
         async with stream(server, f"{ALL}?cursor={cursor}") as socket:
-            first = await frame(socket)
-            cursor = cursor or first["cursor"]
-            for _ in range(min(400, wanted - len(seen))):
+            for _ in range(min(400, wanted - len(seen)) + 1):
                 got = await frame(socket)
                 cursor = got["cursor"]
-                seen += [got["state"]] if got["state"] not in seen else []
+                if got["type"] == "stack" and got["state"] not in seen:
+                    seen.append(got["state"])
     await writing
     assert seen == [f"{number} {each}" for number in range(wanted // 10) for each in range(10)]
 
