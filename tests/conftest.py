@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,6 +14,18 @@ from tests.harness.registry import Registry
 from tests.harness.server import TutelaProcess
 
 CLUSTER_LABEL = "tutela.cluster"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests make in this process stays out of the machine's own installation."""
+    before = os.environ.get("TUTELA_STATE_DIR")
+    os.environ["TUTELA_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    if before is None:
+        del os.environ["TUTELA_STATE_DIR"]
+    else:
+        os.environ["TUTELA_STATE_DIR"] = before
 
 
 @pytest.fixture(scope="session")

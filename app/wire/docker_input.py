@@ -77,7 +77,7 @@ def _bindings(reading: Reading, value: Any, path: str) -> tuple[Binding, ...]:
     for index, item in enumerate(reading.items(value, path, most=100)):
         here = f"{path}[{index}]"
         entry = reading.mapping(item, here)
-        if entry:
+        if isinstance(item, dict):
             out.append(_binding(reading, entry, here))
     targets = [binding.container_path for binding in out if binding.container_path]
     if len(set(targets)) != len(targets):

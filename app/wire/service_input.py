@@ -121,7 +121,7 @@ def _env(reading: Reading, value: Any) -> Env:
         path = f"container_envvars[{index}]"
         entry = reading.mapping(item, path)
         for part in ("key", "value"):
-            if entry and part not in entry:
+            if part not in entry:
                 reading.fail(f"{path}.{part}", "is required")
         key, raw = entry.get("key", "x"), entry.get("value", "")
         if raw is None:
@@ -147,15 +147,14 @@ def _ports(reading: Reading, value: Any) -> tuple[PortSpec, ...]:
     found: list[PortSpec] = []
     for index, item in enumerate(reading.items(value, "container_ports", most=200)):
         path = f"container_ports[{index}]"
-        port = _port(reading, reading.mapping(item, path), path)
+        entry = reading.mapping(item, path)
+        port = _port(reading, entry, path) if isinstance(item, dict) else None
         if port is not None:
             found.append(port)
     return _merged(reading, found)
 
 
 def _port(reading: Reading, entry: Mapping[str, Any], path: str) -> PortSpec | None:
-    if not entry:
-        return None
     for part in ("protocol", "inner_port"):
         if entry.get(part) is None:
             reading.fail(f"{path}.{part}", "is required")

@@ -1,0 +1,44 @@
+"""A trigger is called: its uuid is the secret, so nobody has logged in (spec 4.10)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from app.commands.services import Context, call_trigger
+from domain.action import Request
+from domain.service import Queued, Verb
+from domain.trigger import TriggerOperation
+from orchestrator.store import accounts, triggers
+from orchestrator.store.db import Database
+
+
+async def caller_of(db: Database, service_id: UUID, trigger_id: UUID) -> tuple[accounts.Account, TriggerOperation]:
+    """On whose behalf a call is made, and what it does. Raises NotFound."""
+    async with db.read() as conn:
+        trigger = await triggers.get_by_id(conn, service_id, trigger_id)
+        return await accounts.of_service(conn, service_id), trigger.operation
+
+
+async def call(
+    context: Context,
+    service_id: UUID,
+    operation: TriggerOperation,
+    *,
+    amount: int,
+    body: str,
+    most_containers: int,
+) -> None:
+    """Begin the trigger's operation, or put it behind the one under way. Raises NotFound, NotAllowed, Invalid.
+
+    The action does not hold the path: it is the secret.
+    """
+    scaling = operation is TriggerOperation.SCALEUP
+    queued = Queued(
+        verb=Verb.SCALE if scaling else Verb.REDEPLOY,
+        action=context.action_id,
+        amount=amount if scaling else 0,
+        trigger_body=body,
+    )
+    origin: Request = replace(context.request, path=f"/api/v1/service/{service_id}/trigger/", is_user_action=False)
+    await call_trigger(replace(context, request=origin), service_id, queued, most_containers=most_containers)
