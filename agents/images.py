@@ -18,7 +18,7 @@ async def resolve(runtime: ContainerRuntime, request: ImageRequest) -> ResolvedI
     if local is not None and request.pull is Pull.MISSING:
         return resolved(request.reference, local)
     try:
-        await runtime.pull(request.reference)
+        await runtime.pull(request.reference, request.auth)
     except RuntimeFailed:
         if local is not None and not local.get("RepoDigests"):
             return resolved(request.reference, local)

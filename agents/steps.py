@@ -39,7 +39,7 @@ class ResolveImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullImage:
-    """Fetch the image that a create found missing."""
+    """Fetch the image that a create found missing, with the engine's own login: the ledger holds no credentials."""
 
     container_id: UUID
     reference: str

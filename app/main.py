@@ -6,9 +6,26 @@ import asyncio
 
 from fastapi import APIRouter, FastAPI
 
-from app.api import actions, containers, errors, health, openapi, reading, services
+from app.api import (
+    actions,
+    auth,
+    calls,
+    cloud,
+    containers,
+    errors,
+    health,
+    images,
+    nodes,
+    openapi,
+    services,
+    stacks,
+    tags,
+    triggers,
+    volumes,
+)
 from app.api.middleware import BodyLimit, Paths
 from app.api.security import FailedLogins
+from app.passwords import Passwords
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.hub import EventHub
@@ -38,6 +55,8 @@ def create_app(
     app.state.hub = EventHub(db, events or asyncio.Event())
     app.state.secrets = secrets or SecretBox.open(settings.state_dir, settings.secret_key)
     app.state.failed_logins = FailedLogins()
+    app.state.passwords = Passwords()
+    app.state.calls = calls.Calls()
     errors.install(app)
     app.state.routers = all_routers()
     for router in app.state.routers:
@@ -54,7 +73,15 @@ def all_routers() -> list[APIRouter]:
         health.router,
         openapi.router,
         services.router,
+        stacks.router,
+        calls.router,
         containers.router,
         actions.router,
-        reading.router,
+        auth.router,
+        nodes.router,
+        tags.router,
+        triggers.router,
+        images.router,
+        volumes.router,
+        cloud.router,
     ]

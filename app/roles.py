@@ -60,18 +60,22 @@ class LocalChannel:
         """What changed after `since`; waits for a change, at most some seconds."""
         db, woken = await self._db(), self._wakeups.node(str(registration.node_id))
         woken.clear()
-        news = await _reaching(dispatch.assignments_since(db, registration, since, self._environment))
+        news = await self._since(db, registration, since)
         if news.revision > since or self._served != registration.session:
             self._served = registration.session
             return news
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await woken.wait()
-        return await _reaching(dispatch.assignments_since(db, registration, since, self._environment))
+        return await self._since(db, registration, since)
 
     async def report(self, report: NodeReport) -> None:
         """Hand in a report; returns when it is durable."""
         await _reaching(dispatch.record(await self._db(), report))
+
+    async def _since(self, db: Database, registration: Registration, since: int) -> NodeAssignments:
+        call = dispatch.assignments_since(db, registration, since, self._environment, self._secrets.unseal)
+        return await _reaching(call)
 
     def _environment(self, container_id: UUID) -> Env:
         return (("TUTUM_AUTH", f"Bearer {self._secrets.token(container_id)}"),)

@@ -60,6 +60,11 @@ class SecretBox:
         genuine = hmac.compare_digest(code.encode(), self._code(container_id).encode())
         return container_id if genuine else None
 
+    def login_key(self, account_id: UUID, password_hash: str) -> str:
+        """The API key of a login by password: the same for the same password, so that logins leave no trail of keys."""
+        text = b"cli login" + account_id.bytes + password_hash.encode()
+        return hmac.new(self._mac, text, hashlib.sha256).hexdigest()
+
     def _code(self, container_id: UUID) -> str:
         return hmac.new(self._mac, container_id.bytes, hashlib.sha256).hexdigest()
 

@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -116,6 +117,11 @@ class Settings(BaseSettings):
     def local_url(self) -> str:
         """The URL under which this machine reaches the API, whatever the public one is."""
         return f"http://{_reachable(self.host)}:{self.port}"
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL: where published ports are, as long as one machine is all there is."""
+        return urlsplit(self.public_url).hostname or "127.0.0.1"
 
     @property
     def exposed(self) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.container import Attachment, ContainerSpec, Observed, Want
 from domain.image import Pull, ResolvedImage
+from domain.registry import RegistryAuth
 from domain.spec import CrashPolicy, Env
 
 
@@ -41,11 +42,15 @@ class ContainerAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
-    """Find out what a reference means now; with `Pull.ALWAYS` ask the registry first."""
+    """Find out what a reference means now; with `Pull.ALWAYS` ask the registry first, as who `auth` says.
+
+    `auth` is told and not kept: neither the record of requests nor the agent's ledger has it (RELIABILITY S21).
+    """
 
     request_id: UUID
     reference: str
     pull: Pull
+    auth: RegistryAuth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

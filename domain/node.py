@@ -17,11 +17,12 @@ class NodeState(StrEnum):
     DEPLOYING = "Deploying"
     DEPLOYED = "Deployed"
     UNREACHABLE = "Unreachable"
+    TERMINATED = "Terminated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A row of the record. `engine` is what its agent last said of the engine."""
+    """A row of the record. `engine` is what its agent last said of the engine; `nickname` None: the name."""
 
     id: UUID
     name: str
@@ -30,6 +31,7 @@ class Node:
     engine: EngineInfo | None
     last_seen: datetime | None
     created_at: datetime
+    nickname: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,12 +39,21 @@ def _no_secrets(_container_id: UUID) -> Env:
     return ()
 
 
+def _sealed(_password: bytes) -> None:
+    return None
+
+
 async def assignments_since(
-    db: Database, registration: Registration, since: int, secrets: Callable[[UUID], Env] = _no_secrets
+    db: Database,
+    registration: Registration,
+    since: int,
+    secrets: Callable[[UUID], Env] = _no_secrets,
+    unseal: Callable[[bytes], str | None] = _sealed,
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
+    `unseal` opens the stored password of a registry; None when it cannot be opened (spec 4.3).
     """
     async with db.transaction() as conn:
         session, revision = await nodes.session_of(conn, registration.node_id)
@@ -59,7 +68,7 @@ async def assignments_since(
                 replace(each, secret_env=secrets(each.container_id)) if each.spec.token else each
                 for each in await containers.assignments(conn, registration.node_id, since)
             ),
-            images=tuple(await nodes.open_image_requests(conn, registration.node_id)),
+            images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)),
         )
 
 

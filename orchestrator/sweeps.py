@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from orchestrator.store import actions, containers, events, nodes, services, wake
+from orchestrator.store import actions, containers, events, nodes, services, stacks, wake
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -30,6 +30,7 @@ async def sweep(db: Database) -> None:
                 if turn % PURGE_EVERY == 0:
                     await containers.purge_terminated(conn, KEEP_HOURS)
                     await services.purge_destroyed(conn, KEEP_HOURS)
+                    await stacks.purge_terminated(conn, KEEP_HOURS)
                     await events.purge(conn)
                     await actions.purge(conn, KEEP_ACTION_DAYS)
         except DatabaseAway as error:

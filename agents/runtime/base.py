@@ -13,6 +13,7 @@ from uuid import UUID
 
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
+from domain.registry import RegistryAuth
 
 Json = dict[str, Any]
 
@@ -154,8 +155,8 @@ class ContainerRuntime(Protocol):
         """An image that the engine has. Refused `image_missing`."""
         ...
 
-    async def pull(self, reference: str) -> None:
-        """Fetch an image; busy after a minute without progress (E20)."""
+    async def pull(self, reference: str, login: RegistryAuth | None = None) -> None:
+        """Fetch an image, as `login` or else as the engine's own user; busy after a minute without progress (E20)."""
         ...
 
     def events(self, cluster_id: UUID) -> AsyncIterator[frozenset[str]]:

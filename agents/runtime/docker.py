@@ -22,6 +22,7 @@ from agents.runtime.threads import Calls
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 from domain.image import parse
+from domain.registry import RegistryAuth
 
 OLDEST_API = "1.41"
 NEWEST_API = (1, 44)
@@ -194,8 +195,8 @@ class DockerRuntime:
 
         return await self._calls.short("looking at an image", LOOK_SECONDS, call)
 
-    async def pull(self, reference: str) -> None:
-        await self._calls.slow("pulling an image", PULL_SECONDS, self._pull, reference)
+    async def pull(self, reference: str, login: RegistryAuth | None = None) -> None:
+        await self._calls.slow("pulling an image", PULL_SECONDS, self._pull, reference, login)
 
     def events(self, cluster_id: UUID) -> AsyncIterator[frozenset[str]]:
         def open_stream() -> events.Stream:
@@ -237,7 +238,7 @@ class DockerRuntime:
             if error.code not in {"not_found", "network_missing"}:
                 raise
 
-    def _pull(self, reference: str) -> None:
+    def _pull(self, reference: str, login: RegistryAuth | None) -> None:
         """In a thread. A stream that says nothing for a minute is given up; errors come inside it (E20)."""
         parsed = parse(reference)
         if parsed is None:
@@ -245,7 +246,7 @@ class DockerRuntime:
         api: Any = self._new_client(self._version())
         try:
             registry, _ = auth.resolve_repository_name(parsed.name)
-            header = auth.get_config_header(api, registry)
+            header = auth.get_config_header(api, registry) if login is None else _login_header(registry, login)
             answer = api._post(
                 api._url("/images/create"),
                 params={"fromImage": parsed.name, "tag": parsed.digest or parsed.tag},
@@ -311,6 +312,11 @@ def _gateway(networks: list[Json]) -> str:
             for block in (each.get("IPAM") or {}).get("Config") or ():
                 return str(block.get("Gateway") or "")
     return ""
+
+
+def _login_header(registry: str, login: RegistryAuth) -> Any:
+    """X-Registry-Auth: the only way in which a password reaches the engine (RELIABILITY S16)."""
+    return auth.encode_header({"username": login.username, "password": login.password, "serveraddress": registry})
 
 
 def _label(cluster_id: UUID) -> str:

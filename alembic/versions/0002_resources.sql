@@ -177,3 +177,14 @@ BEGIN
 END $$;
 CREATE TRIGGER node_event AFTER INSERT OR UPDATE ON nodes
     FOR EACH ROW EXECUTE FUNCTION tutela_node_event();
+
+-- A stack's state is derived; its own row tells of its operations. What its services do comes as theirs.
+CREATE FUNCTION tutela_stack_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tutela_event(NEW.account_id, 'stack', CASE WHEN TG_OP = 'INSERT' THEN 'create' ELSE 'update' END,
+        NEW.id, ARRAY[]::text[],
+        CASE NEW.operation_verb WHEN 'start' THEN 'Starting' WHEN 'stop' THEN 'Stopping'
+            WHEN 'redeploy' THEN 'Redeploying' WHEN 'terminate' THEN 'Terminating' ELSE 'Not running' END);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER stack_event AFTER INSERT OR UPDATE ON stacks FOR EACH ROW EXECUTE FUNCTION tutela_stack_event();

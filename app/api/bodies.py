@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 
 from domain.errors import Invalid
 
@@ -15,7 +16,10 @@ MASK = "********"
 
 
 async def read_json(request: Request) -> Any:
-    """The body, or None when it is empty. Raises Invalid naming `body`."""
+    """The body, or None when it is empty, whatever type it says it is of (spec 1.5).
+
+    Raises Invalid naming `body`, or 415 when it says that it is no JSON, and is none.
+    """
     raw = await request.body()
     if not raw.strip():
         return None
@@ -23,14 +27,22 @@ async def read_json(request: Request) -> Any:
         text = raw.decode("utf-8")
         data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
     except UnicodeDecodeError:
+        _json_was_meant(request)
         raise Invalid({"body": "is not UTF-8"}) from None
     except RecursionError:
         raise Invalid({"body": f"is nested deeper than {MOST_DEPTH} levels"}) from None
     except ValueError as error:
+        _json_was_meant(request)
         raise Invalid({"body": f"is not JSON: {error}"[:200]}) from None
     if _depth(data) > MOST_DEPTH:
         raise Invalid({"body": f"is nested deeper than {MOST_DEPTH} levels"})
     return data
+
+
+def _json_was_meant(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise HTTPException(415, f"The body is {kind[:80]}: send JSON, as application/json.")
 
 
 def _no_constant(name: str) -> Any:

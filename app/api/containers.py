@@ -109,6 +109,7 @@ async def containers_out(
                 actions=newest.get(commands.container_uri(row.id), ()),
             ),
             public_domain=settings(request).public_domain,
+            host=settings(request).public_host,
         )
         for row in found
     ]

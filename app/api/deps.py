@@ -104,6 +104,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
             ),
             api_url=config.public_url.rstrip("/"),
             public_domain=config.public_domain,
+            host=config.public_host,
         )
         for service in found
     ]

@@ -40,6 +40,9 @@ def install(app: FastAPI) -> None:
 async def _domain(request: Request, error: Exception) -> Any:
     status, code = next(found for kind, found in _STATUS.items() if isinstance(error, kind))
     more = {"fields": error.fields} if isinstance(error, Invalid) else {}
+    if isinstance(error, NotFound):
+        # What was not done to anything is not recorded.
+        request.state.action_id = None
     return reply(request, body(str(error), code, **more), status)
 
 
@@ -51,6 +54,7 @@ async def _away(request: Request, _error: Exception) -> Any:
 async def _http(request: Request, error: Exception) -> Any:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
     headers: Mapping[str, str] = error.headers or {}
+    request.state.action_id = None  # refused before anything was recorded
     if isinstance(error, Refused):
         return reply(request, body(error.detail, error.code), error.status_code, headers)
     if error.status_code == 405:
@@ -59,7 +63,8 @@ async def _http(request: Request, error: Exception) -> Any:
         return reply(request, body(text, "method_not_allowed"), 405, {"Allow": allow})
     if error.status_code == 404:
         return reply(request, body("There is nothing at this path.", "not_found"), 404)
-    return reply(request, body(str(error.detail), "error"), error.status_code, headers)
+    code = "unsupported_media_type" if error.status_code == 415 else "error"
+    return reply(request, body(str(error.detail), code), error.status_code, headers)
 
 
 def _methods(request: Request) -> list[str]:

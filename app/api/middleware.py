@@ -12,8 +12,36 @@ MOST_BYTES = 1024 * 1024
 _SLASHES = re.compile(r"/{2,}")
 
 
+# What docker-cloud's clients call where (spec 5.7). `service/<uuid>/trigger/` and the like go with the service.
+_SUBSYSTEMS = {
+    "app": frozenset({"service", "container", "stack"}),
+    "infra": frozenset({"node", "nodecluster", "provider", "region", "nodetype", "az", "token"}),
+    "audit": frozenset({"action"}),
+    "repo": frozenset({"repository"}),
+}
+
+
+def _plain(path: str) -> tuple[str, str | None]:
+    """The path under /api/v1/ that `/api/<subsystem>/v1/[<namespace>/]<resource>/...` stands for, and its namespace.
+
+    A path that is no such alias stays as it is.
+    """
+    parts = path.split("/")
+    if len(parts) < 5 or parts[1] != "api" or parts[3] != "v1" or parts[2] not in _SUBSYSTEMS:
+        return path, None
+    resources, rest = _SUBSYSTEMS[parts[2]], parts[4:]
+    if rest[0] in resources:
+        return "/".join(["/api/v1", *rest]), None
+    if len(rest) > 1 and rest[1] in resources:
+        return "/".join(["/api/v1", *rest[1:]]), rest[0]
+    return path, None
+
+
 class Paths:
-    """Collapse runs of slashes and add the final one, without a redirect: that would lose bodies (spec 1.1)."""
+    """Collapse runs of slashes and add the final one, without a redirect: that would lose bodies (spec 1.1).
+
+    docker-cloud's paths become ours; whether a namespace is the user's own is known after the login.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,7 +52,12 @@ class Paths:
             if path.startswith(("/api/", "/v1/")) and not path.endswith("/"):
                 path += "/"
             given = scope
+            namespace = None
+            if scope["type"] == "http":
+                path, namespace = _plain(path)
             scope = {**scope, "path": path, "raw_path": path.encode(), "tutela.request_id": uuid4().hex[:12]}
+            if namespace is not None:
+                scope["tutela.namespace"] = namespace
             if scope["type"] == "websocket":
                 # uvicorn logs the query string of what is accepted, and a stream's may hold a key (spec 1.3).
                 given["query_string"] = b""

@@ -73,6 +73,17 @@ def _status() -> None:
     raise typer.Exit(command.run())
 
 
+@app.command("password")
+def _password(
+    user: Annotated[str | None, typer.Argument(help="Whose; the admin's when it is left out.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read it from stdin instead of asking.")] = False,
+) -> None:
+    """Set the password of a user, for `tutum login`."""
+    from app.cli import password as command
+
+    command.run(user, stdin=stdin)
+
+
 @app.command("test", context_settings=PASS_ON)
 def _test(context: typer.Context) -> None:
     """Run the tests; arguments go to pytest."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from app.commands import containers as container_commands
 from app.commands import services as service_commands
+from app.commands import stacks as stack_commands
 from app.commands.services import Context
 from domain.action import ENDED, Action, can_be_retried
 from domain.container import Want
@@ -17,7 +18,11 @@ from domain.service import Service, Verb, cancel, counts, service_state
 from orchestrator.store import actions, containers, nodes, services, wake
 from orchestrator.store.db import Connection, now
 
-_KINDS = {"Service": service_commands.run, "Container": container_commands.run}
+_KINDS: dict[str, Callable[[Context, UUID, Verb], Awaitable[object]]] = {
+    "Service": service_commands.run,
+    "Container": container_commands.run,
+    "Stack": stack_commands.run,
+}
 
 
 async def cancel_action(context: Context, action_id: UUID) -> None:

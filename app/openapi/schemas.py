@@ -7,8 +7,11 @@ from typing import Any
 from domain.action import ActionState
 from domain.container import ContainerState
 from domain.node import NodeState
+from domain.registry import ImageState
 from domain.service import ServiceState
 from domain.spec import CrashPolicy, Strategy
+from domain.stack import StackState
+from domain.volume import VolumeState
 
 Schema = dict[str, Any]
 
@@ -163,6 +166,17 @@ OBJECTS: dict[str, Schema] = {
         synchronized=FLAG,
         actions=many(URI),
     ),
+    "Stack": shown(
+        **_IDENTITY,
+        name=TEXT,
+        nickname=TEXT,
+        state=states(StackState),
+        synchronized=FLAG,
+        services=many(URI),
+        deployed_datetime=maybe(DATE),
+        destroyed_datetime=maybe(DATE),
+    ),
+    "StackFile": {"type": "object", "additionalProperties": {"type": "object"}},
     "Action": shown(
         **_IDENTITY,
         action=TEXT,
@@ -207,7 +221,44 @@ OBJECTS: dict[str, Schema] = {
         tunnel=maybe(TEXT),
     ),
     "Logs": shown(logs=TEXT),
+    "Trigger": shown(**_IDENTITY, name=TEXT, operation={"enum": ["REDEPLOY", "SCALEUP"]}, url=TEXT),
     "Login": shown(username=TEXT, key=TEXT),
+    "TriggersMade": {"anyOf": [ref("Trigger"), page_of("Trigger")]},
+    "User": shown(username=TEXT),
+    "Nothing": {"type": "object", "description": "There is none of it on this installation."},
+    "Volume": shown(**_IDENTITY, state=states(VolumeState), node=URI, volume_group=URI, containers=many(URI)),
+    "VolumeGroup": shown(**_IDENTITY, state=states(VolumeState), name=TEXT, services=many(URI), volumes=many(URI)),
+    "Registry": shown(**_IDENTITY, name=TEXT, host=TEXT, icon_url=TEXT, is_ssl=FLAG, is_tutum_registry=FLAG),
+    "Image": shown(
+        **dict.fromkeys(("name", "description", "public_url", "icon_url"), TEXT),
+        **dict.fromkeys(("is_private_image", "jumpstart", "in_use"), FLAG),
+        resource_uri=URI,
+        registry=URI,
+        categories=many(ref("Tag")),
+        star_count=WHOLE,
+        state=states(ImageState),
+        last_build_date=maybe(DATE),
+        tags=many(URI),
+        build_source={"type": "null"},
+    ),
+    "ImageTag": shown(
+        name=TEXT,
+        full_name=TEXT,
+        image=URI,
+        resource_uri=URI,
+        state=states(ImageState),
+        buildable=FLAG,
+        layer=maybe(ref("Layer")),
+    ),
+    "Layer": shown(
+        **dict.fromkeys(("author", "docker_id", "entrypoint", "run_command"), TEXT),
+        resource_uri=URI,
+        creation=maybe(DATE),
+        envvars=many(ref("Variable")),
+        labels=many(ref("Variable")),
+        ports=many(shown(port=WHOLE, protocol=TEXT)),
+        volumes=many(shown(container_path=TEXT)),
+    ),
 }
 
 _NUMBER_IN: Schema = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
@@ -226,9 +277,7 @@ _SERVICE_IN: dict[str, Schema] = {
     "deployment_strategy": states(Strategy),
     "autoredeploy": FLAG,
     "nickname": _TEXT_IN,
-    "bindings": many(
-        asked(host_path=_TEXT_IN, container_path=_TEXT_IN, rewritable=FLAG, volumes_from=_TEXT_IN)
-    ),
+    "bindings": many(asked(host_path=_TEXT_IN, container_path=_TEXT_IN, rewritable=FLAG, volumes_from=_TEXT_IN)),
     **_DOCKER,
 }
 BODIES: dict[str, Schema] = {
@@ -236,6 +285,31 @@ BODIES: dict[str, Schema] = {
         **asked("image", image=TEXT, name=TEXT, **_SERVICE_IN),
         "examples": [{"image": "tutum/hello-world", "name": "my-new-app", "target_num_containers": 2}],
     },
+    "StackCreate": {
+        **asked("name", name=TEXT, nickname=_TEXT_IN, services=many({"type": "object"})),
+        "examples": [
+            {
+                "name": "shop",
+                "services": [
+                    {"name": "web", "image": "tutum/hello-world", "links": ["db:mysql"], "ports": ["80:80"]},
+                    {"name": "db", "image": "mysql:5.6", "environment": {"A": "1"}},
+                ],
+            }
+        ],
+    },
+    "StackPatch": asked(nickname=_TEXT_IN, services=many({"type": "object"})),
     "ServicePatch": {**asked(image=TEXT, **_SERVICE_IN), "examples": [{"target_num_containers": 3}]},
+    "TagsAdd": {
+        "anyOf": [many(ref("Tag")), asked("tags", tags=many(ref("Tag"))), ref("Tag")],
+        "examples": [[{"name": "production"}]],
+    },
+    "NodePatch": asked(tags=many(ref("Tag")), nickname=_TEXT_IN),
+    "TriggerCreate": asked(name=_TEXT_IN, operation={"enum": ["REDEPLOY", "SCALEUP"]}),
+    "ImageCreate": {
+        **asked("name", name=TEXT, username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
+        "examples": [{"name": "registry.example.com/team/app", "username": "me", "password": "secret"}],
+    },
+    "ImagePatch": asked(username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
+    "PasswordSet": asked("password", password={"type": "string", "minLength": 8}, username=_TEXT_IN),
     "ServiceRedeploy": {**asked(tag=_TEXT_IN), "examples": [{"tag": "v2"}]},
 }

@@ -46,6 +46,11 @@ def _page(name: str, filters: Mapping[str, Field]) -> Operation:
     return Operation(answer=name, listed=True, filters=filters)
 
 
+def _refused(code: int) -> Operation:
+    """Never done here; the answer says why."""
+    return Operation(answer=None, code=code, no_action=True)
+
+
 REUSE = (("reuse_volumes", FLAG),)
 TAIL: tuple[tuple[str, Schema], ...] = (("tail", {"type": "integer", "minimum": 1}),)
 
@@ -63,6 +68,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/api/v1/service/{uuid}/redeploy/"): Operation(
         answer="Service", code=202, body="ServiceRedeploy", query=REUSE
     ),
+    ("GET", "/api/v1/stack/"): _page("Stack", lists.STACKS),
+    ("POST", "/api/v1/stack/"): Operation(answer="Stack", code=201, body="StackCreate", body_required=True),
+    ("GET", "/api/v1/stack/{uuid}/"): Operation(answer="Stack"),
+    ("GET", "/api/v1/stack/{uuid}/export/"): Operation(answer="StackFile"),
+    ("PATCH", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", also=(202,), body="StackPatch", body_required=True),
+    ("DELETE", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", code=202),
+    **{
+        ("POST", f"/api/v1/stack/{{uuid}}/{verb}/"): Operation(
+            answer="Stack", code=202, query=REUSE if verb == "redeploy" else ()
+        )
+        for verb in ("start", "stop", "redeploy")
+    },
     ("GET", "/api/v1/container/"): _page("Container", lists.CONTAINERS),
     ("GET", "/api/v1/container/{uuid}/"): Operation(answer="Container"),
     ("GET", "/api/v1/container/{uuid}/logs/"): Operation(answer="Logs", query=TAIL),
@@ -78,7 +95,64 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ("POST", f"/api/v1/action/{{uuid}}/{verb}/"): Operation(answer="Action", code=202)
         for verb in ("cancel", "retry")
     },
+    **{
+        ("POST", f"/api/v1/service/{{uuid}}/trigger/{{trigger}}/call/{more}"): Operation(
+            answer="Trigger", code=202, open=True
+        )
+        for more in ("", "{count}/")
+    },
     ("GET", "/api/v1/auth/"): _page("Login", {}),
     ("GET", "/api/v1/node/"): _page("Node", lists.NODES),
     ("GET", "/api/v1/node/{uuid}/"): Operation(answer="Node"),
+    ("PATCH", "/api/v1/node/{uuid}/"): Operation(answer="Node", body="NodePatch"),
+    ("DELETE", "/api/v1/node/{uuid}/"): Operation(answer="Node", code=202, query=(("force", FLAG),)),
+    ("POST", "/api/v1/node/{uuid}/health-check/"): Operation(answer="Node", code=202),
+    ("POST", "/api/v1/node/{uuid}/deploy/"): _refused(409),
+    ("POST", "/api/v1/node/{uuid}/docker-upgrade/"): _refused(400),
+    ("GET", "/api/v1/tag/"): _page("Tag", lists.TAGS),
+    **{
+        (method, f"/api/v1/{kind}/{{uuid}}/tags/{more}"): row
+        for kind in ("service", "node")
+        for method, more, row in (
+            ("GET", "", _page("Tag", {"name": lists.TAGS["name"]})),
+            ("POST", "", Operation(answer="Tag", code=201, listed=True, body="TagsAdd", body_required=True)),
+            ("DELETE", "{name}/", Operation(answer=None, code=204)),
+        )
+    },
+    **{
+        (method, f"/api/v1/service/{{uuid}}/{kind}/{more}"): row
+        for kind in ("trigger", "webhook/handler")
+        for method, more, row in (
+            ("GET", "", _page("Trigger", lists.TRIGGERS)),
+            ("POST", "", Operation(answer="TriggersMade", code=201, body="TriggerCreate")),
+            ("GET", "{trigger}/", Operation(answer="Trigger")),
+            ("DELETE", "{trigger}/", Operation(answer="Trigger")),
+        )
+    },
+    ("POST", "/api/v1/auth/password/"): Operation(answer="User", body="PasswordSet", body_required=True),
+    ("GET", "/api/v1/image/"): _page("Image", lists.IMAGES),
+    ("POST", "/api/v1/image/"): Operation(answer="Image", code=201, body="ImageCreate", body_required=True),
+    ("GET", "/api/v1/image/{name}/"): Operation(answer="Image"),
+    ("PATCH", "/api/v1/image/{name}/"): Operation(answer="Image", body="ImagePatch"),
+    ("DELETE", "/api/v1/image/{name}/"): Operation(answer=None, code=204),
+    ("GET", "/api/v1/image/{name}/tag/{tag}/"): Operation(answer="ImageTag"),
+    ("POST", "/api/v1/image/{name}/tag/{tag}/build/"): _refused(400),
+    **{
+        (method, f"/api/v1/image/{{name}}/buildsetting/{more}"): _refused(400)
+        for method in ("GET", "POST")
+        for more in ("", "{setting}/")
+    },
+    ("GET", "/api/v1/volume/"): _page("Volume", lists.VOLUMES),
+    ("GET", "/api/v1/volume/{uuid}/"): Operation(answer="Volume"),
+    ("GET", "/api/v1/volumegroup/"): _page("VolumeGroup", lists.VOLUME_GROUPS),
+    ("GET", "/api/v1/volumegroup/{uuid}/"): Operation(answer="VolumeGroup"),
+    ("GET", "/api/v1/registry/"): _page("Registry", lists.REGISTRIES),
+    ("GET", "/api/v1/registry/{host}/"): Operation(answer="Registry"),
+    **{
+        ("GET", f"/api/v1/{kind}/{more}"): row
+        for kind in ("provider", "region", "nodetype", "az", "nodecluster", "repository")
+        for more, row in (("", _page("Nothing", lists.CLOUD)), ("{name}/", Operation(answer="Nothing", code=404)))
+    },
+    ("POST", "/api/v1/nodecluster/"): _refused(400),
+    ("POST", "/api/v1/token/"): _refused(400),
 }

@@ -35,8 +35,12 @@ class ContainerDetails:
     actions: Sequence[UUID] = ()
 
 
-def container_out(details: ContainerDetails, *, public_domain: str) -> dict[str, Any]:
-    """The whole representation of a container; policies and roles are the service's present ones."""
+def container_out(details: ContainerDetails, *, public_domain: str, host: str) -> dict[str, Any]:
+    """The whole representation of a container; policies and roles are the service's present ones.
+
+    `host` is the node's address, which stands in where there is no public domain (spec 3.9).
+    """
+    public_dns = _public_dns(details, public_domain) or host
     container, service = details.container, details.service
     spec, seen = container.spec, container.seen
     ended = seen is not None and seen.state in {Seen.EXITED, Seen.RESTARTING, Seen.FAILED, Seen.GONE}
@@ -54,7 +58,7 @@ def container_out(details: ContainerDetails, *, public_domain: str) -> dict[str,
         "node": uri("node", container.node_id),
         "image_name": spec.image,
         "image_tag": image_tag_uri(spec.image),
-        "container_ports": [_port_out(port, _public_dns(details, public_domain)) for port in spec.ports],
+        "container_ports": [_port_out(port, public_dns) for port in spec.ports],
         "container_envvars": [{"key": key, "value": shown[key]} for key in sorted(shown)],
         "link_variables": block(f"{prefix}_{container.slot}", own) | block(prefix, own),
         "linked_to_container": _linked_to(details),
@@ -76,7 +80,7 @@ def container_out(details: ContainerDetails, *, public_domain: str) -> dict[str,
         "started_datetime": date(seen.started_at if seen else None),
         "stopped_datetime": date(seen.finished_at if seen and ended else None),
         "destroyed_datetime": date(container.terminated_at),
-        "public_dns": _public_dns(details, public_domain),
+        "public_dns": public_dns,
         "private_ip": (seen.ip if seen else None) or "",
         "bindings": [_binding_out(mount) for mount in spec.mounts],
         "last_metric": None,
@@ -155,6 +159,6 @@ def _port_out(port: BoundPort, public_dns: str) -> dict[str, Any]:
         "outer_port": port.outer_port,
         "port_name": port_name(port.inner_port),
         "published": published,
-        "endpoint_uri": f"{scheme}://{public_dns or '127.0.0.1'}:{port.outer_port}/" if published else None,
+        "endpoint_uri": f"{scheme}://{public_dns}:{port.outer_port}/" if published else None,
         "uri_protocol": scheme if published else None,
     }

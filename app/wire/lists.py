@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
-from app.wire.scalars import parse_date, uuid_of
+from app.wire.scalars import API, parse_date, uri, uuid_of
 from domain.action import ActionState
 from domain.container import ContainerState
 from domain.errors import Invalid
 from domain.node import NodeState
 from domain.service import ServiceState
+from domain.stack import StackState
+from domain.volume import VolumeState
 from orchestrator.store.filters import Filter
 
 DEFAULT_LIMIT, MOST = 25, 100
@@ -32,15 +35,23 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A filterable field: its name in the store, its operators, and how a text becomes its value (None: no match)."""
+    """A filterable field: its name in the store, its operators, and how a text becomes its value (None: no match).
+
+    A value that is a list means: one of them. `several`: the object has more than one, and one of them must fit.
+    """
 
     name: str
     operators: tuple[str, ...]
     read: Callable[[str], Any]
+    several: bool = False
+
+
+def _plain(text: str) -> str:
+    return text.replace("\x00", "")
 
 
 def _text(name: str) -> Field:
-    return Field(name=name, operators=_TEXT, read=lambda text: text.replace("\x00", ""))
+    return Field(name=name, operators=_TEXT, read=_plain)
 
 
 def _states(kind: Any) -> Field:
@@ -48,29 +59,96 @@ def _states(kind: Any) -> Field:
     return Field(name="state", operators=("exact", "in"), read=lambda text: names.get(text.strip().lower()))
 
 
-def _reference(name: str, kind: str) -> Field:
-    return Field(name=name, operators=("exact",), read=lambda text: uuid_of(text, kind))
+def _reference(name: str, kind: str, *, several: bool = False) -> Field:
+    return Field(name=name, operators=("exact",), read=lambda text: uuid_of(text, kind), several=several)
 
 
 def _uuid() -> Field:
-    return Field(name="uuid", operators=("exact", "in", "startswith"), read=lambda text: text.replace("\x00", ""))
+    return Field(name="uuid", operators=("exact", "in", "startswith"), read=_plain)
 
 
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _flag(name: str) -> Field:
+    return Field(name=name, operators=("exact",), read=lambda text: _WORDS.get(text.strip().lower()))
+
+
+def _tags() -> Field:
+    return Field(name="tags", operators=("exact",), read=_plain, several=True)
+
+
+def _host(text: str) -> str:
+    """The host in a registry's URI, or a bare one."""
+    return _plain(text).strip().split(f"{API}/registry/", 1)[-1].strip("/")
+
+
+_KINDS = ("service", "container", "stack", "node", "nodecluster", "volume", "volumegroup", "action")
+
+
+def _object(text: str) -> str | list[str]:
+    """The URI of what an action acts on, also from an absolute URL; a bare uuid may be of any kind."""
+    try:
+        ident = UUID(text.strip())
+    except ValueError:
+        path = _plain(text).strip()
+        path = path[path.find(f"{API}/") :] if f"{API}/" in path else path
+        return path if path.endswith("/") else f"{path}/"
+    return [uri(kind, ident) for kind in _KINDS]
+
+
+_NAMED = {"uuid": _uuid(), "name": _text("name")}
 SERVICES = {
-    "uuid": _uuid(), "state": _states(ServiceState), "name": _text("name"), "unique_name": _text("unique_name"),
-    "image_name": _text("image_name"),
+    **_NAMED, "state": _states(ServiceState), "unique_name": _text("unique_name"), "image_name": _text("image_name"),
+    "stack": _reference("stack", "stack"), "stack__name": _text("stack__name"), "tags": _tags(),
 }  # fmt: skip
 CONTAINERS = {
-    "uuid": _uuid(), "state": _states(ContainerState), "name": _text("name"), "unique_name": _text("unique_name"),
-    "service": _reference("service", "service"), "node": _reference("node", "node"),
+    **_NAMED, "state": _states(ContainerState), "unique_name": _text("unique_name"),
+    "image_name": _text("image_name"),
+    "service": _reference("service", "service"), "service__name": _text("service__name"),
+    "node": _reference("node", "node"),
+    "stack": _reference("stack", "stack"), "stack__name": _text("stack__name"),
+    "service__stack": _reference("stack", "stack"), "service__stack__name": _text("stack__name"),
 }  # fmt: skip
 ACTIONS = {
-    "uuid": _uuid(), "state": _states(ActionState), "object": _text("object"), "action": _text("action"),
-    "method": _text("method"),
+    "uuid": _uuid(), "state": _states(ActionState), "action": _text("action"), "method": _text("method"),
+    "object": Field(name="object", operators=("exact", "in"), read=_object),
     "start_date": Field(name="start_date", operators=_DATE, read=parse_date),
     "end_date": Field(name="end_date", operators=_DATE, read=parse_date),
 }  # fmt: skip
-NODES = {"uuid": _uuid(), "state": _states(NodeState)}
+NODES = {
+    "uuid": _uuid(), "state": _states(NodeState), "nickname": _text("nickname"),
+    "external_fqdn": _text("external_fqdn"), "tags": _tags(), "docker_version": _text("docker_version"),
+    "node_cluster": _reference("node_cluster", "nodecluster"), "node_type": _text("node_type"),
+    "region": _text("region"),
+}  # fmt: skip
+STACKS = {**_NAMED, "state": _states(StackState)}
+VOLUMES = {
+    "uuid": _uuid(), "state": _states(VolumeState), "node": _reference("node", "node"),
+    "volume_group": _reference("volume_group", "volumegroup"),
+    "containers": _reference("containers", "container", several=True),
+}  # fmt: skip
+VOLUME_GROUPS = {
+    **_NAMED, "state": _states(VolumeState), "services": _reference("services", "service", several=True),
+    "volumes": _reference("volumes", "volume", several=True),
+}  # fmt: skip
+IMAGES = {
+    "name": _text("name"), "is_private_image": _flag("is_private_image"), "is_user_image": _flag("is_user_image"),
+    "jumpstart": _flag("jumpstart"), "starred": _flag("starred"), "base_image": _flag("base_image"),
+    "registry": Field(name="registry", operators=("exact",), read=_host),
+    "categories__name": _text("categories__name"),
+}  # fmt: skip
+TRIGGERS = {**_NAMED, "operation": Field(name="operation", operators=("exact",), read=lambda text: text.upper())}
+TAGS = {"name": _text("name"), "origin": _text("origin")}
+REGISTRIES = {
+    **_NAMED, "host": _text("host"), "is_tutum_registry": _flag("is_tutum_registry"), "is_ssl": _flag("is_ssl"),
+}  # fmt: skip
+# What only a cloud has: nothing is there, and so nothing fits; but the filters are known (spec 4.7).
+CLOUD = {
+    **_NAMED,
+    **{name: _text(name) for name in ("state", "provider", "region", "regions", "availability_zones", "node_type",
+                                      "available", "label", "namespace")},
+}  # fmt: skip
 
 
 def read_query(params: Sequence[tuple[str, str]], known: Mapping[str, Field]) -> Query:
@@ -80,13 +158,13 @@ def read_query(params: Sequence[tuple[str, str]], known: Mapping[str, Field]) ->
     for key, text in params:
         if key in _IGNORED or text == "":
             continue
-        name, _, operator = key.partition("__")
+        # `stack__name` is a field of its own, `stack__name__in` that field with an operator.
+        name, operator = (key, "exact") if key in known else (key.rpartition("__")[0], key.rpartition("__")[2])
         field = known.get(name)
-        if field is None or (operator or "exact") not in field.operators:
-            options = ", ".join(sorted(f"{each.name}" for each in known.values()))
-            errors[key] = f"is no filter here; filters are {options}, limit and offset"
+        if field is None or operator not in field.operators:
+            errors[key] = f"is no filter here; filters are {', '.join([*sorted(known), 'limit and offset'])}"
             continue
-        made = _filter(field, operator or "exact", text)
+        made = _filter(field, operator, text)
         if made is None:
             errors[key] = f"has a value that {name} never has: {text[:60]}"
         else:
@@ -103,9 +181,15 @@ def _filter(field: Field, operator: str, text: str) -> Filter | None:
     read: Callable[[str], Any] = (lambda part: uuid_of(part, "service")) if whole_uuid else field.read
     if operator == "in":
         values = [read(part) for part in text.split(",")]
+        if any(isinstance(each, list) for each in values):
+            values = [one for each in values for one in (each if isinstance(each, list) else [each])]
         return None if None in values else Filter(field=field.name, operator=operator, value=values)
     value = read(text)
-    return None if value is None else Filter(field=field.name, operator=operator, value=value)
+    if value is None:
+        return None
+    if operator == "exact" and (field.several or isinstance(value, list)):
+        operator = "has" if field.several else "in"
+    return Filter(field=field.name, operator=operator, value=value)
 
 
 def _number(text: str | None, name: str, default: int, low: int, errors: dict[str, str]) -> int:
@@ -115,6 +199,26 @@ def _number(text: str | None, name: str, default: int, low: int, errors: dict[st
         errors[name] = f"must be a whole number from {low}"
         return default
     return min(int(text[:12]), 2**31 - 1)
+
+
+def _same(has: Any, value: Any) -> bool:
+    return bool(has == (str(value) if isinstance(value, UUID) else value))
+
+
+_KEPT: dict[str, Callable[[Any, Any], bool]] = {
+    "exact": _same,
+    "in": lambda has, value: any(_same(has, each) for each in value),
+    "startswith": lambda has, value: str(has).startswith(value),
+    "contains": lambda has, value: value in str(has),
+}
+
+
+def page_of(objects: Sequence[dict[str, Any]], query: Query) -> tuple[list[dict[str, Any]], int]:
+    """The page of a list that is made in memory, and how many fit; its filters are attributes of the objects."""
+    fitting = [
+        each for each in objects if all(_KEPT[one.operator](each[one.field], one.value) for one in query.filters)
+    ]
+    return fitting[query.offset : query.offset + query.limit], len(fitting)
 
 
 def envelope(

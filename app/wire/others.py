@@ -39,7 +39,7 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "uuid": str(node.id),
         "resource_uri": uri("node", node.id),
         "state": node.state.value,
-        "nickname": node.name,
+        "nickname": node.nickname or node.name,
         "external_fqdn": node.name,
         "public_ip": "",
         "private_ips": [],

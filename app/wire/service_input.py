@@ -286,6 +286,8 @@ _READERS: dict[str, tuple[str, Callable[[Reading, Any, str], Any]]] = {
     **{name: (name, read) for name, read in docker_input.READERS.items()},
 }
 """Wire name to (field of ServiceSpec, reader); links are read apart, since their targets must be looked up."""
+WIRE_INPUT = frozenset(_READERS) | {"name", "target_num_containers", "linked_to_service"}
+"""What a body may say of a service."""
 WIRE_FIELDS = frozenset(field for field, _ in _READERS.values()) | {"links"}
 _DEFAULTS = {field.name: field.default for field in fields(ServiceSpec)}
 

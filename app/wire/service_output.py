@@ -29,8 +29,8 @@ class ServiceDetails:
     sources: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
 
 
-def service_out(details: ServiceDetails, *, api_url: str, public_domain: str) -> dict[str, Any]:
-    """The whole representation, the same in lists and alone."""
+def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, host: str = "") -> dict[str, Any]:
+    """The whole representation, the same in lists and alone. `host` stands in where there is no public domain."""
     service, spec = details.service, details.service.spec
     count = counts(details.containers)
     return {
@@ -83,7 +83,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str) ->
         "stopped_datetime": date(service.stopped_at),
         "destroyed_datetime": date(service.destroyed_at),
         "deployment_strategy": spec.deployment_strategy.value,
-        "public_dns": _public_dns(service, public_domain),
+        "public_dns": _public_dns(service, public_domain) or host,
         "working_dir": spec.working_dir,
         "user": spec.user,
         "tty": spec.tty,

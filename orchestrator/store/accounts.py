@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
+from domain.errors import NotFound
 from orchestrator.store.db import Connection
+
+LOGIN_KEY = "cli login"
+"""The name of keys that a login by password was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,49 @@ async def authenticate(conn: Connection, username: str, key: str) -> Account | N
     return Account(id=row["id"], username=row["username"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """An account with what is stored of its password; None: it has none."""
+
+    account: Account
+    password_hash: str | None = field(repr=False)
+
+
+async def by_name(conn: Connection, username: str) -> Login | None:
+    """The account of that name, or None."""
+    row = await conn.fetchrow("SELECT id, username, password_hash FROM accounts WHERE username = $1", username)
+    if row is None:
+        return None
+    return Login(account=Account(id=row["id"], username=row["username"]), password_hash=row["password_hash"])
+
+
+async def set_password(conn: Connection, caller_id: UUID, username: str, password_hash: str) -> None:
+    """A new password for the caller's own account, or by an admin for any; keys of the old one's logins end.
+
+    Raises NotFound.
+    """
+    account_id = await conn.fetchval(
+        "UPDATE accounts SET password_hash = $3 WHERE username = $2"
+        " AND (id = $1 OR EXISTS (SELECT 1 FROM accounts WHERE id = $1 AND role = 'admin')) RETURNING id",
+        caller_id,
+        username,
+        password_hash,
+    )
+    if account_id is None:
+        raise NotFound(f"there is no user {username[:80]}")
+    await conn.execute("DELETE FROM api_keys WHERE account_id = $1 AND name = $2", account_id, LOGIN_KEY)
+
+
+async def of_service(conn: Connection, service_id: UUID) -> Account:
+    """The owner of a service. Raises NotFound."""
+    row = await conn.fetchrow(
+        "SELECT a.id, a.username FROM services s JOIN accounts a ON a.id = s.account_id WHERE s.id = $1", service_id
+    )
+    if row is None:
+        raise NotFound(f"there is no service {service_id}")
+    return Account(id=row["id"], username=row["username"])
+
+
 async def of_container(conn: Connection, container_id: UUID) -> Account | None:
     """The account for which the container may speak: its owner's, while it lives and its service has the role."""
     row = await conn.fetchrow(
@@ -57,9 +104,12 @@ async def ensure_admin(conn: Connection, username: str, key: str) -> bool:
 
 
 async def add_key(conn: Connection, account_id: UUID, key: str, name: str) -> None:
-    """Give the account one more key."""
+    """Give the account one more key, if it does not have it."""
     await conn.execute(
-        "INSERT INTO api_keys (key_hash, account_id, name) VALUES ($1, $2, $3)", key_hash(key), account_id, name
+        "INSERT INTO api_keys (key_hash, account_id, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        key_hash(key),
+        account_id,
+        name,
     )
 
 

@@ -27,18 +27,29 @@ from domain.errors import NotFound
 from domain.spec import CrashPolicy, PortSpec, Transport
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
-from orchestrator.store.filters import Filter, where
+from orchestrator.store.filters import Columns, Filter, where
 
 _COLUMNS = """
     id, service_id, node_id, slot, name, spec, made_from, deploy_gen, want, start_gen, autorestart, networks,
     seen, created_at, terminated_at, autoreplace, operation, refill, drop_volumes, replaced
 """
-_FILTERS = {
+# In a lookup by name live containers hide terminated ones that had it before them (spec 1.9, 7 no. 3).
+_CURRENT = (
+    "CASE WHEN terminated_at IS NULL OR NOT EXISTS (SELECT 1 FROM containers o WHERE o.account_id ="
+    " containers.account_id AND o.name = containers.name AND o.terminated_at IS NULL) THEN {name} END"
+)
+_SERVICE = "(SELECT s.{column} FROM services s WHERE s.id = service_id)"
+_FILTERS: Columns = {
     "uuid": "id",
     "state": "state",
-    "name": "name",
-    "unique_name": "name",
+    # By the service's name too, which containers inherited in the seed's time (spec 6 no. 14).
+    "name": (_CURRENT.format(name="name"), _CURRENT.format(name=_SERVICE.format(column="name"))),
+    "unique_name": _CURRENT.format(name="name"),
+    "image_name": "spec->>'image'",
     "service": "service_id",
+    "service__name": _SERVICE.format(column="name"),
+    "stack": _SERVICE.format(column="stack_id"),
+    "stack__name": "(SELECT k.name FROM services s JOIN stacks k ON k.id = s.stack_id WHERE s.id = service_id)",
     "node": "node_id",
 }
 DYNAMIC_PORTS = (32768, 60999)

@@ -30,6 +30,7 @@ _AWAY = (
 _TAKEN = {
     "services_unique_name": "a service of that unique name was created at the same moment: try again",
     "services_subnet": "a service was created at the same moment: try again",
+    "image_name": "an image of that name is registered already",
     "port_taken": "the port was taken at the same moment",
 }
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from domain.assignment import EngineInfo, ImageRequest, ImageResult
 from domain.errors import NotFound
-from domain.image import Pull, ResolvedImage
+from domain.image import Pull, ResolvedImage, parse
 from domain.node import Node, NodeState
-from orchestrator.store import codec
+from domain.registry import RegistryAuth, canonical
+from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
@@ -125,8 +127,11 @@ async def gateway(conn: Connection, name: str) -> str:
 
 
 async def everyone(conn: Connection) -> list[Node]:
-    """All nodes by name; there are few."""
-    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes ORDER BY name")  # noqa: S608 - constants of this module
+    """All nodes that were not terminated, by name; there are few."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM nodes WHERE state <> $1 ORDER BY name",  # noqa: S608 - constants of this module
+        NodeState.TERMINATED.value,
+    )
     return [_node(row) for row in rows]
 
 
@@ -149,10 +154,29 @@ async def describe(conn: Connection, node_id: UUID, tags: Sequence[str], nicknam
     await conn.execute("UPDATE nodes SET tags = $2, nickname = $3 WHERE id = $1", node_id, list(tags), nickname)
 
 
-async def terminate(conn: Connection, node_id: UUID) -> None:
-    """The node leaves: its agent's session is over, and its row stays for what still points at it."""
+async def services_on(conn: Connection, node_id: UUID) -> list[UUID]:
+    """The services with live containers on the node, in lock order."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT service_id FROM containers WHERE node_id = $1 AND terminated_at IS NULL ORDER BY 1", node_id
+    )
+    return [row["service_id"] for row in rows]
+
+
+async def volumes_on(conn: Connection, node_id: UUID) -> int:
+    """How many volumes with data are on the node."""
+    value: int = await conn.fetchval(
+        "SELECT count(*) FROM volumes WHERE node_id = $1 AND terminated_at IS NULL", node_id
+    )
+    return value
+
+
+async def terminate(conn: Connection, node_id: UUID, at: datetime) -> None:
+    """The node leaves with its volumes: its agent's session is over; its row stays for what still points at it."""
     await conn.execute(
         "UPDATE nodes SET state = $2, session = session + 1 WHERE id = $1", node_id, NodeState.TERMINATED.value
+    )
+    await conn.execute(
+        "UPDATE volumes SET terminated_at = $2 WHERE node_id = $1 AND terminated_at IS NULL", node_id, at
     )
 
 
@@ -213,14 +237,25 @@ async def image_answer(conn: Connection, request_id: UUID) -> ImageAnswerRow | N
     return ImageAnswerRow(image=codec.load(codec.IMAGE, row["image"]), error=row["error"]) if row else None
 
 
-async def open_image_requests(conn: Connection, node_id: UUID) -> list[ImageRequest]:
-    """What the node was asked and did not answer."""
+async def open_image_requests(
+    conn: Connection, node_id: UUID, unseal: Callable[[bytes], str | None]
+) -> list[ImageRequest]:
+    """What the node was asked and did not answer, each with the credentials that its account registered for the
+    repository; `unseal` opens a stored password, or gives None."""
     rows = await conn.fetch(
-        "SELECT id, reference, pull FROM image_requests WHERE node_id = $1 AND answered_at IS NULL"
-        " ORDER BY created_at, id",
+        "SELECT r.id, r.reference, r.pull, s.account_id FROM image_requests r JOIN services s ON s.id = r.service_id"
+        " WHERE r.node_id = $1 AND r.answered_at IS NULL ORDER BY r.created_at, r.id",
         node_id,
     )
-    return [ImageRequest(request_id=row["id"], reference=row["reference"], pull=Pull(row["pull"])) for row in rows]
+    logins = await images.logins(conn, sorted({row["account_id"] for row in rows})) if rows else {}
+    out = []
+    for row in rows:
+        found = parse(row["reference"])
+        login = logins.get((row["account_id"], canonical(found.name))) if found else None
+        password = unseal(login[1]) if login else None
+        auth = RegistryAuth(username=login[0], password=password) if login and password is not None else None
+        out.append(ImageRequest(request_id=row["id"], reference=row["reference"], pull=Pull(row["pull"]), auth=auth))
+    return out
 
 
 async def image_services(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> list[UUID]:

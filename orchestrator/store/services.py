@@ -21,7 +21,12 @@ _COLUMNS = """
     s.queued, s.stack_id, k.name AS stack
 """
 _FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
-_FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {"uuid": "s.id"}
+_FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {
+    "uuid": "s.id",
+    "stack": "s.stack_id",
+    "stack__name": "k.name",
+    "tags": "ARRAY(SELECT jsonb_array_elements_text(s.spec->'tags'))",
+}
 
 
 def _service(row: Any) -> Service:
@@ -277,11 +282,29 @@ async def of_stack(conn: Connection, stack_id: UUID, *, lock: bool = False) -> l
     """The services of a stack that are not terminated, by age; with `lock` their rows are locked in id order."""
     if lock:
         await conn.execute("SELECT id FROM services WHERE stack_id = $1 ORDER BY id FOR NO KEY UPDATE", stack_id)
+    return (await of_stacks(conn, [stack_id]))[stack_id]
+
+
+async def of_stacks(conn: Connection, stack_ids: Sequence[UUID]) -> dict[UUID, list[Service]]:
+    """The services of each stack that are not terminated, by age."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = $1 AND s.want <> 'TERMINATED' ORDER BY s.created_at, s.id",
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = ANY($1) AND s.want <> 'TERMINATED'"  # noqa: S608
+        " ORDER BY s.created_at, s.id",
+        list(stack_ids),
+    )
+    out: dict[UUID, list[Service]] = {each: [] for each in stack_ids}
+    for row in rows:
+        out[row["stack_id"]].append(_service(row))
+    return out
+
+
+async def lock_stack_with_clients(conn: Connection, stack_id: UUID) -> None:
+    """Lock the stack's services and those that link to them, in id order, as everybody does."""
+    await conn.execute(
+        "SELECT id FROM services WHERE stack_id = $1 OR id IN (SELECT l.from_service FROM links l"
+        " JOIN services t ON t.id = l.to_service WHERE t.stack_id = $1) ORDER BY id FOR NO KEY UPDATE",
         stack_id,
     )
-    return [_service(row) for row in rows]
 
 
 async def lock_with_clients(conn: Connection, account_id: UUID, service_id: UUID) -> Service:

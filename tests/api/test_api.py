@@ -56,7 +56,7 @@ async def test_every_route_but_these_needs_credentials(client: Client) -> None:
     seen = 0
     for router in client.app.state.routers:
         for route in router.routes:
-            path = re.sub(r"{\w+(:\w+)?}", str(uuid4()), route.path)
+            path = re.sub(r"{\w+(:\w+)?}", str(uuid4()), route.path.replace("{count}", "1"))
             expected = 404 if "/call/" in path else OPEN.get(path, 401)
             for method in route.methods - {"HEAD"}:
                 answer = await client.http.request(method, path)

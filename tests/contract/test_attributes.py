@@ -102,7 +102,7 @@ READ_ONLY: dict[str, Any] = {
     "containers": [],
     "linked_from_service": [],
     "synchronized": True,
-    "public_dns": "",
+    "public_dns": "127.0.0.1",
     "stack": None,
     "calculated_envvars": [],
 }

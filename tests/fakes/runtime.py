@@ -13,19 +13,21 @@ from agents.runtime import create_args
 from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
+from domain.registry import RegistryAuth
 
 
 class FakeRuntime:
     """Scriptable by its public fields.
 
-    `exits`: image id to the code with which its containers end at once. `start_errors`: container name to the
-    reason why a start is refused. `late`: names of methods whose next call is carried out although its caller
-    is told that the engine did not answer (E7). `away`: nobody listens.
+    `private`: what the registry asks for an image. `exits`: image id to the code with which its containers end
+    at once. `start_errors`: container name to the reason why a start is refused. `late`: names of methods whose
+    next call is carried out although its caller is told that the engine did not answer (E7). `away`: nobody listens.
     """
 
     def __init__(self) -> None:
         self.images: dict[str, Json] = {}
         self.remote: dict[str, Json] = {}
+        self.private: dict[str, RegistryAuth] = {}
         self.exits: dict[str, int] = {}
         self.start_errors: dict[str, str] = {}
         self.late: list[str] = []
@@ -206,8 +208,10 @@ class FakeRuntime:
             raise RuntimeRefused(f"No such image: {reference}", "image_missing")
         return self.images[reference]
 
-    async def pull(self, reference: str) -> None:
+    async def pull(self, reference: str, login: RegistryAuth | None = None) -> None:
         self._reach("pull")
+        if reference in self.private and login != self.private[reference]:
+            raise RuntimeRefused(f"the registry refuses access to {reference}", "auth")
         if reference not in self.remote:
             raise RuntimeRefused(f"the registry does not have the image: {reference}", "image_missing")
         image = self.remote[reference]

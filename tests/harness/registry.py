@@ -12,12 +12,23 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.images import import_image
 from tests.harness.wait import wait_for
 
+USER, PASSWORD = "tester", "s3cret:word"
+# Of that password, with bcrypt's lowest cost; htpasswd may not be installed.
+_HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuu2JDQLR7mbHhdpill4/jMLDoVbsBhlUi\n"
+
 
 class Registry:
-    """Serves plain HTTP at `address`; engines of the harness take it as insecure."""
+    """Serves plain HTTP at `address`; engines of the harness take it as insecure.
 
-    def __init__(self, host: str, port: int = 5000) -> None:
+    `auth`: it lets nobody in but USER with PASSWORD. `token_server`: it takes the tokens of that address, signed by
+    the certificate in that file, instead.
+    """
+
+    def __init__(
+        self, host: str, port: int = 5000, *, auth: bool = False, token_server: tuple[str, Path] | None = None
+    ) -> None:
         self.address = f"{host}:{port}"
+        self._auth, self._token_server = auth, token_server
         self._host, self._port = host, port
         self._dir = Path(tempfile.mkdtemp(prefix="tutela-test-registry-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -27,7 +38,7 @@ class Registry:
         config = self._dir / "config.yml"
         config.write_text(
             f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {self._dir}/data\n"
-            f"http:\n  addr: {self.address}\nlog:\n  level: error\n"
+            f"http:\n  addr: {self.address}\nlog:\n  level: error\n{self._auth_config()}"
         )
         with (self._dir / "registry.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -35,11 +46,24 @@ class Registry:
             )
         wait_for(self._answers, timeout=10, what="the registry to answer")
 
+    def _auth_config(self) -> str:
+        if self._token_server is not None:
+            realm, bundle = self._token_server
+            return (
+                f"auth:\n  token:\n    realm: {realm}\n    service: tests\n    issuer: tests\n"
+                f"    rootcertbundle: {bundle}\n"
+            )
+        if not self._auth:
+            return ""
+        users = self._dir / "htpasswd"
+        users.write_text(_HTPASSWD)
+        return f"auth:\n  htpasswd:\n    realm: tests\n    path: {users}\n"
+
     def _answers(self) -> bool | None:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
         try:
             connection.request("GET", "/v2/")
-            return connection.getresponse().status == 200 or None
+            return connection.getresponse().status in {200, 401} or None
         except OSError:
             return None
         finally:
@@ -62,7 +86,8 @@ class Registry:
         command = ["sh", "-c", 'trap "exit 0" TERM INT; while :; do sleep 1000 & wait $!; done']
         import_image(client, reference, command=command, changes=(f"ENV GREETING={greeting}",))
         identity: str = client.inspect_image(reference)["Id"]
-        for line in client.push(f"{self.address}/{name}", tag="latest", stream=True, decode=True):
+        login = {"username": USER, "password": PASSWORD} if self._auth else None
+        for line in client.push(f"{self.address}/{name}", tag="latest", stream=True, decode=True, auth_config=login):
             assert "error" not in line, line
         client.remove_image(reference, force=True)
         return identity

@@ -110,6 +110,11 @@ class TutelaProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """Of the process, and of commands about it."""
+        return self._env
+
+    @property
     def pid(self) -> int:
         """Of the running process."""
         assert self._process is not None
@@ -122,6 +127,7 @@ class TutelaProcess:
                 [sys.executable, "-m", "app.serve"], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_for(self._healthy, timeout=60, what="the server to answer")
+        wait_for(self._joined, timeout=60, what="the node to join")
 
     def _healthy(self) -> bool | None:
         assert self._process is not None
@@ -130,6 +136,10 @@ class TutelaProcess:
             return self.api.get("/health", auth=False).status == 200 or None
         except OSError:
             return None
+
+    def _joined(self) -> bool:
+        """Whether the agent in the process has registered its node, now or in an earlier life."""
+        return bool(self.api.get("/api/v1/node/").json["objects"])
 
     def kill(self) -> None:
         """kill -9."""

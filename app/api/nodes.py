@@ -1,0 +1,98 @@
+"""/api/v1/node/ (spec 4.5). Nodes register themselves, so none is created here."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.asking import asked
+from app.api.deps import Caller, command, database, flag, ident, settings
+from app.api.responses import reply
+from app.commands import nodes as commands
+from app.commands.nodes import Description, node_uri
+from app.wire.lists import NODES, envelope, read_query
+from app.wire.others import node_out
+from app.wire.resource_input import read_node
+from domain.node import Node
+from orchestrator.store import nodes
+
+router = APIRouter(prefix="/api/v1/node")
+
+
+@router.get("/")
+async def list_nodes(request: Request, _caller: Caller) -> Response:
+    """The hosts."""
+    params = request.query_params.multi_items()
+    query = read_query(params, NODES)
+    async with database(request).read() as conn:
+        found, total = await nodes.page(conn, query.filters, query.limit, query.offset)
+        live = await nodes.live_counts(conn, [node.id for node in found])
+    objects = [node_out(node, containers=live.get(node.id, 0)) for node in found]
+    return reply(request, envelope(request.url.path, params, query, total, objects))
+
+
+@router.get("/{uuid}/")
+async def get_node(request: Request, _caller: Caller, uuid: str) -> Response:
+    """One host."""
+    return await _one(request, ident(uuid, "node"), 200)
+
+
+@router.patch("/{uuid}/")
+async def update_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Set tags and nickname."""
+    node_id = ident(uuid, "node")
+    body, context = await asked(request, caller, "Node Update", node_uri(node_id))
+
+    def read(present: Node) -> Description:
+        given = read_node(body)
+        return Description(
+            tags=present.tags if given.tags is None else given.tags,
+            nickname=present.nickname if given.nickname is None else given.nickname or None,
+        )
+
+    await commands.update(context, node_id, read)
+    return await _one(request, node_id, 200)
+
+
+@router.post("/{uuid}/health-check/")
+async def check_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Have the node's agent report."""
+    node_id = ident(uuid, "node")
+    await commands.health_check(command(request, caller, None), node_id)
+    return await _one(request, node_id, 202)
+
+
+@router.post("/{uuid}/deploy/")
+async def deploy_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Refused: for nodes of a cloud."""
+    node_id = ident(uuid, "node")
+    await commands.refuse_deploy(command(request, caller, None), node_id)
+
+
+@router.post("/{uuid}/docker-upgrade/")
+async def upgrade_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Refused: the engine is the host's."""
+    node_id = ident(uuid, "node")
+    await commands.refuse_upgrade(command(request, caller, None), node_id)
+
+
+@router.delete("/{uuid}/")
+async def terminate_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Take an empty node out; with `force=true` also one that will not come back."""
+    node_id = ident(uuid, "node")
+    config = settings(request)
+    await commands.terminate(
+        command(request, caller, None),
+        node_id,
+        own_name=config.node_name if "agent" in config.role_set else None,
+        force=flag(request, "force", default=False),
+    )
+    return await _one(request, node_id, 202)
+
+
+async def _one(request: Request, node_id: UUID, status: int) -> Response:
+    async with database(request).read() as conn:
+        node = await nodes.get(conn, node_id)
+        live = await nodes.live_counts(conn, [node.id])
+    return reply(request, node_out(node, containers=live.get(node.id, 0)), status)

@@ -1,0 +1,31 @@
+"""Passwords, and the keys that logins by password are given (spec 1.4)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.commands.recording import recorded
+from app.commands.services import Context
+from app.passwords import hashed
+from app.secretbox import SecretBox
+from orchestrator.store import accounts
+from orchestrator.store.accounts import Account
+from orchestrator.store.db import Database
+
+AUTH_URI = "/api/v1/auth/"
+
+
+async def login_key(db: Database, secrets: SecretBox, account: Account) -> str:
+    """The key of the account's present password, which older clients keep in its place."""
+    async with db.transaction() as conn:
+        known = await accounts.by_name(conn, account.username)
+        key = secrets.login_key(account.id, (known.password_hash if known else None) or "")
+        await accounts.add_key(conn, account.id, key, accounts.LOGIN_KEY)
+    return key
+
+
+async def set_password(context: Context, username: str, password: str) -> None:
+    """Set the password of the user. Raises NotFound."""
+    stored = await asyncio.to_thread(hashed, password)
+    async with recorded(context, "Account Update", AUTH_URI) as work:
+        await accounts.set_password(work.conn, context.account.id, username, stored)

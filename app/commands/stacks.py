@@ -1,0 +1,277 @@
+"""Create, update and operate stacks: one transaction for the stack and all its services (spec 4.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from app.commands.services import (
+    Context,
+    LinkRequest,
+    check_volumes_from,
+    new_service,
+    open_action,
+    refusals_recorded,
+    resolve_links,
+)
+from app.wire.service_input import Asked
+from app.wire.stack_input import AskedService, AskedStack
+from domain.errors import DomainError, Invalid, NotAllowed
+from domain.service import (
+    Accepted,
+    Effect,
+    Service,
+    ServiceState,
+    Verb,
+    change,
+    counts,
+    operate,
+    service_state,
+)
+from domain.spec import Binding, ServiceSpec
+from domain.stack import Stack, check, order
+from orchestrator.store import containers, relations, services, stacks, wake
+from orchestrator.store.db import Connection, now
+
+STACKS_URI = "/api/v1/stack/"
+
+
+def stack_uri(stack_id: UUID) -> str:
+    """The resource path of a stack."""
+    return f"{STACKS_URI}{stack_id}/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """An accepted request; `begun`: some service has work to do."""
+
+    stack_id: UUID
+    begun: bool
+
+
+async def create(context: Context, asked: AskedStack, *, most_containers: int) -> Done:
+    """A new stack with its services; nothing is deployed. Raises Invalid with every complaint, Conflict."""
+    async with refusals_recorded(context, "Stack Create", None, STACKS_URI), context.db.transaction() as conn:
+        at = await now(conn)
+        stack = Stack(
+            id=uuid4(),
+            account_id=context.account.id,
+            name=asked.name or "",
+            nickname=asked.nickname,
+            created_at=at,
+        )
+        await stacks.insert(conn, stack)
+        await _put(conn, context, stack, asked.services, most_containers, at)
+        uri = stack_uri(stack.id)
+        await open_action(
+            conn, context, verb="Stack Create", object_uri=uri, service_id=None, effect=Effect.STORED, at=at
+        )
+    return Done(stack_id=stack.id, begun=False)
+
+
+async def update(context: Context, stack_id: UUID, asked: AskedStack, *, most_containers: int) -> Done:
+    """New services are made, those of the same name updated, the others stay. Raises NotFound, NotAllowed, Invalid."""
+    uri = stack_uri(stack_id)
+    async with refusals_recorded(context, "Stack Update", None, uri), context.db.transaction() as conn:
+        stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
+        check((await stacks.states(conn, [stack]))[stack.id], "update")
+        if asked.name not in (None, stack.name):
+            raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
+        await services.of_stack(conn, stack_id, lock=True)
+        at = await now(conn)
+        begun = await _put(conn, context, stack, asked.services, most_containers, at)
+        changed = replace(stack, nickname=asked.nickname or stack.nickname)
+        if begun:
+            changed = replace(changed, action=None, verb=None)
+        await stacks.save(conn, changed)
+        effect = Effect.BEGUN if begun else Effect.STORED
+        await open_action(
+            conn,
+            context,
+            verb="Stack Update",
+            object_uri=uri,
+            service_id=None,
+            effect=effect,
+            at=at,
+            parts=max(len(begun), 1),
+        )
+    return Done(stack_id=stack_id, begun=bool(begun))
+
+
+async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> Done:
+    """Start, stop, redeploy or terminate all services that allow it, in the order of their links.
+
+    One action for all of them: it ends with the last, failed if any failed. Raises NotFound, NotAllowed.
+    """
+    uri, name = stack_uri(stack_id), f"Stack {verb.value.capitalize()}"
+    async with refusals_recorded(context, name, None, uri), context.db.transaction() as conn:
+        stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
+        state = (await stacks.states(conn, [stack]))[stack.id]
+        check(state, verb.value)
+        found = await _locked(conn, stack_id, with_clients=verb is Verb.TERMINATE)
+        at = await now(conn)
+        begun = await _operate(conn, context, found, verb, at, reuse_volumes)
+        await open_action(
+            conn,
+            context,
+            verb=name,
+            object_uri=uri,
+            service_id=None,
+            effect=Effect.BEGUN if begun else Effect.STORED,
+            at=at,
+            parts=max(len(begun), 1),
+        )
+        await stacks.save(conn, _after(stack, verb, context.action_id, at))
+    return Done(stack_id=stack_id, begun=bool(begun))
+
+
+def _after(stack: Stack, verb: Verb, action: UUID, at: datetime) -> Stack:
+    changed = replace(stack, verb=verb, action=action)
+    if verb is Verb.TERMINATE:
+        return replace(changed, terminated_at=at)
+    return changed if verb is Verb.STOP else replace(changed, deployed_at=at)
+
+
+async def _locked(conn: Connection, stack_id: UUID, *, with_clients: bool) -> list[Service]:
+    """The stack's services, locked in id order with those that link to them where these lose their links."""
+    if with_clients:
+        await services.lock_stack_with_clients(conn, stack_id)
+    return await services.of_stack(conn, stack_id, lock=not with_clients)
+
+
+async def _operate(
+    conn: Connection, context: Context, found: Sequence[Service], verb: Verb, at: datetime, reuse_volumes: bool
+) -> list[UUID]:
+    """Begin the operation of each service that allows it; those that began."""
+    rows = {service.id: await containers.open_rows(conn, [service.id]) for service in found}
+    accepted: dict[UUID, Accepted] = {}
+    refusals: list[str] = []
+    for service in found:
+        try:
+            taken = operate(service, counts(rows[service.id]), verb, context.action_id, at)
+        except NotAllowed as refusal:
+            refusals.append(f"{service.name}: {refusal}")
+            continue
+        if taken.effect is Effect.BEGUN:
+            accepted[service.id] = taken
+    if found and verb is Verb.TERMINATE:
+        if refusals:
+            raise NotAllowed("; ".join(refusals))
+        await _check_volumes(conn, found)
+    after = order([service for service in found if service.id in accepted], verb)
+    for service_id, taken in accepted.items():
+        begun = taken.service
+        if begun.operation is not None:
+            operation = replace(begun.operation, after=after[service_id], reuse_volumes=reuse_volumes)
+            begun = replace(begun, operation=operation)
+        await services.save(conn, begun, service_state(begun, counts(rows[service_id])))
+        await wake.service(conn, service_id)
+    if verb is Verb.TERMINATE:
+        for service_id in accepted:
+            await services.unlink(conn, service_id)
+    return list(accepted)
+
+
+async def _check_volumes(conn: Connection, found: Sequence[Service]) -> None:
+    """Raises NotAllowed when a service outside the stack uses volumes of one inside."""
+    inside = {service.unique_name for service in found}
+    for service in found:
+        users = [each for each in await relations.volume_users(conn, service.id) if each not in inside]
+        if users:
+            raise NotAllowed(f"volumes of {service.name} are used by {', '.join(users)}: terminate those first")
+
+
+async def _put(
+    conn: Connection,
+    context: Context,
+    stack: Stack,
+    asked: Sequence[AskedService],
+    most_containers: int,
+    at: datetime,
+) -> list[UUID]:
+    """Make or update the services of a body; those with work to do. Raises Invalid with every complaint.
+
+    All are there before any link is followed, since links may go round in a circle.
+    """
+    present = {service.name: service for service in await services.of_stack(conn, stack.id)}
+    errors: dict[str, str] = {}
+    read: list[tuple[AskedService, Asked]] = []
+    for each in asked:
+        known = present.get(each.name)
+        try:
+            read.append((each, each.patched(known, most_containers) if known else each.created(most_containers)))
+        except Invalid as error:
+            errors |= error.fields
+    if errors:
+        raise Invalid(errors)
+    for each, wanted in read:
+        if each.name not in present:
+            service = await new_service(
+                conn,
+                context,
+                name=each.name,
+                target=1 if wanted.target is None else wanted.target,
+                spec=wanted.spec,
+                stack_id=stack.id,
+                at=at,
+            )
+            await services.insert(conn, service, ServiceState.INIT)
+    there = {service.name: service for service in await services.of_stack(conn, stack.id)}
+    begun: list[UUID] = []
+    for each, wanted in read:
+        service = there[each.name]
+        try:
+            spec = await _completed(conn, context, service, each, wanted)
+        except DomainError as error:
+            errors |= each.blamed(error).fields if isinstance(error, Invalid) else {each.path: str(error)}
+            continue
+        if each.name not in present:
+            fresh = replace(service, spec=spec)
+            await services.save(conn, fresh, ServiceState.INIT)
+        elif await _changed(conn, context, service, spec, wanted.target, at):
+            begun.append(service.id)
+    if errors:
+        raise Invalid(errors)
+    return begun
+
+
+async def _completed(
+    conn: Connection, context: Context, service: Service, each: AskedService, wanted: Asked
+) -> ServiceSpec:
+    """The definition with its links and mounts found, inside the stack first."""
+    spec = wanted.spec
+    if wanted.links is not None:
+        asked = [LinkRequest(to_service=link.to_service, name=link.name, path=link.path) for link in wanted.links]
+        links = await resolve_links(conn, context.account.id, asked, own=service.id, stack_id=service.stack_id)
+        spec = replace(spec, links=links)
+    for origin in each.volumes_from:
+        target = await services.resolve(conn, context.account.id, origin.service, stack_id=service.stack_id)
+        if target is None or target == service.id:
+            what = "is the service itself" if target else f"there is no service {origin.service[:80]}"
+            raise Invalid({origin.path.removeprefix(f"{each.path}."): what})
+        binding = Binding(volumes_from=target, rewritable=origin.rewritable)
+        spec = replace(spec, bindings=(*spec.bindings, binding))
+    await check_volumes_from(conn, context.account.id, spec, service.id)
+    return spec
+
+
+async def _changed(
+    conn: Connection, context: Context, service: Service, spec: ServiceSpec, target: int | None, at: datetime
+) -> bool:
+    """Update one service of the stack; whether it has work to do."""
+    rows = await containers.open_rows(conn, [service.id])
+    accepted = change(
+        service,
+        counts(rows),
+        spec=spec,
+        target=service.target if target is None else target,
+        action=context.action_id,
+        now=at,
+    )
+    if accepted.effect is Effect.NOTHING:
+        return False
+    await services.save(conn, accepted.service, service_state(accepted.service, counts(rows)))
+    await wake.service(conn, service.id)
+    return accepted.effect is Effect.BEGUN
