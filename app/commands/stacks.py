@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from app.commands.services import (
@@ -206,7 +206,7 @@ async def _put(
             errors |= error.fields
     if errors:
         raise Invalid(errors)
-    for each, wanted in read:
+    for number, (each, wanted) in enumerate(read):
         if each.name not in present:
             service = await new_service(
                 conn,
@@ -215,7 +215,7 @@ async def _put(
                 target=1 if wanted.target is None else wanted.target,
                 spec=wanted.spec,
                 stack_id=stack.id,
-                at=at,
+                at=at + timedelta(microseconds=number),  # the file's order is the order of age
             )
             await services.insert(conn, service, ServiceState.INIT)
     there = {service.name: service for service in await services.of_stack(conn, stack.id)}
