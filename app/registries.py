@@ -35,6 +35,10 @@ class _Unusable(Exception):
     """The registry cannot be asked; the text says why, after its name."""
 
 
+class _Untrusted(_Unusable):
+    """Its certificate is nobody's that this host trusts: no reason to go on without encryption."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
@@ -89,6 +93,8 @@ async def _first(host: str) -> tuple[str, _Answer]:
     """The scheme that the registry speaks, and its answer. Plain HTTP only in private networks, as engines do."""
     try:
         return "https", await _get(f"https://{host}/v2/")
+    except _Untrusted:
+        raise
     except _Unusable:
         if not await _private(host):
             raise
@@ -148,7 +154,15 @@ async def _get(url: str, *, auth: RegistryAuth | None = None, token: str | None 
                     raise _Unusable("answers more than a registry would")
             return _Answer(answer.status_code, answer.headers, body)
     except httpx2.HTTPError as error:
+        if _untrusted(error):
+            raise _Untrusted("has a certificate that this host does not trust: add its authority here") from None
         raise _Unusable(f"cannot be reached over {asked.scheme} ({type(error).__name__})") from None
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

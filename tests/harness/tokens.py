@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import ipaddress
 import json
 import threading
 import time
@@ -24,7 +25,10 @@ def _text(raw: bytes) -> str:
 
 
 class TokenServer:
-    """Serves plain HTTP on loopback; `bundle` is its certificate. `asked` are the questions that it was asked."""
+    """Serves plain HTTP on loopback; `bundle` is its certificate, `key_file` the key to it.
+
+    `asked` are the questions that it was asked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -38,8 +42,17 @@ class TokenServer:
             .serial_number(1)
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
+        )
+        self.key_file = folder / "tokens.key"
+        self.key_file.write_bytes(
+            self._key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
         self.bundle = folder / "tokens.pem"
         self.bundle.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))

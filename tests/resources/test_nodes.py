@@ -1,0 +1,151 @@
+"""Nodes: what users may do to them, and what only a cloud does (spec 4.5, 4.6, 4.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from orchestrator.store import nodes
+from tests.resources.conftest import ENGINE, World
+
+API = "/api/v1"
+
+
+async def shown(world: World, node: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await world.call("GET", f"{API}/node/{node}/")).json()
+    return found
+
+
+async def test_patch_sets_tags_and_nickname(world: World) -> None:
+    node = await world.node()
+    assert (await shown(world, node))["nickname"] == "n1"
+    answer = await world.call(
+        "PATCH",
+        f"{API}/node/{node}/",
+        json={
+            "tags": [{"name": "a"}, "b", {"name": "a", "origin": "user"}],
+            "nickname": "big",
+            "availability_zone": "",
+        },
+    )
+    assert answer.status_code == 200
+    assert (answer.json()["tags"], answer.json()["nickname"]) == ([{"name": "a"}, {"name": "b"}], "big")
+    assert await shown(world, node) == answer.json()
+    (action,) = await world.actions()
+    assert (action["action"], action["state"], action["object"]) == ("Node Update", "Success", f"{API}/node/{node}/")
+    assert answer.headers["x-tutum-action-uri"] == action["resource_uri"]
+    assert (await world.call("PATCH", f"{API}/node/{node}/", json={"tags": []})).json()["tags"] == []
+    assert (await world.call("PATCH", f"{API}/node/{node}/", json={"nickname": None})).json()["nickname"] == "n1"
+    assert (await world.call("PATCH", f"{API}/node/{node}/", content=b"")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"tags": ["a b"]}, "tags[0]"),
+        ({"tags": ["a\n"]}, "tags[0]"),
+        ({"tags": "a"}, "tags"),
+        ({"nickname": 5}, "nickname"),
+        ([], "body"),
+    ],
+)
+async def test_a_bad_patch_changes_nothing_and_is_recorded(world: World, body: Any, field: str) -> None:
+    node = await world.node()
+    before = await shown(world, node)
+    answer = await world.call("PATCH", f"{API}/node/{node}/", json=body)
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
+    assert await shown(world, node) == before
+    (action,) = await world.actions()
+    assert (action["action"], action["state"]) == ("Node Update", "Failed")
+
+
+async def test_what_a_self_hosted_node_does_not_do(world: World) -> None:
+    node = await world.node()
+    answers = [
+        await world.call("POST", f"{API}/node/{node}/{verb}/") for verb in ("health-check", "deploy", "docker-upgrade")
+    ]
+    assert [answer.status_code for answer in answers] == [202, 409, 400]
+    assert answers[0].json()["uuid"] == node
+    assert [each["state"] for each in await world.actions()] == ["Failed", "Failed", "Success"]
+    for verb in ("health-check", "deploy", "docker-upgrade"):
+        assert (await world.call("POST", f"{API}/node/{uuid4()}/{verb}/")).status_code == 404
+    answer = await world.call("POST", f"{API}/node/", json={})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+async def test_the_host_itself_stays_while_it_is_up(world: World) -> None:
+    node = await world.node("local")
+    answer = await world.call("DELETE", f"{API}/node/{node}/?force=true")
+    assert answer.status_code == 409
+    assert "runs on" in answer.json()["error"]
+    assert (await shown(world, node))["state"] == "Deployed"
+
+
+async def test_an_empty_node_goes(world: World) -> None:
+    node = await world.node()
+    answer = await world.call("DELETE", f"{API}/node/{node}/")
+    assert (answer.status_code, answer.json()["state"]) == (202, "Terminated")
+    assert (await world.call("GET", f"{API}/node/")).json()["objects"] == []
+    assert (await world.call("DELETE", f"{API}/node/{node}/")).status_code == 409
+    assert (await world.call("PATCH", f"{API}/node/{node}/", json={"tags": []})).status_code == 409
+
+
+async def test_a_node_with_containers_goes_only_by_force(world: World) -> None:
+    node, service = await world.node(), await world.create(name="web")
+    container = await world.container(service["uuid"], node, path="/data")
+    answer = await world.call("DELETE", f"{API}/node/{node}/")
+    assert answer.status_code == 409
+    assert "1 containers and 1 volumes" in answer.json()["error"]
+    async with world.db.transaction() as conn:
+        session, _ = await nodes.session_of(conn, UUID(node))
+    assert (await world.call("DELETE", f"{API}/node/{node}/?force=true")).status_code == 202
+    assert (await world.call("GET", f"{API}/container/{container}/")).json()["state"] == "Terminated"
+    (volume,) = (await world.call("GET", f"{API}/volume/")).json()["objects"]
+    assert volume["state"] == "Terminated"
+    # It is listed as long as a listed container points at it.
+    assert [each["uuid"] for each in (await world.call("GET", f"{API}/node/")).json()["objects"]] == [node]
+    async with world.db.transaction() as conn:
+        assert await nodes.touch(conn, UUID(node), session, ENGINE, 1) is None  # its agent's session is over
+
+
+async def test_volumes_alone_hold_a_node(world: World) -> None:
+    node, service = await world.node(), await world.create(name="web")
+    await world.end(await world.container(service["uuid"], node, path="/data"))
+    assert (await world.call("DELETE", f"{API}/node/{node}/")).status_code == 409
+
+
+@pytest.mark.parametrize("kind", ["provider", "region", "nodetype", "az", "nodecluster", "repository"])
+async def test_there_is_no_cloud(world: World, kind: str) -> None:
+    answer = await world.call("GET", f"{API}/{kind}/?name=x&limit=5")
+    assert (answer.status_code, answer.json()["objects"], answer.json()["meta"]["limit"]) == (200, [], 5)
+    assert (await world.call("GET", f"{API}/{kind}/digitalocean/512mb/")).status_code == 404
+    assert (await world.call("GET", f"{API}/{kind}/?foo=1")).status_code == 400
+    answer = await world.call("POST", f"{API}/{kind}/", json={})
+    assert answer.status_code == (400 if kind == "nodecluster" else 405)
+    assert "token" in answer.json()["error"] or answer.headers["allow"] == "GET"
+
+
+async def test_tokens_come_later(world: World) -> None:
+    answer = await world.call("POST", f"{API}/token/")
+    assert answer.status_code == 400
+    assert "not available" in answer.json()["error"]
+    (action,) = await world.actions()
+    assert (action["state"], action["resource_uri"]) == ("Failed", answer.headers["x-tutum-action-uri"])
+
+
+async def test_registries_are_those_of_the_images(world: World) -> None:
+    await world.create(name="a", image="registry.example.com:5000/team/app:v1")
+    await world.create(name="b", image="localhost:5000/app")
+    objects = (await world.call("GET", f"{API}/registry/")).json()["objects"]
+    assert [(each["host"], each["is_ssl"]) for each in objects] == [
+        ("docker.io", True), ("localhost:5000", False), ("registry.example.com:5000", True),
+    ]  # fmt: skip
+    for each in objects:
+        assert (await world.call("GET", each["resource_uri"])).json() == each
+        listed = (await world.call("GET", f"{API}/registry/?uuid={each['uuid']}")).json()["objects"]
+        assert listed == [each]
+    assert (await world.call("GET", f"{API}/registry/?host=docker.io&is_tutum_registry=false")).json()["objects"]
+    assert (await world.call("GET", f"{API}/registry/none/")).status_code == 404
+    assert (await world.call("POST", f"{API}/registry/", json={})).status_code == 405
