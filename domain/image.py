@@ -40,7 +40,7 @@ class Reference:
 
 def parse(text: str) -> Reference | None:
     """The reference in `text`, or None when it is not one (spec 2.5)."""
-    match = _REFERENCE.match(text) if len(text) <= MAX_REFERENCE else None
+    match = _REFERENCE.fullmatch(text) if len(text) <= MAX_REFERENCE else None
     if match is None:
         return None
     tag = match["tag"] or (None if match["digest"] else "latest")

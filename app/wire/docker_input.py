@@ -25,7 +25,7 @@ Reader = Callable[[Reading, Any, str], Any]
 def _matching(pattern: re.Pattern[str], what: str) -> Reader:
     def read(reading: Reading, value: Any, path: str) -> str | None:
         text = reading.text(value, path, most=255)
-        if text and not pattern.match(text):
+        if text and not pattern.fullmatch(text):
             reading.fail(path, f"must be {what}")
         return text or None
 
@@ -42,7 +42,7 @@ def _list_of(pattern: re.Pattern[str] | None, what: str, *, one: bool = False, u
         for index, item in enumerate(reading.items(value, path, most=100)):
             text = reading.text(item, f"{path}[{index}]", most=1024)
             text = text.upper() if upper else text
-            if not text or (pattern is not None and not pattern.match(text)):
+            if not text or (pattern is not None and not pattern.fullmatch(text)):
                 reading.fail(f"{path}[{index}]", f"must be {what}")
             elif text not in out:
                 out.append(text)

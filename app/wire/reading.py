@@ -30,7 +30,7 @@ class Reading:
 
     def integer(self, value: Any, path: str, *, low: int, high: int) -> int | None:
         """A whole number between the bounds; digits in a string are taken too (spec 1.5)."""
-        if isinstance(value, str) and _NUMBER.match(value.strip()):
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)

@@ -131,7 +131,7 @@ def read_image(body: Any, name: str | None = None) -> AskedImage:
     for key, most in (("username", 255), ("password", 4096), ("description", 4096)):
         value = data.get(key)
         texts[key] = None if value is None else reading.text(value, key, most=most)
-        if key != "description" and not _LINE.match(texts[key] or ""):
+        if key != "description" and not _LINE.fullmatch(texts[key] or ""):
             reading.fail(key, "must not have control characters")
     if ":" in (texts["username"] or ""):
         reading.fail("username", "must not have a colon")

@@ -96,7 +96,7 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 def _name(reading: Reading, value: Any) -> str:
     text = reading.text(value, "name", most=63)
-    if text and not NAME.match(text):
+    if text and not NAME.fullmatch(text):
         reading.fail("name", "must be 1 to 63 letters, digits and hyphens, beginning and ending with no hyphen")
     return text
 
@@ -192,7 +192,7 @@ def _tags(reading: Reading, value: Any) -> tuple[str, ...]:
     out: list[str] = []
     for index, item in enumerate(reading.items(value, "tags", most=100)):
         name = item.get("name") if isinstance(item, dict) else item
-        if not isinstance(name, str) or not TAG.match(name):
+        if not isinstance(name, str) or not TAG.fullmatch(name):
             reading.fail(f"tags[{index}]", "must be a name of 1 to 64 letters, digits, dots, hyphens, _ and =")
         elif name not in out:
             out.append(name)
@@ -222,7 +222,7 @@ def _links(reading: Reading, data: Mapping[str, Any]) -> tuple[AskedLink, ...] |
             continue
         if name in (None, ""):
             name = None
-        elif not isinstance(name, str) or not LINK_NAME.match(name):
+        elif not isinstance(name, str) or not LINK_NAME.fullmatch(name):
             reading.fail(f"{path}.name", "must be 1 to 63 letters, digits, hyphens and underscores")
             continue
         out.append(AskedLink(to_service=target, name=name, path=path))

@@ -69,7 +69,7 @@ def _ports(*, published: bool) -> Convert:
         found = out.setdefault("container_ports", [])
         for index, item in enumerate(reading.items(value, path, most=200)):
             whole = isinstance(item, int) and not isinstance(item, bool)
-            match = _PORT.match(str(item).strip()) if whole or isinstance(item, str) else None
+            match = _PORT.fullmatch(str(item).strip()) if whole or isinstance(item, str) else None
             numbers = [int(match[name]) for name in ("outer", "inner") if match[name]] if match else []
             good = match is not None and all(1 <= number <= 65535 for number in numbers)
             if match is None or not good or (match["outer"] and not published):
@@ -117,7 +117,7 @@ def _policy(name: str) -> Convert:
 def _size(name: str) -> Convert:
     def convert(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool)
-        match = _SIZE.match(str(value).strip()) if whole or isinstance(value, str) else None
+        match = _SIZE.fullmatch(str(value).strip()) if whole or isinstance(value, str) else None
         if match is None:
             reading.fail(path, "must be a size such as 512m, 1g or 100000k")
             return

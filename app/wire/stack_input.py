@@ -72,7 +72,7 @@ def read_stack(body: Any, *, create: bool) -> AskedStack:
     name = body.get("name")
     if create and name in (None, ""):
         reading.fail("name", "is required: 1 to 63 letters, digits and hyphens")
-    elif name is not None and (not isinstance(name, str) or not STACK_NAME.match(name)):
+    elif name is not None and (not isinstance(name, str) or not STACK_NAME.fullmatch(name)):
         reading.fail("name", "must be 1 to 63 letters, digits and hyphens, beginning and ending with no hyphen")
     nickname = body.get("nickname")
     if nickname is not None:
@@ -95,7 +95,7 @@ def read_stack(body: Any, *, create: bool) -> AskedStack:
 def _service(reading: Reading, entry: Any, path: str) -> AskedService | None:
     data = reading.mapping(entry, path)
     name = data.get("name")
-    if not isinstance(name, str) or not NAME.match(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         reading.fail(f"{path}.name", "is required: 1 to 63 letters, digits and hyphens")
         return None
     api = to_api(reading, data, path)

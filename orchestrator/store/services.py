@@ -288,8 +288,7 @@ async def of_stack(conn: Connection, stack_id: UUID, *, lock: bool = False) -> l
 async def of_stacks(conn: Connection, stack_ids: Sequence[UUID]) -> dict[UUID, list[Service]]:
     """The services of each stack that are not terminated, by age."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = ANY($1) AND s.want <> 'TERMINATED'"  # noqa: S608
-        " ORDER BY s.created_at, s.id",
+        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = ANY($1) AND s.want <> 'TERMINATED' ORDER BY s.created_at, s.id",
         list(stack_ids),
     )
     out: dict[UUID, list[Service]] = {each: [] for each in stack_ids}

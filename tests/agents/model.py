@@ -18,6 +18,7 @@ from agents.steps import (
     PullImage,
     RemoveContainer,
     RemoveNetwork,
+    RemoveVolumes,
     ResolveImage,
     SetRestartPolicy,
     StartContainer,
@@ -99,6 +100,9 @@ class Model:
             case RemoveContainer():
                 assert self.containers[step.engine_id].container_id == step.container_id
                 del self.containers[step.engine_id]
+            case RemoveVolumes():
+                held = {each.container_id for each in self.containers.values()}
+                assert step.container_id not in held, "volumes are removed after their container"
             case SetRestartPolicy():
                 self._set(step.engine_id, restart_policy=step.policy)
             case ConnectNetwork():

@@ -159,7 +159,6 @@ def test_restarts_are_counted_only_where_a_replacement_waits(
     assert isinstance(decision, Restart if again else Leave)
 
 
-
 def test_how_it_ended_stays_known_when_it_is_gone() -> None:
     ended = Observed(state=Seen.EXITED, start_gen=1, exit_code=3, restart_count=2, ip="10.0.0.2")
     after = news(ended, Observed(state=Seen.GONE, start_gen=1))

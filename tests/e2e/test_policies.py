@@ -55,7 +55,7 @@ def user(server: TutelaProcess) -> User:
     return User(server)
 
 
-def policies(row: tuple[Any, ...]) -> dict[str, str]:
+def policies(row: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(("autorestart", "autoreplace", "autodestroy"), row[:3], strict=True))
 
 

@@ -108,4 +108,3 @@ def test_a_redeployment_with_a_bad_image_halts_at_the_first(server: TutelaProces
 def ended(user: User, uuid: str) -> dict[str, Any] | None:
     (newest,) = user.api.get(f"/api/v1/action/?object=/api/v1/service/{uuid}/&limit=1").json["objects"]
     return newest if newest["state"] not in OPEN else None
-

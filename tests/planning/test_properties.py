@@ -78,10 +78,11 @@ def move(world: World, kind: str, value: object) -> None:
                     seen = Observed(state=state, start_gen=row.seen.start_gen, exit_code=code)
                     world.rows[row.id] = replace(row, seen=seen)
         case "order":
-            index, verb = value  # type: ignore[misc]
+            assert isinstance(value, tuple)
+            index, what = value
             if rows:
                 try:
-                    world.order(rows[index % len(rows)], verb)
+                    world.order(rows[index % len(rows)], what)
                 except NotAllowed:
                     return
         case "call":

@@ -97,6 +97,8 @@ def test_the_name_defaults_to_the_image_without_namespace() -> None:
         ({"image": ""}, "image"),
         ({"image": 7}, "image"),
         ({"image": "A B"}, "image"),
+        ({"image": "a\n"}, "image"),
+        ({"name": "web\n"}, "name"),
         ({"container_ports": [{"inner_port": 80}]}, "container_ports[0].protocol"),
         ({"container_ports": [{"protocol": "tcp"}]}, "container_ports[0].inner_port"),
         ({"container_ports": [{"protocol": "sctp", "inner_port": 80}]}, "container_ports[0].protocol"),
