@@ -97,6 +97,9 @@ def sweep(engine: PrivateEngine) -> None:
         client.remove_container(each["Id"], force=True, v=True)
     for network in client.networks(filters={"label": CLUSTER_LABEL}):
         client.remove_network(network["Id"])
+    for volume in client.volumes()["Volumes"] or ():
+        if volume["Name"].startswith("tutela-"):
+            client.remove_volume(volume["Name"])
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -36,7 +36,8 @@ def test(arguments: Sequence[str]) -> None:
     """Install what the tests need where that is ours to do, then become pytest. Raises CommandError."""
     _install_missing()
     environment = _environment() | {"PYTHONUNBUFFERED": "1"}
-    wanted = list(arguments) or ["tests"]
+    # Most tests wait for engines and processes; each worker has its own. A file stays with one worker.
+    wanted = list(arguments) or ["tests", "-n", "2", "--dist", "loadfile"]
     _become([sys.executable, "-P", "-m", "pytest", *wanted], environment)
 
 
