@@ -55,8 +55,9 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
 
 def _want(view: ServiceView, rows: Sequence[Container], refilled: Sequence[Container], policy: Policy) -> Plan:
     service, operation = view.service, view.service.operation
-    if operation is None and service.queued and service.want is not ServiceWant.TERMINATED:
-        begin = BeginQueued(cause="the operation before it has ended")
+    if service.queued and (operation is None or service.want is ServiceWant.TERMINATED):
+        # On a dying service it is refused, which ends its action.
+        begin = BeginQueued(cause="its turn has come")
         return Plan(steps=(begin,), waits_for="a queued call is begun", requeue_at=view.now)
     if operation is not None and view.behind:
         if view.now >= operation.since + policy.deadline:

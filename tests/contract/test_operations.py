@@ -134,7 +134,7 @@ REST: dict[str, tuple[str, str, Path, Any, int]] = {
     "terminate a node": ("DELETE", "node/{uuid}/", lambda p: p.node, None, 409),
     "make a token for a node": ("POST", "token/", at("token/"), None, 400),
     "list registries": ("GET", "registry/", at("registry/"), None, 200),
-    "get a registry": ("GET", "registry/{uuid}/", at("registry/docker.io/"), None, 200),
+    "get a registry": ("GET", "registry/{host}/", at("registry/docker.io/"), None, 200),
     "list images": ("GET", "image/", at("image/"), None, 200),
     "register an image": ("POST", "image/", at("image/"), {"name": f"{IMAGE}-new"}, 201),
     "get an image": ("GET", "image/{name}/", lambda p: p.image("i1"), None, 200),

@@ -81,7 +81,8 @@ def test_a_container_may_be_changed_only_between_operations(user: User) -> None:
 
 def test_a_crash_loop_can_be_ended_by_its_container(user: User) -> None:
     uuid = user.create("loop", run_command="sh -c 'exit 3'", autorestart="ALWAYS")
-    user.do(uuid, "start", wait="Failed", timeout=90)
+    user.do(uuid, "start", timeout=90)  # well if its moment of running was seen, else failed
+    until(lambda: user.containers(uuid)[0]["restart_count"] >= 1, "it to loop")
     (container,) = user.containers(uuid)
     do(user, container, "stop")
     assert user.get(uuid)["state"] == "Stopped"

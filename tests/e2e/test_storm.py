@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import docker.errors
 import pytest
 
 from tests.e2e.scenario import User, owned, until, wait_for
@@ -18,15 +20,33 @@ pytestmark = pytest.mark.e2e
 
 SERVICES, OPERATIONS, AT_ONCE, SEED = 20, 200, 8, 20141121
 QUICK = "sh -c 'trap \"exit 0\" TERM; while :; do sleep 1; done'"
+WHAT = ["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel", "crash"]
 OPEN = {"Pending", "In progress", "Canceling"}
 
 
-def one_operation(user: User, uuids: list[str], seed: int) -> int:
-    """Something that a user may do, to a service or one of its containers; the status of the answer."""
+POLICIES: list[dict[str, Any]] = [
+    {},
+    {"autorestart": "ALWAYS"},
+    {"autoreplace": "ON_FAILURE"},
+    {"autodestroy": "ON_FAILURE"},
+    {"autorestart": "ON_FAILURE", "autoreplace": "ON_FAILURE"},
+]
+
+
+def one_operation(user: User, engine: PrivateEngine, uuids: list[str], seed: int) -> int:
+    """Something that a user may do, or a crash; the status of the answer."""
     chance = random.Random(seed)
     uuid = chance.choice(uuids)
     path = f"/api/v1/service/{uuid}/"
-    what = chance.choice(["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel"])
+    what = chance.choice(
+        ["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel", "crash"]
+    )
+    if what == "crash":
+        running = owned(engine, running=True)
+        with contextlib.suppress(docker.errors.APIError):  # it went meanwhile
+            if running:
+                engine.client().kill(chance.choice(running)["Id"])
+        return 0
     if what in {"start", "stop", "redeploy", "scale"}:
         return int(user.api.post(f"{path}{what}/").status)
     if what == "target":
@@ -72,9 +92,9 @@ def test_two_hundred_operations_in_parallel(
     server: TutelaProcess, engine: PrivateEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     user = User(server)
-    uuids = [user.create(f"s{n}", target=1, run_command=QUICK) for n in range(SERVICES)]
+    uuids = [user.create(f"s{n}", target=1, run_command=QUICK, **POLICIES[n % len(POLICIES)]) for n in range(SERVICES)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        codes = list(pool.map(lambda n: one_operation(user, uuids, SEED + n), range(OPERATIONS)))
+        codes = list(pool.map(lambda n: one_operation(user, engine, uuids, SEED + n), range(OPERATIONS)))
     assert not [code for code in codes if code >= 500], codes
     assert set(codes) <= {0, 200, 202, 409}
     began = time.monotonic()

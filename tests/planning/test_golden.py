@@ -11,7 +11,7 @@ from domain.container import Seen, Want
 from domain.errors import NotAllowed
 from domain.links import Source
 from domain.node import Candidate, NodeState
-from domain.service import Effect, ServiceState, Verb, change, counts, service_state
+from domain.service import Effect, Queued, ServiceState, Verb, call, cancel, change, counts, service_state
 from domain.spec import CrashPolicy, Link, PortSpec, ServiceSpec, Transport
 from orchestrator.planning.steps import render
 from orchestrator.planning.view import LinkedService
@@ -321,3 +321,15 @@ def test_link_variables_of_the_target_reach_the_client() -> None:
         "DB_TUTUM_API_URL": f"http://api.test/api/v1/service/{number(7)}/",
     }
     assert [each.network.service_id for each in row.networks] == [number(1), number(7)]
+
+
+def test_a_call_that_waits_when_the_service_is_terminated_is_refused_and_not_forgotten() -> None:
+    world = running()
+    world.operate(Verb.REDEPLOY)
+    waiting = Queued(verb=Verb.REDEPLOY, action=number(50))
+    world.service = call(world.service, counts(list(world.rows.values())), waiting, world.now).service
+    world.service, _ = cancel(world.service, world.service.operation.actions[0])  # type: ignore[union-attr]
+    world.operate(Verb.TERMINATE)
+    assert "begin queued call: its turn has come" in world.run()
+    assert ((number(50),), False, None) in world.ended
+    assert state(world) is ServiceState.TERMINATED
