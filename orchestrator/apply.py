@@ -45,8 +45,9 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     """
     writing = _Writing(conn, view)
     for step in plan.steps:
-        await writing.log(step)
+        writing.log(step)
         await writing.carry_out(step)
+    await actions.log(conn, writing.lines)
     service = writing.service
     state = service_state(service, counts(list(writing.rows.values())))
     await services.save(conn, service, state)
@@ -67,14 +68,15 @@ class _Writing:
         self.rows = {row.id: row for row in view.containers}
         self.touched: list[Container] = []
         self.asked: set[UUID] = set()
+        self.lines: list[tuple[UUID, str]] = []
 
-    async def log(self, step: Step) -> None:
+    def log(self, step: Step) -> None:
         """A line for the actions that the step is done for."""
         ids: tuple[UUID, ...] = self.service.operation.actions if self.service.operation else ()
         row = self.rows.get(step.container_id) if hasattr(step, "container_id") else None
         if row is not None and row.order is not None:
             ids = (*ids, *row.order.actions)
-        await actions.log(self.conn, ids, [line(step)])
+        self.lines += [(each, line(step)) for each in ids]
 
     async def carry_out(self, step: Step) -> None:
         """One step, one effect."""

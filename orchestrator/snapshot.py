@@ -9,7 +9,7 @@ from domain.container import Container
 from domain.links import contributes, source_of
 from domain.node import Candidate
 from domain.placement import fixed_ports
-from domain.service import Service
+from domain.service import Service, ServiceWant
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
 from orchestrator.store import containers, mounts, nodes, relations
 from orchestrator.store.db import Connection, now
@@ -43,8 +43,15 @@ async def load(conn: Connection, service: Service, installation: Installation) -
         installation=installation,
         now=await now(conn),
         behind=tuple(await relations.under_way(conn, after)) if after else (),
-        pinned=await mounts.pinned(conn, service.id),
+        pinned=await mounts.pinned(conn, service.id) if _mounts_volumes(service, own) else {},
     )
+
+
+def _mounts_volumes(service: Service, own: Sequence[Container]) -> bool:
+    """Whether the service may have managed volumes; at its end all that are left are looked for."""
+    image = service.image is not None and bool(service.image.volumes)
+    mounted = any(mount.own for row in own for mount in row.spec.mounts)
+    return bool(service.spec.bindings) or image or mounted or service.want is ServiceWant.TERMINATED
 
 
 async def _candidates(conn: Connection, service: Service, own: Sequence[Container]) -> tuple[Candidate, ...]:

@@ -44,7 +44,7 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
         ended: set[UUID] = {action_id}
         for service_id in sorted(concerned):
             ended |= await _let_go(conn, context, service_id, action_id)
-        await actions.log(conn, sorted(ended), ["canceled by the user"])
+        await actions.log(conn, [(each, "canceled by the user") for each in sorted(ended)])
         await actions.cancel(conn, sorted(ended), at)
 
 

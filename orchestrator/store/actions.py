@@ -97,15 +97,14 @@ async def begin(conn: Connection, action_id: UUID) -> None:
     )
 
 
-async def log(conn: Connection, ids: Sequence[UUID], lines: Sequence[str]) -> None:
-    """Write progress lines of the actions."""
-    if ids and lines:
+async def log(conn: Connection, lines: Sequence[tuple[UUID, str]]) -> None:
+    """Write progress lines of actions, in their order; of an action that is no more they are dropped."""
+    if lines:
         await conn.execute(
-            "INSERT INTO action_logs (action_id, line) SELECT a, l FROM unnest($1::uuid[]) AS a"
-            " CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(l, n) WHERE EXISTS"
-            " (SELECT 1 FROM actions WHERE id = a) ORDER BY a, n",
-            list(ids),
-            [line[:2000] for line in lines],
+            "INSERT INTO action_logs (action_id, line) SELECT t.a, t.l"
+            " FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS t(a, l, n) JOIN actions ON id = t.a ORDER BY n",
+            [action_id for action_id, _ in lines],
+            [text[:2000] for _, text in lines],
         )
 
 
