@@ -21,8 +21,10 @@ CREATE INDEX services_stack ON services (stack_id) WHERE stack_id IS NOT NULL;
 -- A unique name is unique among the services of one stack, and among those outside stacks (spec 2.4).
 DROP INDEX services_unique_name;
 CREATE UNIQUE INDEX services_unique_name ON services
-    (account_id, coalesce(stack_id, '00000000-0000-0000-0000-000000000000'), unique_name)
+    (account_id, unique_name, coalesce(stack_id, '00000000-0000-0000-0000-000000000000'))
     WHERE want <> 'TERMINATED';
+-- Who mounts a service's volumes: asked when it is terminated.
+CREATE INDEX services_bindings ON services USING gin ((spec->'bindings') jsonb_path_ops) WHERE want <> 'TERMINATED';
 
 -- `operation`: the order under way for this one container; `refill`: when it is gone, its slot gets a new one;
 -- `replaced`: when its predecessors in the slot were replaced by autoreplace, oldest first.

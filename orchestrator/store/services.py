@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -231,20 +232,27 @@ async def page(
     return [_service(row) for row in rows], total
 
 
+SUFFIXES = 32
+"""Names tried by one look-up, so that its cost does not grow with the services there are."""
+
+
 async def free_unique_name(conn: Connection, account_id: UUID, name: str, stack_id: UUID | None = None) -> str:
     """`web`, or `web-s2`, `web-s3` when a live service of the same stack, or outside stacks, has it (spec 2.4)."""
     stem = name.lower()
-    rows = await conn.fetch(
-        "SELECT unique_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
-        " AND stack_id IS NOT DISTINCT FROM $3 AND (unique_name = $2 OR starts_with(unique_name, $2 || '-s'))",
-        account_id,
-        stem,
-        stack_id,
-    )
-    taken = {row["unique_name"] for row in rows}
-    if stem not in taken:
-        return stem
-    return next(free for n in range(2, len(taken) + 3) if (free := f"{stem}-s{n}") not in taken)
+    for begin in itertools.count(1, SUFFIXES):
+        names = [stem if n == 1 else f"{stem}-s{n}" for n in range(begin, begin + SUFFIXES)]
+        rows = await conn.fetch(
+            "SELECT unique_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+            " AND stack_id IS NOT DISTINCT FROM $3 AND unique_name = ANY($2)",
+            account_id,
+            names,
+            stack_id,
+        )
+        taken = {row["unique_name"] for row in rows}
+        free = [each for each in names if each not in taken]
+        if free:
+            return free[0]
+    raise AssertionError("counting has no end")
 
 
 async def resolve(conn: Connection, account_id: UUID, text: str, *, stack_id: UUID | None = None) -> UUID | None:

@@ -130,7 +130,8 @@ def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, en
     assert environment["DB_PORT"] == "tcp://web-1:80"
     assert environment["DB_ENV_GREETING"] == "hello"
     assert environment["DB_TUTUM_API_URL"].endswith(f"/api/v1/service/{target}/")
-    for host, answer in (("web-1", "web-1"), ("web-2", "web-2"), ("web", "web-"), ("db", "web-")):
+    names = (("web-1", "web-1"), ("web-2", "web-2"), ("web", "web-"), ("db", "web-"), ("web_2", "web-2"))
+    for host, answer in (*names, ("db-1", "web-1"), ("db_2", "web-2")):
         body = exec_in(engine, ids["client"], ["wget", "-qO-", f"http://{host}/"])
         assert answer in body, (host, body)
     assert "bad address" in exec_in(engine, ids["stranger"], ["wget", "-qO-", "http://web-1/"])
@@ -138,6 +139,35 @@ def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, en
     assert attribute["WEB_1_PORT_80_TCP"] == "tcp://web-1:80"
     assert user.get(target)["linked_from_service"][0]["from_service"] == f"/api/v1/service/{client}/"
     user.do(stranger, "terminate", wait="Success")
+
+
+def test_links_follow_the_target(user: User, engine: PrivateEngine) -> None:
+    port = {"protocol": "tcp", "inner_port": 80}
+    target = user.run("web", image=WEB, container_ports=[port])
+    client = user.run("client", linked_to_service=[{"to_service": "web", "name": "db"}])
+    (before,) = by_slot(engine, "client").values()
+
+    def variables() -> set[str]:
+        (container,) = user.containers(client)
+        return {each["key"] for each in container["container_envvars"] if each["key"].endswith("_PORT_80_TCP_ADDR")}
+
+    def heard(host: str) -> str:
+        return exec_in(engine, by_slot(engine, "client")["client-1"], ["wget", "-qO-", f"http://{host}/"])
+
+    assert variables() == {"DB_PORT_80_TCP_ADDR", "DB_1_PORT_80_TCP_ADDR"}
+    user.patch(target, target_num_containers=3, wait="Success")
+    assert "WEB_3_PORT_80_TCP" in user.get(target)["link_variables"]
+    until(lambda: "web-3" in heard("db-3"), "the new one's name, in the running client", timeout=10)
+    assert by_slot(engine, "client")["client-1"] == before
+    user.do(client, "redeploy", wait="Success")
+    assert variables() == {f"DB{index}_PORT_80_TCP_ADDR" for index in ("", "_1", "_2", "_3")}
+    user.do(target, "redeploy", wait="Success")
+    assert "web-2" in heard("db-2")
+    user.do(target, "stop", wait="Success")
+    assert "WEB_1_PORT_80_TCP" not in user.get(target)["link_variables"]
+    user.do(target, "start", wait="Success")
+    assert "web-1" in heard("db_1")
+    assert set(user.get(target)["link_variables"]) >= {"WEB_1_PORT_80_TCP", "WEB_ENV_GREETING"}
 
 
 def test_published_ports_are_reached_from_outside(user: User, engine: PrivateEngine) -> None:
