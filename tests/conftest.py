@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from tests.harness.engine import PrivateEngine
@@ -13,6 +14,9 @@ from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry
 from tests.harness.server import TutelaProcess
 
+# A machine that runs engines beside the properties is now and then slow; that is no finding.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 CLUSTER_LABEL = "tutela.cluster"
 
 

@@ -16,7 +16,8 @@ FLAG: Schema = {"type": "string", "enum": ["true", "false", "True", "False", "1"
 class Operation:
     """`answer` is the name of a schema, None for an answer without a body; `also` are other codes that mean done.
 
-    `open`: without credentials. `no_action`: it changes nothing that is recorded.
+    `open`: without credentials. `no_action`: it changes nothing that is recorded. `names_another`: its body names
+    an object that may not be there.
     """
 
     answer: str | None
@@ -29,14 +30,17 @@ class Operation:
     query: tuple[tuple[str, Schema], ...] = ()
     open: bool = False
     no_action: bool = False
+    names_another: bool = False
 
     def errors(self, method: str, path: str) -> set[str]:
         """The codes of its refusals."""
         codes = {"400", "429", "503"}
         if not self.open:
             codes.add("401")
-        if "{" in path:
+        if "{" in path or self.names_another:
             codes.add("404")
+        if self.answer == "Logs":
+            codes.add("409")  # the node that has them is away
         if method != "GET":
             codes |= {"409", "413", "415"}
         return codes
@@ -129,7 +133,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ("DELETE", "{trigger}/", Operation(answer="Trigger")),
         )
     },
-    ("POST", "/api/v1/auth/password/"): Operation(answer="User", body="PasswordSet", body_required=True),
+    ("POST", "/api/v1/auth/password/"): Operation(
+        answer="User", body="PasswordSet", names_another=True, body_required=True
+    ),
     ("GET", "/api/v1/image/"): _page("Image", lists.IMAGES),
     ("POST", "/api/v1/image/"): Operation(answer="Image", code=201, body="ImageCreate", body_required=True),
     ("GET", "/api/v1/image/{name}/"): Operation(answer="Image"),
