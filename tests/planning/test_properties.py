@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from domain.container import Observed, Seen, Want
 from domain.errors import NotAllowed
 from domain.orders import VERBS
-from domain.service import Queued, ServiceWant, Verb, call, cancel, change, counts
+from domain.service import (
+    Queued,
+    ServiceState,
+    ServiceWant,
+    Verb,
+    call,
+    cancel,
+    change,
+    counts,
+    service_state,
+)
 from domain.spec import CrashPolicy, ServiceSpec
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import (
@@ -102,6 +113,26 @@ def move(world: World, kind: str, value: object) -> None:
             check(world)
 
 
+TRANSITIONAL = {
+    ServiceState.STARTING,
+    ServiceState.SCALING,
+    ServiceState.REDEPLOYING,
+    ServiceState.STOPPING,
+    ServiceState.TERMINATING,
+}
+ENDS = {ServiceState.TERMINATING, ServiceState.TERMINATED}
+FOLLOWS: dict[ServiceState, set[ServiceState]] = {
+    ServiceState.INIT: {ServiceState.INIT, ServiceState.STARTING, *ENDS},
+    ServiceState.TERMINATING: ENDS,
+    ServiceState.TERMINATED: {ServiceState.TERMINATED},
+}
+"""What may follow a state; after all others anything but Init, since containers may do as they like in between."""
+
+
+def state_of(world: World) -> ServiceState:
+    return service_state(world.service, counts(list(world.rows.values())))
+
+
 def check(world: World) -> None:
     """Plan once: deterministic, safe, and with nothing left to create or retire right after."""
     view = world.view()
@@ -132,9 +163,15 @@ def check(world: World) -> None:
 @given(spec=specs, target=st.integers(0, 5), script=st.lists(moves, max_size=30))
 def test_any_history_is_safe_and_converges(spec: ServiceSpec, target: int, script: list[tuple[str, object]]) -> None:
     world = World(a_service(spec=spec, target=target))
+    shown = [state_of(world)]
     for kind, value in script:
         move(world, kind, value)
+        shown.append(state_of(world))
     world.run(rounds=120)
+    shown.append(state_of(world))
+    for before, after in itertools.pairwise(shown):
+        assert after in FOLLOWS.get(before, set(ServiceState) - {ServiceState.INIT}), f"{before} became {after}"
+    assert shown[-1] not in TRANSITIONAL, "an operation shows at rest"
     check(world)
     assert world.service.operation is None, "an operation is still open at rest"
     assert not world.service.queued, "a call still waits at rest"
