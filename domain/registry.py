@@ -61,6 +61,15 @@ def canonical(name: str) -> str:
     return f"{registry_of(name)}/{repository_of(name)}"
 
 
+def spellings(name: str) -> tuple[str, ...]:
+    """All names of the same repository that a service may be given, the one in `name` among them."""
+    host, repository = registry_of(name), repository_of(name)
+    if host != HUB:
+        return (f"{host}/{repository}",)
+    rests = [repository, repository.removeprefix("library/")] if repository.startswith("library/") else [repository]
+    return tuple(sorted({*rests, *(f"{hub}/{rest}" for hub in _HUB_NAMES for rest in rests), name}))
+
+
 def is_local(host: str) -> bool:
     """Whether the registry is on this machine: engines speak plain HTTP to such ones."""
     bare = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host

@@ -74,7 +74,12 @@ RULES = (
     _rule(r".", "not_found", "it is gone: {text}", 404),
     _rule(r".", "bad_request", "the engine does not accept it: {text}", 400),
     _rule(r".", "conflict", "{text}", 403, 409),
-    _rule(r"invalid argument|oci runtime create failed|failed to create shim", "refused", "{text}", 500),
+    _rule(
+        r"invalid argument|oci runtime create failed|failed to create shim|gathering device information",
+        "refused",
+        "{text}",
+        500,
+    ),
 )
 """First match wins; what matches nothing is an engine in trouble, to be tried again."""
 

@@ -13,6 +13,7 @@ CREATE TABLE stacks (
 );
 CREATE UNIQUE INDEX stacks_name ON stacks (account_id, lower(name)) WHERE terminated_at IS NULL;
 CREATE INDEX stacks_by_age ON stacks (account_id, created_at, id);
+CREATE INDEX stacks_by_name ON stacks (account_id, name);
 
 ALTER TABLE services
     ADD COLUMN stack_id uuid REFERENCES stacks,
@@ -23,6 +24,10 @@ DROP INDEX services_unique_name;
 CREATE UNIQUE INDEX services_unique_name ON services
     (account_id, unique_name, coalesce(stack_id, '00000000-0000-0000-0000-000000000000'))
     WHERE want <> 'TERMINATED';
+-- Which services run an image, by its name without the tag too.
+CREATE INDEX services_by_image ON services (account_id, image_name COLLATE "C") WHERE want <> 'TERMINATED';
+-- Who looks again when a node comes or goes.
+CREATE INDEX services_waiting ON services (id) WHERE waits_for IS NOT NULL;
 -- Who mounts a service's volumes: asked when it is terminated.
 CREATE INDEX services_bindings ON services USING gin ((spec->'bindings') jsonb_path_ops) WHERE want <> 'TERMINATED';
 
@@ -40,6 +45,11 @@ ALTER TABLE actions
     ADD COLUMN parts integer NOT NULL DEFAULT 1,
     ADD COLUMN failed_parts integer NOT NULL DEFAULT 0;
 CREATE INDEX actions_open ON actions (account_id) WHERE end_date IS NULL;
+
+-- All containers of a service, those that ended lately too; the index on its live slots does not serve that.
+CREATE INDEX containers_service ON containers (service_id, slot);
+-- Who has a volume mounted.
+CREATE INDEX containers_mounts ON containers USING gin ((spec->'mounts') jsonb_path_ops) WHERE terminated_at IS NULL;
 
 CREATE TABLE action_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -10,7 +10,7 @@ from domain.node import NodeState
 from domain.placement import NoRoom, choose_node, occupy
 from domain.service import Verb, usable_image
 from domain.spec import digest
-from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving
+from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settles_at
 from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
@@ -55,7 +55,10 @@ def advance(
     open_rows = [row for row in rows if row.want is Want.GONE or row.slot > view.service.target]
     open_rows += [row for row in judged if row.want is Want.RUN and outcome(row, view, policy) is Outcome.WAITING]
     if open_rows:
-        return Plan(steps=tuple(steps), waits_for=waiting(open_rows, "to settle"))
+        settling = [at for row in open_rows if (at := settles_at(row, view, policy))]
+        return Plan(
+            steps=tuple(steps), waits_for=waiting(open_rows, "to settle"), requeue_at=min(settling, default=None)
+        )
     if unplaced and not any(node.state is NodeState.DEPLOYED for node in view.nodes):
         return Plan(steps=tuple(steps), waits_for=unplaced)
     problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
@@ -124,7 +127,8 @@ def _replacements(
     outdated = _outdated(view, kept)
     idle = [row for row in outdated if not serving(row)]
     settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
-    missed = view.service.target - sum(1 for row in kept if serving(row) or row in settled)
+    counted = [row for row in kept if row in settled or (serving(row) and not settles_at(row, view, policy))]
+    missed = view.service.target - len(counted)
     budget = max(0, policy.max_unavailable - missed)
     busy = [row for row in outdated if serving(row)][:budget]
     chosen = sorted([*idle, *busy], key=lambda row: row.slot)

@@ -131,7 +131,8 @@ def _run(view: ServiceView, rows: Sequence[Container], refilled: Sequence[Contai
         return Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view))
     # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
     blocked = not any(node.state is NodeState.DEPLOYED for node in view.nodes)
-    return replace(plan, requeue_at=min(deadline, view.now + policy.blocked_retry) if blocked else deadline)
+    later = min(deadline, view.now + policy.blocked_retry) if blocked else deadline
+    return replace(plan, requeue_at=min(later, plan.requeue_at or later))
 
 
 def _overdue(view: ServiceView, policy: Policy, what: str) -> FinishOperation:

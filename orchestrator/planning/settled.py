@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
@@ -22,7 +23,21 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
     operation = view.service.operation
     if operation and operation.verb is Verb.SCALE and container.created_at < operation.since:
         return Outcome.DONE
-    return ran(container, policy)
+    return Outcome.WAITING if settles_at(container, view, policy) else ran(container, policy)
+
+
+def settles_at(container: Container, view: ServiceView, policy: Policy) -> datetime | None:
+    """When a redeployment may count on the container, if it runs and that is still to come.
+
+    The engine's clock and ours may differ: by more than the time itself, the time is not waited for.
+    """
+    operation, seen = view.service.operation, container.seen
+    if operation is None or operation.verb is not Verb.REDEPLOY or not serving(container) or not obeyed(container):
+        return None
+    if seen is None or seen.started_at is None:
+        return None
+    due = seen.started_at + policy.settle
+    return due if view.now < due <= view.now + 2 * policy.settle else None
 
 
 def ran(container: Container, policy: Policy) -> Outcome:

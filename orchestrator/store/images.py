@@ -11,7 +11,7 @@ from uuid import UUID
 
 from domain.errors import NotFound
 from domain.image import ResolvedImage, parse
-from domain.registry import HUB, RegisteredImage, canonical, registry_of
+from domain.registry import HUB, RegisteredImage, canonical, registry_of, spellings
 from domain.service import ServiceWant
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
@@ -102,17 +102,22 @@ async def page(
 
 async def used_tags(conn: Connection, account_id: UUID, names: Sequence[str]) -> dict[str, set[str]]:
     """For each image, the tags of it that the account's services run."""
-    wanted = {canonical(name): name for name in names}
+    wanted = {spelling: name for name in names for spelling in spellings(name)}
     out: dict[str, set[str]] = {name: set() for name in names}
+    # A tag follows `:` or a digest `@`; the next characters of the alphabet end the two ranges of the index.
     rows = await conn.fetch(
-        "SELECT DISTINCT image_name FROM services WHERE account_id = $1 AND want <> $2",
+        "SELECT n.name, s.image_name FROM unnest($2::text[]) AS n(name) CROSS JOIN LATERAL ("
+        " SELECT image_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+        " AND image_name COLLATE \"C\" BETWEEN n.name || ':' AND n.name || ';' UNION"
+        " SELECT image_name FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+        " AND image_name COLLATE \"C\" BETWEEN n.name || '@' AND n.name || 'A') AS s",
         account_id,
-        ServiceWant.TERMINATED.value,
+        sorted(wanted),
     )
     for row in rows:
         found = parse(row["image_name"])
-        if found is not None and canonical(found.name) in wanted:
-            out[wanted[canonical(found.name)]].add(found.digest or found.tag or "")
+        if found is not None:
+            out[wanted[row["name"]]].add(found.digest or found.tag or "")
     return out
 
 
@@ -131,7 +136,8 @@ async def registries(conn: Connection, account_id: UUID) -> list[str]:
 async def resolved(conn: Connection, account_id: UUID, reference: str) -> ResolvedImage | None:
     """What a service of the account found behind the reference last; None when none looked."""
     found: Any = await conn.fetchval(
-        "SELECT image FROM services WHERE account_id = $1 AND image->>'reference' = $2"
+        "SELECT image FROM services WHERE account_id = $1 AND want <> 'TERMINATED'"
+        " AND image_name COLLATE \"C\" = $2 AND image->>'reference' = $2"
         " ORDER BY deployed_at DESC NULLS LAST LIMIT 1",
         account_id,
         reference,

@@ -308,8 +308,9 @@ async def of_stacks(conn: Connection, stack_ids: Sequence[UUID]) -> dict[UUID, l
 async def lock_stack_with_clients(conn: Connection, stack_id: UUID) -> None:
     """Lock the stack's services and those that link to them, in id order, as everybody does."""
     await conn.execute(
-        "SELECT id FROM services WHERE stack_id = $1 OR id IN (SELECT l.from_service FROM links l"
-        " JOIN services t ON t.id = l.to_service WHERE t.stack_id = $1) ORDER BY id FOR NO KEY UPDATE",
+        "SELECT id FROM services WHERE id IN (SELECT id FROM services WHERE stack_id = $1 UNION"
+        " SELECT l.from_service FROM links l JOIN services t ON t.id = l.to_service WHERE t.stack_id = $1)"
+        " ORDER BY id FOR NO KEY UPDATE",
         stack_id,
     )
 
@@ -317,7 +318,7 @@ async def lock_stack_with_clients(conn: Connection, stack_id: UUID) -> None:
 async def lock_with_clients(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
     """Lock a service and those that link to it, in id order, as everybody does. Raises NotFound."""
     await conn.execute(
-        "SELECT id FROM services WHERE id = $1 OR id IN (SELECT from_service FROM links WHERE to_service = $1)"
+        "SELECT id FROM services WHERE id IN (SELECT $1 UNION SELECT from_service FROM links WHERE to_service = $1)"
         " ORDER BY id FOR NO KEY UPDATE",
         service_id,
     )

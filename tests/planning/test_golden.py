@@ -14,9 +14,10 @@ from domain.node import Candidate, NodeState
 from domain.service import Effect, Queued, ServiceState, Verb, call, cancel, change, counts, service_state
 from domain.spec import CrashPolicy, Link, PortSpec, ServiceSpec, Transport
 from orchestrator.planning.steps import render
-from orchestrator.planning.view import LinkedService
+from orchestrator.planning.view import LinkedService, Policy
 from tests.planning.model import NODE, World, a_service, number
 
+POLICY = Policy()
 CREATE_TWO = """\
 request image tutela/web:latest (missing): containers are made from exactly one image
 wait: image tutela/web:latest is being looked up
@@ -149,6 +150,22 @@ def test_a_redeployment_halts_at_the_first_new_container_that_fails() -> None:
     world.run()
     assert world.ended[-1][1:] == (False, "web-1: exec: not found")
     assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
+
+
+def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> None:
+    world = running(target=2)
+    world.operate(Verb.REDEPLOY)
+    while not any(row.deploy_gen == 2 for row in world.open_rows()):
+        world.step()
+        world.agent()
+    new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
+    world.see(new, Seen.RUNNING, started_at=world.now)
+    assert world.plan().requeue_at == world.now + POLICY.settle
+    assert "retire" not in render(world.plan())
+    world.see(new, Seen.RUNNING, started_at=world.now + timedelta(hours=1))
+    assert "retire" in render(world.plan()), "a host's clock that is wrong holds nothing up"
+    world.see(new, Seen.RUNNING, started_at=world.now - POLICY.settle)
+    assert "retire" in render(world.plan())
 
 
 def test_stopping_keeps_the_containers() -> None:
