@@ -96,7 +96,7 @@ class ContainerSpec:
 
     The four environments are kept apart: links cascade `image_env` and `user_env` only (spec 3.1), and the
     merge order is image, link, self, user (spec 2.7). `token`: it also gets one for the API, which is never
-    stored (spec 2.20).
+    stored (spec 2.20). `single_writer`: an agent that has lost the control plane stops it.
     """
 
     image: str
@@ -135,6 +135,7 @@ class ContainerSpec:
     labels: Env = ()
     mounts: tuple[Mount, ...] = ()
     token: bool = False
+    single_writer: bool = False
 
 
 def environment(spec: ContainerSpec) -> dict[str, str]:

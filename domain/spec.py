@@ -83,7 +83,11 @@ Env = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """The definition from which containers are made. Sizes in MB, shares in Docker's unit."""
+    """The definition from which containers are made. Sizes in MB, shares in Docker's unit.
+
+    `lost_after`: seconds after which the slots of a silent host run elsewhere; None: the policy's own rule.
+    `single_writer`: two containers of one slot may never run at once, whatever is cut.
+    """
 
     image: str
     entrypoint: str | None = None
@@ -125,6 +129,8 @@ class ServiceSpec:
     security_opt: tuple[str, ...] = ()
     labels: Env = ()
     bindings: tuple[Binding, ...] = ()
+    lost_after: int | None = None
+    single_writer: bool = False
 
 
 # Applied to running containers, or without meaning for them: a change never makes a new container (spec 2.16).
@@ -140,6 +146,7 @@ IN_PLACE = frozenset(
         "deployment_strategy",
         "autoredeploy",
         "nickname",
+        "lost_after",
     }
 )
 

@@ -168,6 +168,7 @@ PASSED_ON = (
     "extra_hosts",
     "security_opt",
     "labels",
+    "single_writer",
 )
 """Fields that a container has from its service as they are."""
 

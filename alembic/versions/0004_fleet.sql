@@ -1,0 +1,2 @@
+-- What placement, lost nodes and drains need to know.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Users and their keys, the audit log, pauses.
+SELECT 1;
