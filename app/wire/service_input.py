@@ -281,8 +281,17 @@ _READERS: dict[str, tuple[str, Callable[[Reading, Any, str], Any]]] = {
     "user": ("user", _optional_text),
     **{
         name: (name, Reading.boolean)
-        for name in ("sequential_deployment", "privileged", "autoredeploy", "tty", "stdin_open", "read_only")
+        for name in (
+            "sequential_deployment",
+            "privileged",
+            "autoredeploy",
+            "tty",
+            "stdin_open",
+            "read_only",
+            "single_writer",
+        )
     },
+    "lost_after": ("lost_after", lambda reading, value, path: reading.integer(value, path, low=1, high=2_592_000)),
     **{name: (name, read) for name, read in docker_input.READERS.items()},
 }
 """Wire name to (field of ServiceSpec, reader); links are read apart, since their targets must be looked up."""

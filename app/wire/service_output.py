@@ -83,6 +83,8 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
         "stopped_datetime": date(service.stopped_at),
         "destroyed_datetime": date(service.destroyed_at),
         "deployment_strategy": spec.deployment_strategy.value,
+        "lost_after": spec.lost_after,
+        "single_writer": spec.single_writer,
         "public_dns": _public_dns(service, public_domain) or host,
         "working_dir": spec.working_dir,
         "user": spec.user,

@@ -55,6 +55,8 @@ SETTABLE: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
         [("HIGH_AVAILABILITY", "HIGH_AVAILABILITY"), ("balance", "EMPTIEST_NODE")],
         ["x"],
     ),
+    "lost_after": (None, [(60, 60)], [0, -1, "x", 10**9]),
+    "single_writer": (False, [(True, True)], ["x"]),
     "net": ("bridge", [("host", "host")], ["none", 7]),
     "pid": ("none", [("host", "host")], ["x"]),
     "working_dir": (None, [("/srv", "/srv")], [7]),
