@@ -14,6 +14,9 @@ from domain.image import Pull, ResolvedImage
 from domain.registry import RegistryAuth
 from domain.spec import CrashPolicy, Env
 
+LEASE_SECONDS = 10.0
+"""An agent that was not acknowledged for so long stops the containers that may never run twice."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerAssignment:
@@ -79,7 +82,10 @@ class NodeAssignments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """The engine as the agent finds it. `memory` in MB; `gateway` is the host's address on the default bridge."""
+    """The engine as the agent finds it. `memory` in MB; `gateway` is the host's address on the default bridge.
+
+    `disk` and `disk_free` in MB, of the file system that holds its data, in coarse steps; 0 when it is not known.
+    """
 
     engine_id: str
     version: str
@@ -87,6 +93,8 @@ class EngineInfo:
     cpus: int
     memory: int
     gateway: str = ""
+    disk: int = 0
+    disk_free: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,7 +192,8 @@ class Container:
     """A row of the record. `start_gen` counts orders to start: an exited container whose order was carried
     out is a result, one with a newer order is to be started again. `refill`: once it is gone, its slot gets a
     successor, which takes over its order. `drop_volumes` are removed with it. `replaced`: when autoreplace
-    replaced containers of this slot."""
+    replaced containers of this slot. `leaving`: its slot is no longer its own, because its node is lost or being
+    drained; a successor may run beside it."""
 
     id: UUID
     service_id: UUID
@@ -214,6 +215,7 @@ class Container:
     refill: bool = False
     drop_volumes: tuple[str, ...] = ()
     replaced: tuple[datetime, ...] = ()
+    leaving: bool = False
 
 
 def news(before: Observed | None, report: Observed) -> Observed:
@@ -236,7 +238,7 @@ def container_state(container: Container) -> ContainerState:
     seen = container.seen.state if container.seen else None
     if container.terminated_at is not None:
         return ContainerState.TERMINATED
-    if container.want is Want.GONE:
+    if container.want is Want.GONE or container.leaving:
         return ContainerState.TERMINATING
     if container.want is Want.STOP:
         if seen in ALIVE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -22,7 +23,10 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A row of the record. `engine` is what its agent last said of the engine; `nickname` None: the name."""
+    """A row of the record. `engine` is what its agent last said of the engine; `nickname` None: the name.
+
+    `cordoned`: it takes no new containers. `drain_action`: a drain is under way. `live` counts its containers.
+    """
 
     id: UUID
     name: str
@@ -32,14 +36,59 @@ class Node:
     last_seen: datetime | None
     created_at: datetime
     nickname: str | None = None
+    cordoned: bool = False
+    drain_action: UUID | None = None
+    public_ip: str = ""
+    live: int = 0
+    reserved_memory: int = 0
+    reserved_cpu: int = 0
+    failures: tuple[StartFailure, ...] = ()
+    terminated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFailure:
+    """A container of the service could not be started on the node."""
+
+    service_id: UUID
+    at: datetime
+    message: str
+
+
+FAILURE_WINDOW = timedelta(minutes=5)
+FAILURES = 5
+"""So many failed starts of at least two services within the window, and the node gets no more for as long."""
+
+
+def failing(failures: Sequence[StartFailure], now: datetime) -> str:
+    """Why the node is not to be trusted with more containers for now; empty when it is.
+
+    One service that cannot start says nothing about its node. A start that goes well clears the list.
+    """
+    recent = [each for each in failures if now - each.at < FAILURE_WINDOW]
+    if len(recent) < FAILURES or len({each.service_id for each in recent}) < 2:
+        return ""
+    return f"{len(recent)} starts within {int(FAILURE_WINDOW.total_seconds() // 60)} minutes, last {recent[-1].message}"
+
+
+DISK_LEAST_MB = 256
+DISK_LEAST_SHARE = 0.02
+
+
+def disk_full(engine: EngineInfo | None) -> bool:
+    """Whether the engine's disk has too little room left for another container."""
+    if engine is None or not engine.disk:
+        return False
+    return engine.disk_free < max(DISK_LEAST_MB, engine.disk * DISK_LEAST_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A node as placement sees it.
 
-    `here` counts this service's own live containers on it; `taken` holds those of the service's fixed
-    outer ports that another container has there. `gateway` is the address under which its containers reach it.
+    `here` counts this service's own live containers on it, `load` all live ones; `taken` holds those of the
+    service's fixed outer ports that another container has there. `gateway` is the address under which its
+    containers reach it. Memory in MB, `reserved_cpu` in shares. `failing`: why its starts are not trusted.
     """
 
     node_id: UUID
@@ -47,5 +96,15 @@ class Candidate:
     state: NodeState
     tags: frozenset[str] = frozenset()
     here: int = 0
+    load: int = 0
     taken: frozenset[tuple[Transport, int]] = frozenset()
     gateway: str = ""
+    last_seen: datetime | None = None
+    cordoned: bool = False
+    draining: bool = False
+    memory: int = 0
+    reserved_memory: int = 0
+    cpus: int = 0
+    reserved_cpu: int = 0
+    disk_full: bool = False
+    failing: str = ""

@@ -124,8 +124,8 @@ class Counts:
 
 
 def live(containers: Sequence[Container]) -> list[Container]:
-    """The containers that are not terminated."""
-    return [each for each in containers if each.terminated_at is None]
+    """The containers that are not terminated and hold their slot."""
+    return [each for each in containers if each.terminated_at is None and not each.leaving]
 
 
 def counts(containers: Sequence[Container]) -> Counts:

@@ -21,7 +21,10 @@ from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
     FinishOrder,
+    FollowNodes,
     ForgetContainer,
+    KeepSlot,
+    LeaveSlot,
     Plan,
     RequestImage,
     RetireContainer,
@@ -33,7 +36,7 @@ from orchestrator.planning.steps import (
     line,
 )
 from orchestrator.planning.view import ServiceView
-from orchestrator.publish import publish
+from orchestrator.publish import Load, publish
 from orchestrator.store import actions, containers, mounts, nodes, relations, services
 from orchestrator.store.db import Connection
 
@@ -54,7 +57,7 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     await services.set_schedule(conn, service.id, waits_for=plan.waits_for, look_at=plan.requeue_at)
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
-    await publish(conn, writing.touched, writing.asked)
+    await publish(conn, writing.touched, writing.asked, writing.load)
     return service
 
 
@@ -69,6 +72,7 @@ class _Writing:
         self.touched: list[Container] = []
         self.asked: set[UUID] = set()
         self.lines: list[tuple[UUID, str]] = []
+        self.load = Load()
 
     def log(self, step: Step) -> None:
         """A line for the actions that the step is done for."""
@@ -94,6 +98,9 @@ class _Writing:
                 row = await create(conn, self.view, service, step, before)
                 self.rows[row.id] = row
                 self.touched.append(row)
+                self.load.take(row)
+                if before is not None and before.leaving:
+                    await self._want(before.id, refill=False, order=None)
             case StartContainer():
                 start_gen = max(service.start_gen, self.rows[step.container_id].start_gen + 1)
                 await self._want(step.container_id, want=Want.RUN, start_gen=start_gen)
@@ -101,10 +108,17 @@ class _Writing:
                 await self._want(step.container_id, want=Want.STOP)
             case RetireContainer():
                 await self._retire(step)
+            case LeaveSlot():
+                await self._want(step.container_id, leaving=True, want=step.want, refill=True)
+            case KeepSlot():
+                await self._want(step.container_id, leaving=False, refill=False)
+            case FollowNodes():
+                self.service = replace(service, target=step.target)
             case TakeVolumes():
                 row = await carrier(conn, self.view, step)
                 self.rows[row.id] = row
                 self.touched.append(row)
+                self.load.take(row)
             case AdjustContainer():
                 await self._want(
                     step.container_id,
@@ -115,6 +129,7 @@ class _Writing:
             case ForgetContainer():
                 self.rows[step.container_id] = replace(self.rows[step.container_id], terminated_at=self.view.now)
                 self.touched.append(self.rows[step.container_id])
+                self.load.give_back(self.rows[step.container_id])
                 await containers.forget(conn, step.container_id, self.view.now)
             case FinishOperation():
                 if service.operation:

@@ -32,9 +32,9 @@ async def create(
     row = replace(row, spec=replace(row.spec, mounts=await _mounts(conn, service, step, image)))
     if not any(port.published for port in asked):
         row = replace(row, spec=replace(row.spec, ports=containers.unpublished(asked)))
-        await containers.insert(conn, row, service.account_id)
+        await containers.insert(conn, row, service.account_id, step.verdicts)
         return row
-    await containers.insert(conn, row, service.account_id)
+    await containers.insert(conn, row, service.account_id, step.verdicts)
     ports = await containers.hold_ports(conn, container_id, step.node_id, asked)
     row = replace(row, spec=replace(row.spec, ports=ports))
     await containers.set_spec(conn, row)

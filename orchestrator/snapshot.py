@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from domain.container import Container
-from domain.links import contributes, source_of
-from domain.node import Candidate
+from domain.links import Source, contributes, source_of
+from domain.node import Candidate, disk_full, failing
 from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
@@ -23,10 +24,11 @@ async def load(conn: Connection, service: Service, installation: Installation) -
     own = tuple(row for row in rows if row.service_id == service.id)
     request = service.operation.image_request if service.operation else None
     answer = await nodes.image_answer(conn, request) if request else None
+    at = await now(conn)
     return ServiceView(
         service=service,
         containers=own,
-        nodes=await _candidates(conn, service, own),
+        nodes=await candidates(conn, service, own, at),
         linked=tuple(
             LinkedService(
                 alias=link.name,
@@ -34,17 +36,23 @@ async def load(conn: Connection, service: Service, installation: Installation) -
                 unique_name=targets[link.to_service].unique_name,
                 subnet=targets[link.to_service].subnet,
                 target=targets[link.to_service].target,
-                sources=tuple(source_of(row) for row in rows if row.service_id == link.to_service and contributes(row)),
+                sources=_sources([row for row in rows if row.service_id == link.to_service]),
             )
             for link in service.spec.links
             if link.to_service in targets
         ),
         image=ImageAnswer(image=answer.image, error=answer.error) if answer else None,
         installation=installation,
-        now=await now(conn),
+        now=at,
         behind=tuple(await relations.under_way(conn, after)) if after else (),
         pinned=await mounts.pinned(conn, service.id) if _mounts_volumes(service, own) else {},
     )
+
+
+def _sources(rows: Sequence[Container]) -> tuple[Source, ...]:
+    """One for each slot: a container that leaves counts until its successor is there."""
+    by_slot = {row.slot: row for row in sorted(rows, key=lambda row: not row.leaving) if contributes(row)}
+    return tuple(source_of(by_slot[slot]) for slot in sorted(by_slot))
 
 
 def _mounts_volumes(service: Service, own: Sequence[Container]) -> bool:
@@ -54,7 +62,10 @@ def _mounts_volumes(service: Service, own: Sequence[Container]) -> bool:
     return bool(service.spec.bindings) or image or mounted or service.want is ServiceWant.TERMINATED
 
 
-async def _candidates(conn: Connection, service: Service, own: Sequence[Container]) -> tuple[Candidate, ...]:
+async def candidates(
+    conn: Connection, service: Service, own: Sequence[Container], at: datetime
+) -> tuple[Candidate, ...]:
+    """The nodes as the placement of this service sees them."""
     taken = await containers.ports_taken(conn, fixed_ports(service.spec))
     here: dict[UUID, int] = {}
     for row in own:
@@ -66,8 +77,18 @@ async def _candidates(conn: Connection, service: Service, own: Sequence[Containe
             state=node.state,
             tags=frozenset(node.tags),
             here=here.get(node.id, 0),
+            load=node.live,
             taken=taken.get(node.id, frozenset()),
             gateway=node.engine.gateway if node.engine else "",
+            last_seen=node.last_seen,
+            cordoned=node.cordoned or node.drain_action is not None,
+            draining=node.drain_action is not None,
+            memory=node.engine.memory if node.engine else 0,
+            reserved_memory=node.reserved_memory,
+            cpus=node.engine.cpus if node.engine else 0,
+            reserved_cpu=node.reserved_cpu,
+            disk_full=disk_full(node.engine),
+            failing=failing(node.failures, at),
         )
         for node in await nodes.everyone(conn)
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
-from domain.placement import NoRoom, choose_node, occupy
+from domain.placement import occupy, place
 from domain.service import Verb, usable_image
 from domain.spec import digest
 from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settles_at
@@ -34,7 +34,7 @@ def advance(
     policy: Policy,
 ) -> Plan:
     """One move of a start, scaling or redeployment. `refilled`: gone containers whose slots get a successor."""
-    ready, image_steps = _image(view, needed=len(kept) < view.service.target or _outdated(view, kept) != [])
+    ready, image_steps = _image(view, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
     if ready is not None:
         return replace(ready, steps=(*image_steps, *ready.steps))
     judged = [row for row in kept if _judged(view, row) and not _to_start(view, row)]
@@ -47,12 +47,11 @@ def advance(
         going = {step.container_id for step in outgoing}
         steps += outgoing
         steps += _starts(view, [row for row in kept if row.id not in going], policy)
-        slots = range(1, view.service.target + 1)
-        creations, unplaced = fill(view, rows, refilled, slots, policy)
+        creations, unplaced = fill(view, rows, refilled, view.slots, policy)
         steps += creations
     if len(steps) > len(image_steps):
         return Plan(steps=tuple(steps), waits_for="its containers are being changed")
-    open_rows = [row for row in rows if row.want is Want.GONE or row.slot > view.service.target]
+    open_rows = [row for row in rows if row.want is Want.GONE or row.slot not in view.slots]
     open_rows += [row for row in judged if row.want is Want.RUN and outcome(row, view, policy) is Outcome.WAITING]
     if open_rows:
         settling = [at for row in open_rows if (at := settles_at(row, view, policy))]
@@ -76,7 +75,7 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
         return None, []
     answer = view.image
     if answer is None:
-        if not needed and view.service.target == 0:
+        if not needed and not view.slots:
             return None, []
         able = sorted((node for node in view.nodes if node.state is NodeState.DEPLOYED), key=lambda node: node.name)
         if not able:
@@ -128,7 +127,7 @@ def _replacements(
     idle = [row for row in outdated if not serving(row)]
     settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
     counted = [row for row in kept if row in settled or (serving(row) and not settles_at(row, view, policy))]
-    missed = view.service.target - len(counted)
+    missed = len(view.slots) - len(counted)
     budget = max(0, policy.max_unavailable - missed)
     busy = [row for row in outdated if serving(row)][:budget]
     chosen = sorted([*idle, *busy], key=lambda row: row.slot)
@@ -178,18 +177,21 @@ def fill(
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break
-        pinned = view.pinned.get(slot)
-        node = choose_node(view.service.spec, nodes if pinned is None else [n for n in nodes if n.node_id == pinned])
-        if isinstance(node, NoRoom):
-            return steps, f"slot {slot}: {node.reason}"
-        if heir is not None:
+        placement = place(view.service.spec, nodes, only=view.slots.get(slot))
+        if placement.node_id is None:
+            return steps, f"slot {slot}: {placement.reason}"
+        if heir is not None and not heir.leaving:
             steps.append(ForgetContainer(container_id=heir.id, name=heir.name, cause="its successor takes its slot"))
         steps.append(
             CreateContainer(
-                slot=slot, node_id=node, cause=f"slot {slot} is empty", successor_of=heir.id if heir else None
+                slot=slot,
+                node_id=placement.node_id,
+                cause=f"slot {slot} is empty",
+                successor_of=heir.id if heir else None,
+                verdicts=placement.verdicts,
             )
         )
-        nodes = occupy(view.service.spec, nodes, node)
+        nodes = occupy(view.service.spec, nodes, placement.node_id)
         if view.service.spec.sequential_deployment:
             break
     return steps, None

@@ -16,17 +16,20 @@ from datetime import datetime
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
-from domain.service import ServiceWant
-from domain.spec import CrashPolicy
+from domain.service import ServiceWant, usable_image
+from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.advance import advance, fill
+from orchestrator.planning.leaving import leave
 from orchestrator.planning.render import attachments
 from orchestrator.planning.rest import forget, judge_orders, policies
 from orchestrator.planning.settled import at_rest
+from orchestrator.planning.slots import wanted_slots
 from orchestrator.planning.steps import (
     AdjustContainer,
     BeginQueued,
     CloseService,
     FinishOperation,
+    FollowNodes,
     Plan,
     RetireContainer,
     Step,
@@ -39,21 +42,29 @@ from orchestrator.planning.view import Policy, ServiceView
 
 def plan_service(view: ServiceView, policy: Policy) -> Plan:
     """The next steps for the service; planning again over the applied rows gives no further ones."""
+    view = replace(view, slots=wanted_slots(view))
     gone = [row for row in view.containers if row.want is Want.GONE and row.seen and row.seen.state is Seen.GONE]
+    leavers = sorted((row for row in view.containers if row.leaving and row not in gone), key=lambda row: row.slot)
     refilled = [
         row
-        for row in gone
-        if row.refill and row.slot <= view.service.target and view.service.want is ServiceWant.RUNNING
+        for row in [*gone, *leavers]
+        if row.refill and row.slot in view.slots and view.service.want is ServiceWant.RUNNING
     ]
-    rows = sorted((row for row in view.containers if row not in gone), key=lambda row: row.slot)
+    rows = sorted((row for row in view.containers if row not in gone and not row.leaving), key=lambda row: row.slot)
     steps = forget([row for row in gone if row not in refilled])
     orders, looking = judge_orders(rows, policy, view.now)
-    plan = _want(view, rows, refilled, policy)
+    plan = _want(view, rows, leavers, refilled, policy)
     plan = replace(plan, steps=(*steps, *orders, *plan.steps))
     return _requeued(plan, looking)
 
 
-def _want(view: ServiceView, rows: Sequence[Container], refilled: Sequence[Container], policy: Policy) -> Plan:
+def _want(
+    view: ServiceView,
+    rows: Sequence[Container],
+    leavers: Sequence[Container],
+    refilled: Sequence[Container],
+    policy: Policy,
+) -> Plan:
     service, operation = view.service, view.service.operation
     if service.queued and (operation is None or service.want is ServiceWant.TERMINATED):
         # On a dying service it is refused, which ends its action.
@@ -67,11 +78,11 @@ def _want(view: ServiceView, rows: Sequence[Container], refilled: Sequence[Conta
         case ServiceWant.INIT:
             return Plan()
         case ServiceWant.TERMINATED:
-            return _terminate(view, rows)
+            return _terminate(view, [*rows, *leavers])
         case ServiceWant.STOPPED:
-            return _stop(view, rows)
+            return _stop(view, rows, leavers, policy)
         case ServiceWant.RUNNING:
-            return _run(view, rows, refilled, policy)
+            return _run(view, rows, leavers, refilled, policy)
 
 
 def _requeued(plan: Plan, at: datetime | None) -> Plan:
@@ -93,16 +104,17 @@ def _terminate(view: ServiceView, rows: Sequence[Container]) -> Plan:
     return Plan(steps=tuple(_retire(rows, "the service is terminated")), waits_for=waiting(rows, "to be removed"))
 
 
-def _stop(view: ServiceView, rows: Sequence[Container]) -> Plan:
-    steps: list[Step] = list(_excess(view, rows))
-    kept = [row for row in rows if row.slot <= view.service.target and row.want is not Want.GONE]
+def _stop(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container], policy: Policy) -> Plan:
+    steps: list[Step] = [*_excess(view, rows), *leave(view, rows, leavers, policy).steps]
+    going = {step.container_id for step in steps if isinstance(step, RetireContainer)}
+    kept = [row for row in rows if row.slot in view.slots and row.want is not Want.GONE and row.id not in going]
     steps += [
         StopContainer(container_id=row.id, name=row.name, cause="the service is stopped")
         for row in kept
         if row.want is Want.RUN
     ]
     steps += _adjustments(view, kept)
-    running = [row for row in rows if row.want is Want.RUN or not at_rest(row)]
+    running = [row for row in [*rows, *leavers] if row.want is Want.RUN or not at_rest(row)]
     if view.service.operation is None:
         return Plan(steps=tuple(steps))
     if not running:
@@ -111,28 +123,44 @@ def _stop(view: ServiceView, rows: Sequence[Container]) -> Plan:
     return Plan(steps=tuple(steps), waits_for=waiting(running, "to stop"))
 
 
-def _run(view: ServiceView, rows: Sequence[Container], refilled: Sequence[Container], policy: Policy) -> Plan:
+def _run(
+    view: ServiceView,
+    rows: Sequence[Container],
+    leavers: Sequence[Container],
+    refilled: Sequence[Container],
+    policy: Policy,
+) -> Plan:
     service, operation = view.service, view.service.operation
-    steps: list[Step] = list(_excess(view, rows))
-    kept = [row for row in rows if row.slot <= service.target and row.want is not Want.GONE]
+    every = service.spec.deployment_strategy is Strategy.EVERY_NODE
+    steps: list[Step] = []
+    if every and service.target != len(view.slots):
+        steps.append(FollowNodes(target=len(view.slots), cause="it has one container on every node that matches"))
+    steps += _excess(view, rows)
+    moved = leave(view, rows, leavers, policy)
+    if moved.steps:
+        # Slots that were given up now are filled by the next look, which sees them empty.
+        return Plan(steps=(*steps, *moved.steps), waits_for="its containers leave a node", requeue_at=view.now)
+    kept = [row for row in rows if row.slot in view.slots and row.want is not Want.GONE]
     steps += _adjustments(view, kept)
     if operation is None:
         steps += policies(view, kept, policy)
-        filling, unplaced = fill(view, rows, refilled, [row.slot for row in refilled], policy)
-        later = view.now + policy.blocked_retry if unplaced else None
-        return Plan(steps=(*steps, *filling), waits_for=unplaced, requeue_at=later)
+        slots = view.slots if every and usable_image(service) else [row.slot for row in refilled]
+        filling, unplaced = fill(view, rows, refilled, slots, policy)
+        later = view.now + policy.blocked_retry if unplaced or moved.stuck else None
+        why = "; ".join(each for each in (unplaced, moved.stuck) if each) or None
+        return _requeued(Plan(steps=(*steps, *filling), waits_for=why, requeue_at=later), moved.due)
     deadline = operation.since + policy.deadline
     plan = advance(view, rows, kept, refilled, policy)
     plan = replace(plan, steps=(*steps, *plan.steps))
     if plan.waits_for is None:
         # What was left to crash policies and to waiting calls while it was under way comes next.
-        return replace(plan, requeue_at=_next(view))
+        return _requeued(replace(plan, requeue_at=_next(view)), moved.due)
     if view.now >= deadline:
         return Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view))
     # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
     blocked = not any(node.state is NodeState.DEPLOYED for node in view.nodes)
     later = min(deadline, view.now + policy.blocked_retry) if blocked else deadline
-    return replace(plan, requeue_at=min(later, plan.requeue_at or later))
+    return _requeued(replace(plan, requeue_at=min(later, plan.requeue_at or later)), moved.due)
 
 
 def _overdue(view: ServiceView, policy: Policy, what: str) -> FinishOperation:
@@ -148,9 +176,11 @@ def _next(view: ServiceView) -> datetime | None:
 
 
 def _excess(view: ServiceView, rows: Sequence[Container]) -> list[Step]:
-    over = [row for row in rows if row.slot > view.service.target]
-    retired = _retire(over, f"its slot is above the target of {view.service.target}")
-    return [*retired, *_left_volumes(view, rows, above=view.service.target)]
+    over = [row for row in rows if row.slot not in view.slots]
+    every = view.service.spec.deployment_strategy is Strategy.EVERY_NODE
+    cause = "its node is none of the service's" if every else f"its slot is above the target of {view.service.target}"
+    left = [] if every else _left_volumes(view, rows, above=view.service.target)
+    return [*_retire(over, cause), *left]
 
 
 def _left_volumes(view: ServiceView, rows: Sequence[Container], *, above: int) -> list[Step]:

@@ -27,17 +27,22 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
 
 
 def settles_at(container: Container, view: ServiceView, policy: Policy) -> datetime | None:
-    """When a redeployment may count on the container, if it runs and that is still to come.
+    """When a redeployment may count on the container, if it runs and that is still to come."""
+    operation = view.service.operation
+    if operation is None or operation.verb is not Verb.REDEPLOY or not serving(container) or not obeyed(container):
+        return None
+    return first_moment(container, view.now, policy)
+
+
+def first_moment(container: Container, now: datetime, policy: Policy) -> datetime | None:
+    """When a running container's first moment is over; None when it is.
 
     The engine's clock and ours may differ: by more than the time itself, the time is not waited for.
     """
-    operation, seen = view.service.operation, container.seen
-    if operation is None or operation.verb is not Verb.REDEPLOY or not serving(container) or not obeyed(container):
+    if container.seen is None or container.seen.started_at is None:
         return None
-    if seen is None or seen.started_at is None:
-        return None
-    due = seen.started_at + policy.settle
-    return due if view.now < due <= view.now + 2 * policy.settle else None
+    due = container.seen.started_at + policy.settle
+    return due if now < due <= now + 2 * policy.settle else None
 
 
 def ran(container: Container, policy: Policy) -> Outcome:

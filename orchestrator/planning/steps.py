@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
-from domain.container import Attachment, Container
+from domain.container import Attachment, Container, Want
 from domain.image import Pull, ResolvedImage
+from domain.placement import Verdict
 from domain.spec import CrashPolicy
 
 
@@ -34,12 +35,16 @@ class UseImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateContainer:
-    """Fill an empty slot. `successor_of`: the container of the slot whose order and history it takes over."""
+    """Fill an empty slot. `successor_of`: the container of the slot whose order and history it takes over.
+
+    `verdicts`: why this node and no other.
+    """
 
     slot: int
     node_id: UUID
     cause: str
     successor_of: UUID | None = None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,33 @@ class RetireContainer:
     keep_volumes: bool = False
     refill: bool = False
     by_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveSlot:
+    """Its slot is filled elsewhere. `want` RUN: it runs on until its successor does; GONE: its node is lost."""
+
+    container_id: UUID
+    name: str
+    want: Want
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepSlot:
+    """It was to leave and needs not: the slot is its own again."""
+
+    container_id: UUID
+    name: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowNodes:
+    """A service for every node has as many containers as there are nodes for it."""
+
+    target: int
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +179,9 @@ Step = (
     | StartContainer
     | StopContainer
     | RetireContainer
+    | LeaveSlot
+    | KeepSlot
+    | FollowNodes
     | TakeVolumes
     | ForgetContainer
     | AdjustContainer
@@ -195,6 +230,13 @@ def line(step: Step) -> str:
         case RetireContainer():
             how = (" to refill" if step.refill else "") + (" by policy" if step.by_policy else "")
             return f"retire {step.name}{how}: {step.cause}"
+        case LeaveSlot():
+            how = "running on for a while" if step.want is Want.RUN else "given up"
+            return f"leave slot of {step.name}, {how}: {step.cause}"
+        case KeepSlot():
+            return f"keep {step.name}: {step.cause}"
+        case FollowNodes():
+            return f"target {step.target}: {step.cause}"
         case TakeVolumes():
             return f"take volumes of slot {step.slot}: {step.cause}"
         case ForgetContainer():

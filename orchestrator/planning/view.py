@@ -28,6 +28,7 @@ class Policy:
     blocked_retry: timedelta = timedelta(seconds=5)
     crashes_until_failed: int = 3
     queue_retry: timedelta = timedelta(seconds=1)
+    lost_after: timedelta = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class ServiceView:
     """One service, its rows that are not yet forgotten, and what its containers depend on.
 
     `image` None: the operation's image request was not made yet. `behind`: names of services whose operations
-    come first. `pinned`: the node that a slot's volumes are on.
+    come first. `pinned`: the node that a slot's volumes are on. `slots`: those to fill, each with the node that it is
+    bound to (`planning.slots`).
     """
 
     service: Service
@@ -86,3 +88,4 @@ class ServiceView:
     now: datetime
     behind: tuple[str, ...] = ()
     pinned: Mapping[int, UUID] = field(default_factory=dict)
+    slots: Mapping[int, UUID | None] = field(default_factory=dict)

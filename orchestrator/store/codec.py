@@ -10,6 +10,8 @@ from domain.action import Request
 from domain.assignment import EngineInfo
 from domain.container import Attachment, ContainerSpec, Observed, Order
 from domain.image import ResolvedImage
+from domain.node import StartFailure
+from domain.placement import Verdict
 from domain.service import Operation, Queued
 from domain.spec import ServiceSpec
 
@@ -25,6 +27,8 @@ NETWORKS: TypeAdapter[tuple[Attachment, ...]] = TypeAdapter(tuple[Attachment, ..
 OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
 ENGINE: TypeAdapter[EngineInfo] = TypeAdapter(EngineInfo)
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+VERDICTS: TypeAdapter[tuple[Verdict, ...]] = TypeAdapter(tuple[Verdict, ...])
+FAILURES: TypeAdapter[tuple[StartFailure, ...]] = TypeAdapter(tuple[StartFailure, ...])
 
 
 def dump(adapter: TypeAdapter[T], value: T | None) -> Any:

@@ -24,6 +24,7 @@ from domain.container import (
     spec_digest,
 )
 from domain.errors import NotFound
+from domain.placement import Verdict
 from domain.spec import CrashPolicy, PortSpec, Transport
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
@@ -31,7 +32,7 @@ from orchestrator.store.filters import Columns, Filter, where
 
 _COLUMNS = """
     id, service_id, node_id, slot, name, spec, made_from, deploy_gen, want, start_gen, autorestart, networks,
-    seen, created_at, terminated_at, autoreplace, operation, refill, drop_volumes, replaced
+    seen, created_at, terminated_at, autoreplace, operation, refill, drop_volumes, replaced, leaving
 """
 # In a lookup by name live containers hide terminated ones that had it before them (spec 1.9, 7 no. 3).
 _CURRENT = (
@@ -81,6 +82,7 @@ def _container(row: Any) -> Container:
         refill=row["refill"],
         drop_volumes=tuple(row["drop_volumes"]),
         replaced=tuple(row["replaced"]),
+        leaving=row["leaving"],
     )
 
 
@@ -139,13 +141,13 @@ async def page(
     return [_container(row) for row in rows], total
 
 
-async def insert(conn: Connection, container: Container, account_id: UUID) -> None:
+async def insert(conn: Connection, container: Container, account_id: UUID, placement: Sequence[Verdict] = ()) -> None:
     """A new container; `assigned_revision` is set by `assign` at the end of the pass."""
     await conn.execute(
         "INSERT INTO containers (id, service_id, account_id, node_id, slot, name, state, spec, spec_digest, made_from,"
         " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at, autoreplace, operation,"
-        " replaced)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19)",
+        " replaced, placement)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19, $20)",
         container.id,
         container.service_id,
         account_id,
@@ -165,7 +167,14 @@ async def insert(conn: Connection, container: Container, account_id: UUID) -> No
         container.autoreplace.value,
         codec.dump(codec.ORDER, container.order),
         list(container.replaced),
+        codec.dump(codec.VERDICTS, tuple(placement)),
     )
+
+
+async def placements(conn: Connection, container_ids: Sequence[UUID]) -> dict[UUID, tuple[Verdict, ...]]:
+    """Why each of the containers is where it is."""
+    rows = await conn.fetch("SELECT id, placement FROM containers WHERE id = ANY($1)", list(container_ids))
+    return {row["id"]: codec.load(codec.VERDICTS, row["placement"]) or () for row in rows}
 
 
 async def set_spec(conn: Connection, container: Container) -> None:
@@ -241,7 +250,8 @@ async def update_wanted(conn: Connection, container: Container) -> None:
     """Write what is wanted of a container."""
     await conn.execute(
         "UPDATE containers SET want = $2, start_gen = $3, autorestart = $4, networks = $5, state = $6,"
-        " autoreplace = $7, operation = $8, refill = $9, drop_volumes = $10, replaced = $11 WHERE id = $1",
+        " autoreplace = $7, operation = $8, refill = $9, drop_volumes = $10, replaced = $11, leaving = $12"
+        " WHERE id = $1",
         container.id,
         container.want.value,
         container.start_gen,
@@ -253,6 +263,7 @@ async def update_wanted(conn: Connection, container: Container) -> None:
         container.refill,
         list(container.drop_volumes),
         list(container.replaced),
+        container.leaving,
     )
 
 

@@ -17,7 +17,10 @@ from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
-_COLUMNS = "id, name, state, tags, engine, last_seen, created_at, nickname"
+_COLUMNS = (
+    "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
+    " reserved_memory, reserved_cpu, failures, terminated_at"
+)
 _FILTERS = {
     "uuid": "id",
     "state": "state",
@@ -48,6 +51,14 @@ def _node(row: Any) -> Node:
         last_seen=row["last_seen"],
         created_at=row["created_at"],
         nickname=row["nickname"],
+        cordoned=row["cordoned"],
+        drain_action=row["drain_action"],
+        public_ip=row["public_ip"],
+        live=row["live"],
+        reserved_memory=row["reserved_memory"],
+        reserved_cpu=row["reserved_cpu"],
+        failures=codec.load(codec.FAILURES, row["failures"]) or (),
+        terminated_at=row["terminated_at"],
     )
 
 
@@ -99,11 +110,19 @@ async def session_of(conn: Connection, node_id: UUID) -> tuple[int, int]:
     return row["session"], row["assignment_revision"]
 
 
-async def bump_revision(conn: Connection, node_id: UUID) -> int:
-    """The next revision of the node's assignment. The row lock makes revisions commit in their order."""
+async def bump_revision(conn: Connection, node_id: UUID, live: int = 0, memory: int = 0, shares: int = 0) -> int:
+    """The next revision of the node's assignment; the rest is added to its load.
+
+    The row lock makes revisions commit in their order.
+    """
     value: int = await conn.fetchval(
-        "UPDATE nodes SET assignment_revision = assignment_revision + 1 WHERE id = $1 RETURNING assignment_revision",
+        "UPDATE nodes SET assignment_revision = assignment_revision + 1, live = live + $2,"
+        " reserved_memory = reserved_memory + $3, reserved_cpu = reserved_cpu + $4 WHERE id = $1"
+        " RETURNING assignment_revision",
         node_id,
+        live,
+        memory,
+        shares,
     )
     return value
 
@@ -173,7 +192,11 @@ async def volumes_on(conn: Connection, node_id: UUID) -> int:
 async def terminate(conn: Connection, node_id: UUID, at: datetime) -> None:
     """The node leaves with its volumes: its agent's session is over; its row stays for what still points at it."""
     await conn.execute(
-        "UPDATE nodes SET state = $2, session = session + 1 WHERE id = $1", node_id, NodeState.TERMINATED.value
+        "UPDATE nodes SET state = $2, session = session + 1, terminated_at = $3, drain_action = NULL, live = 0,"
+        " reserved_memory = 0, reserved_cpu = 0 WHERE id = $1",
+        node_id,
+        NodeState.TERMINATED.value,
+        at,
     )
     await conn.execute(
         "UPDATE volumes SET terminated_at = $2 WHERE node_id = $1 AND terminated_at IS NULL", node_id, at

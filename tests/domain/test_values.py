@@ -7,11 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.image import default_service_name, parse
-from domain.node import Candidate, NodeState
-from domain.placement import NoRoom, choose_node
 from domain.restarts import Leave, Restart, RestartHistory, decide, started
-from domain.spec import CrashPolicy, PortSpec, ServiceSpec, Transport
-from tests.planning.model import number
+from domain.spec import CrashPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -71,27 +68,3 @@ def test_which_ends_are_restarted(policy: CrashPolicy, code: int | None, restart
     decision = decide(policy, exit_code=code, ended_at=NOW, history=RestartHistory(), now=NOW)
     assert isinstance(decision, Restart) is restart
     assert isinstance(decision, Leave) is not restart
-
-
-def node(name: str, n: int, **changes: object) -> Candidate:
-    return Candidate(node_id=number(n), name=name, **{"state": NodeState.DEPLOYED, **changes})  # type: ignore[arg-type]
-
-
-def test_the_emptiest_node_is_taken_and_ties_go_by_name() -> None:
-    assert choose_node(ServiceSpec(image="i"), [node("b", 2), node("a", 1)]) == number(1)
-    assert choose_node(ServiceSpec(image="i"), [node("b", 2), node("a", 1, here=1)]) == number(2)
-
-
-def test_a_refusal_names_every_node_and_its_reason() -> None:
-    spec = ServiceSpec(
-        image="i",
-        tags=("ssd",),
-        ports=(PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=80, published=True),),
-    )
-    full = node("c", 3, tags=frozenset({"ssd"}), taken=frozenset({(Transport.TCP, 80)}))
-    room = choose_node(spec, [node("a", 1, state=NodeState.UNREACHABLE), node("b", 2), full])
-    assert room == NoRoom(
-        reason="no node can take the container: node a is Unreachable; node b has no tag ssd;"
-        " node c has port 80/tcp taken by another container"
-    )
-    assert isinstance(choose_node(spec, []), NoRoom)

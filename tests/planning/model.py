@@ -14,7 +14,7 @@ from domain.orders import order
 from domain.placement import fixed_ports
 from domain.restarts import recent
 from domain.service import Accepted, Service, ServiceWant, Verb, begin_next, counts, finish, operate, usable_image
-from domain.spec import ServiceSpec
+from domain.spec import ServiceSpec, Transport
 from orchestrator.planning.render import new_container
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import (
@@ -24,7 +24,10 @@ from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
     FinishOrder,
+    FollowNodes,
     ForgetContainer,
+    KeepSlot,
+    LeaveSlot,
     Plan,
     RequestImage,
     RetireContainer,
@@ -90,16 +93,21 @@ class World:
     def view(self) -> ServiceView:
         operation = self.service.operation
         request = operation.image_request if operation else None
-        taken = fixed_ports(self.service.spec) if any(self.open_rows()) else frozenset()
+        taken = fixed_ports(self.service.spec)
         return ServiceView(
             service=self.service,
             containers=tuple(self.open_rows()),
-            nodes=tuple(replace(node, taken=node.taken | taken) for node in self.nodes),
+            nodes=tuple(self._seen_node(node, taken) for node in self.nodes),
             linked=self.linked,
             image=self.answers.get(request) if request else None,
             installation=INSTALLATION,
             now=self.now,
         )
+
+    def _seen_node(self, node: Candidate, taken: frozenset[tuple[Transport, int]]) -> Candidate:
+        here = [row for row in self.open_rows() if row.node_id == node.node_id]
+        held = taken if here else frozenset()
+        return replace(node, taken=node.taken | held, here=len(here), load=node.load + len(here))
 
     def open_rows(self) -> list[Container]:
         return [row for row in self.rows.values() if row.terminated_at is None]
@@ -135,6 +143,12 @@ class World:
                     self._want(self.rows[step.container_id], want=Want.STOP)
                 case RetireContainer():
                     self._retire(step)
+                case LeaveSlot():
+                    self._want(self.rows[step.container_id], leaving=True, want=step.want, refill=True)
+                case KeepSlot():
+                    self._want(self.rows[step.container_id], leaving=False, refill=False)
+                case FollowNodes():
+                    self.service = replace(self.service, target=step.target)
                 case AdjustContainer():
                     row = self.rows[step.container_id]
                     self._want(row, networks=step.networks, autorestart=step.autorestart, autoreplace=step.autoreplace)
@@ -186,6 +200,8 @@ class World:
         before = self.rows.get(step.successor_of) if step.successor_of else None
         row = new_container(view, self.service, step, container_id=self.uuid(), image=image, before=before, ports=ports)
         self.rows[row.id] = row
+        if before is not None and before.leaving:
+            self._want(before, refill=False, order=None)
 
     def _want(self, row: Container, **changes: object) -> None:
         self.rows[row.id] = replace(row, **changes)  # type: ignore[arg-type]

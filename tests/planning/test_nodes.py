@@ -1,0 +1,275 @@
+"""Several nodes: one is lost, one is drained, services for every node. Plans as text, and what always holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.container import Container, Mount, Seen, Want
+from domain.node import Candidate, NodeState
+from domain.service import ServiceState, Verb, counts, service_state
+from domain.spec import CrashPolicy, ServiceSpec, Strategy
+from orchestrator.planning.steps import render
+from tests.planning.model import START, World, a_service, number, obey
+
+A, B, C = number(201), number(202), number(203)
+
+
+def fleet(*ids: UUID, **changes: object) -> tuple[Candidate, ...]:
+    names = {A: "a", B: "b", C: "c"}
+    return tuple(
+        replace(
+            Candidate(node_id=each, name=names[each], state=NodeState.DEPLOYED, last_seen=START),
+            **changes,  # type: ignore[arg-type]
+        )
+        for each in ids
+    )
+
+
+def running(*nodes: UUID, target: int = 2, **spec: object) -> World:
+    world = World(a_service(target=target, spec=ServiceSpec(image="tutela/web:latest", **spec)), nodes=fleet(*nodes))  # type: ignore[arg-type]
+    world.operate(Verb.START)
+    world.run()
+    return world
+
+
+def at(world: World, node_id: UUID) -> list[Container]:
+    return [row for row in world.open_rows() if row.node_id == node_id]
+
+
+def change(world: World, node_id: UUID, **changes: object) -> None:
+    world.nodes = tuple(
+        replace(node, **changes) if node.node_id == node_id else node  # type: ignore[arg-type]
+        for node in world.nodes
+    )
+
+
+def cut(world: World, node_id: UUID) -> None:
+    change(world, node_id, state=NodeState.UNREACHABLE, last_seen=world.now)
+
+
+def agents(world: World, *, but: UUID) -> None:
+    """All agents do what they are told except that of one node."""
+    for row in world.open_rows():
+        if row.node_id != but:
+            world.rows[row.id] = obey(row)
+
+
+def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
+    (lost,) = at(world, B)
+    cut(world, B)
+    assert render(world.plan()) == "at rest"
+    assert world.plan().requeue_at == world.now + timedelta(seconds=15)
+    world.now += timedelta(seconds=15)
+    assert render(world.step()) == (
+        "leave slot of web-2, given up: its node has been silent for too long; it is removed when the node is back\n"
+        "wait: its containers leave a node"
+    )
+    assert render(world.step()) == "create slot 2 (successor): slot 2 is empty"
+    agents(world, but=B)
+    assert render(world.plan()) == "at rest"
+    assert service_state(world.service, counts(list(world.rows.values()))) is ServiceState.RUNNING
+    assert len(at(world, A)) == 2
+    change(world, B, state=NodeState.DEPLOYED)
+    assert world.rows[lost.id].want is Want.GONE, "the returning agent is told to remove it"
+    world.agent()
+    assert render(world.step()) == "forget web-2: its node confirmed that it is gone"
+    assert {row.slot for row in world.open_rows()} == {1, 2}
+
+
+def test_without_consent_nothing_is_moved() -> None:
+    for spec in ({}, {"autorestart": CrashPolicy.ALWAYS}):
+        world = running(A, B, **spec)
+        cut(world, B)
+        world.now += timedelta(hours=1)
+        assert render(world.plan()) == "at rest"
+    explicit = running(A, B, lost_after=3)
+    cut(explicit, B)
+    explicit.now += timedelta(seconds=3)
+    assert "leave slot of web-2" in render(explicit.plan())
+
+
+def test_a_container_with_data_waits_for_its_node() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, lost_after=1)
+    for row in world.open_rows():
+        world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
+    cut(world, B)
+    world.now += timedelta(hours=1)
+    assert render(world.plan()) == "at rest"
+
+
+def test_a_single_writer_is_replaced_only_after_its_agent_has_given_it_up() -> None:
+    world = running(A, B, lost_after=1, single_writer=True)
+    cut(world, B)
+    world.now += timedelta(seconds=11)
+    assert render(world.plan()) == "at rest"
+    world.now += timedelta(seconds=1)
+    assert "leave slot of web-2" in render(world.plan())
+
+
+def test_a_node_that_was_away_for_a_moment_loses_nothing() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
+    cut(world, B)
+    world.now += timedelta(seconds=14)
+    world.step()
+    change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
+    world.now += timedelta(minutes=1)
+    assert render(world.plan()) == "at rest"
+
+
+def test_a_drain_starts_the_successor_before_the_old_one_stops() -> None:
+    world = running(A, B)
+    (old,) = at(world, B)
+    change(world, B, cordoned=True, draining=True)
+    least = 2
+    texts = []
+    for _ in range(8):
+        plan = world.step()
+        texts.append(render(plan))
+        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
+        world.agent()
+    assert least == 2
+    assert texts[:4] == [
+        "leave slot of web-2, running on for a while: its node is drained\nwait: its containers leave a node",
+        "create slot 2 (successor): slot 2 is empty",
+        "retire web-2: its successor runs\nwait: its containers leave a node",
+        "forget web-2: its node confirmed that it is gone",
+    ]
+    assert at(world, B) == []
+    assert len(at(world, A)) == 2
+    assert old.id not in {row.id for row in world.open_rows()}
+
+
+def test_a_drain_with_no_other_node_says_so_and_stops_nothing() -> None:
+    world = running(A)
+    change(world, A, cordoned=True, draining=True)
+    plan = world.plan()
+    assert plan.steps == ()
+    assert plan.waits_for is not None
+    assert plan.waits_for.startswith("web-1: no node has joined yet")
+
+
+def test_a_drain_that_is_given_up_keeps_what_has_no_successor_yet() -> None:
+    world = running(A, B)
+    change(world, B, cordoned=True, draining=True)
+    world.step()
+    change(world, B, cordoned=False, draining=False)
+    assert render(world.step()).startswith("keep web-2: its node is not drained any more")
+    assert len(at(world, B)) == 1
+    assert not any(row.leaving for row in world.open_rows())
+
+
+def test_a_service_for_every_node_follows_the_nodes() -> None:
+    world = running(A, B, target=1, deployment_strategy=Strategy.EVERY_NODE)
+    assert world.service.target == 2
+    assert [len(at(world, each)) for each in (A, B)] == [1, 1]
+    world.nodes += fleet(C)
+    world.run()
+    assert world.service.target == 3
+    assert [len(at(world, each)) for each in (A, B, C)] == [1, 1, 1]
+    cut(world, A)
+    world.now += timedelta(hours=1)
+    assert "create" not in render(world.plan()), "a node that is away keeps its container"
+    world.nodes = tuple(node for node in world.nodes if node.node_id != B)
+    world.run()
+    assert world.service.target == 2
+    assert sorted(row.slot for row in world.open_rows()) == [1, 3]
+
+
+def test_a_service_for_every_node_goes_to_those_with_its_tags_and_leaves_a_drained_one() -> None:
+    world = World(
+        a_service(spec=ServiceSpec(image="tutela/web:latest", tags=("ssd",), deployment_strategy=Strategy.EVERY_NODE)),
+        nodes=(*fleet(A, tags=frozenset({"ssd"})), *fleet(B), *fleet(C, tags=frozenset({"ssd", "eu"}))),
+    )
+    world.operate(Verb.START)
+    world.run()
+    assert [len(at(world, each)) for each in (A, B, C)] == [1, 0, 1]
+    change(world, C, cordoned=True, draining=True)
+    world.run()
+    assert [len(at(world, each)) for each in (A, B, C)] == [1, 0, 0]
+    assert world.service.target == 1
+
+
+happenings = st.one_of(
+    st.tuples(st.just("cut"), st.sampled_from([A, B, C])),
+    st.tuples(st.just("heal"), st.sampled_from([A, B, C])),
+    st.tuples(st.just("drain"), st.sampled_from([A, B, C])),
+    st.tuples(st.just("undrain"), st.sampled_from([A, B, C])),
+    st.tuples(st.just("wait"), st.sampled_from([1, 10, 20])),
+    st.tuples(st.just("agents"), st.just(0)),
+    st.tuples(st.just("plan"), st.just(0)),
+    st.tuples(st.just("verb"), st.sampled_from([Verb.START, Verb.REDEPLOY])),
+)
+
+
+@given(
+    history=st.lists(happenings, max_size=30),
+    strategy=st.sampled_from(list(Strategy)),
+    single_writer=st.booleans(),
+)
+def test_slots_never_run_twice_where_nobody_was_lost_and_all_ends_well(
+    history: list[tuple[str, object]], strategy: Strategy, single_writer: bool
+) -> None:
+    world = running(
+        A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS, deployment_strategy=strategy, single_writer=single_writer
+    )
+    away: set[UUID] = set()
+    for kind, value in history:
+        match kind:
+            case "cut" if isinstance(value, UUID):
+                if value not in away:
+                    cut(world, value)
+                away.add(value)
+            case "heal" if isinstance(value, UUID):
+                away.discard(value)
+                change(world, value, state=NodeState.DEPLOYED, last_seen=world.now)
+            case "drain" | "undrain" if isinstance(value, UUID):
+                change(world, value, cordoned=kind == "drain", draining=kind == "drain")
+            case "wait" if isinstance(value, int):
+                world.now += timedelta(seconds=value)
+            case "agents":
+                reachable(world, away)
+            case "verb" if isinstance(value, Verb):
+                try_to(world, value)
+            case _:
+                world.step()
+        safe(world, single_writer=single_writer)
+    for node_id in (A, B, C):
+        change(world, node_id, state=NodeState.DEPLOYED, cordoned=False, draining=False, last_seen=world.now)
+    world.run()
+    assert sorted(row.slot for row in world.open_rows()) == sorted({row.slot for row in world.open_rows()})
+    assert len(world.open_rows()) == 3
+    assert not any(row.leaving for row in world.open_rows())
+
+
+def try_to(world: World, verb: Verb) -> None:
+    from domain.errors import NotAllowed
+
+    try:
+        world.operate(verb)
+    except NotAllowed:
+        return
+
+
+def reachable(world: World, away: set[UUID]) -> None:
+    for request, answer in list(world.answers.items()):
+        if answer.image is None:
+            world.agent(only=0)
+            assert world.answers[request].image is not None
+    for row in world.open_rows():
+        if row.node_id not in away:
+            world.rows[row.id] = obey(row)
+
+
+def safe(world: World, *, single_writer: bool) -> None:
+    """One holder a slot; a second one may run beside it only on its way out."""
+    holders = [row.slot for row in world.open_rows() if not row.leaving]
+    assert len(holders) == len(set(holders)), "two containers hold one slot"
+    if single_writer:
+        wanted = [row.slot for row in world.open_rows() if row.want is Want.RUN]
+        assert len(wanted) == len(set(wanted)), "a single writer was wanted twice"
