@@ -50,6 +50,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._engine_lost = True
+        self._greeting_due = False
         self._resting = False
         self._pulling: set[UUID] = set()
         self._retries: dict[str, Retry] = {}
@@ -122,6 +123,7 @@ class Agent:
                 if asyncio.get_running_loop().time() >= tick:
                     tick = asyncio.get_running_loop().time() + RESYNC_SECONDS
                     self._observer.forget()
+                    self._greeting_due = True
                 self._wake.set()
 
     async def _events(self) -> None:
@@ -148,7 +150,7 @@ class Agent:
 
     async def _one_pass(self) -> datetime | None:
         """Observe, plan, perform; when to look again. Raises RuntimeBusy, RuntimeRefused."""
-        if self._engine_lost:
+        if self._engine_lost or self._greeting_due:
             await self._greet()
         cluster_id = self._ledger.cluster_id
         if cluster_id is None:
@@ -188,7 +190,7 @@ class Agent:
                 for container_id, memory in list(self._ledger.memories.items()):
                     self._ledger.remember(container_id, remembering.engine_lost(memory, since))
             self._ledger.incarnation = life
-        self._engine_lost = False
+        self._engine_lost = self._greeting_due = False
         self._observer.forget()
         if self._session.engine is None:
             log.info("engine answers", version=info.version, driver=info.storage_driver)

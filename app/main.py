@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from app.api import (
     actions,
+    admin_nodes,
     auth,
     calls,
     cloud,
@@ -79,6 +80,7 @@ def all_routers() -> list[APIRouter]:
         actions.router,
         auth.router,
         nodes.router,
+        admin_nodes.router,
         tags.router,
         triggers.router,
         images.router,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.assignment import EngineInfo
+from domain.container import Container, Observed, Seen
 from domain.spec import Transport
 
 
@@ -57,7 +58,7 @@ class StartFailure:
 
 FAILURE_WINDOW = timedelta(minutes=5)
 FAILURES = 5
-"""So many failed starts of at least two services within the window, and the node gets no more for as long."""
+"""So many failed starts of at least two services within the window, and other nodes are preferred for as long."""
 
 
 def failing(failures: Sequence[StartFailure], now: datetime) -> str:
@@ -68,7 +69,20 @@ def failing(failures: Sequence[StartFailure], now: datetime) -> str:
     recent = [each for each in failures if now - each.at < FAILURE_WINDOW]
     if len(recent) < FAILURES or len({each.service_id for each in recent}) < 2:
         return ""
-    return f"{len(recent)} starts within {int(FAILURE_WINDOW.total_seconds() // 60)} minutes, last {recent[-1].message}"
+    minutes = int(FAILURE_WINDOW.total_seconds() // 60)
+    return f"{len(recent)} starts failed there within {minutes} minutes, last {recent[-1].message}"
+
+
+def starts(changes: Sequence[tuple[Container, Observed]], now: datetime) -> tuple[tuple[StartFailure, ...], bool]:
+    """The starts that a report tells have failed, and whether one went well: rows as they were, what is seen now."""
+    failed = []
+    started = False
+    for row, seen in changes:
+        before = row.seen.state if row.seen else None
+        started |= seen.state is Seen.RUNNING and before is not Seen.RUNNING
+        if seen.state is Seen.FAILED and before is not Seen.FAILED:
+            failed.append(StartFailure(service_id=row.service_id, at=now, message=(seen.message or "")[:200]))
+    return tuple(failed), started
 
 
 DISK_LEAST_MB = 256

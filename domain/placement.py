@@ -28,7 +28,6 @@ class Refusal(StrEnum):
     MEMORY = "memory-full"
     CPU = "cpu-full"
     DISK = "disk-full"
-    FAILING = "node-failing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +75,6 @@ def refusal(spec: ServiceSpec, node: Candidate) -> tuple[Refusal, str] | None:
         return Refusal.CPU, f"has {free} CPU shares that nobody reserved, and {spec.cpu_shares} are asked for"
     if node.disk_full:
         return Refusal.DISK, "has hardly any disk space left"
-    if node.failing:
-        return Refusal.FAILING, f"failed to start containers lately: {node.failing}"
     return None
 
 
@@ -93,14 +90,18 @@ def matches(spec: ServiceSpec, node: Candidate) -> bool:
 def place(spec: ServiceSpec, nodes: Sequence[Candidate], *, only: UUID | None = None) -> Placement:
     """Choose by the strategy (spec 2.21): the emptiest node, or the one with fewest containers of this service.
 
-    `only`: where the slot's volumes are.
+    A node whose starts keep failing is taken when there is no other: it may be all there is. `only`: where the
+    slot's volumes are.
     """
     if not nodes:
         return Placement(node_id=None, reason="no node has joined yet: start an agent", verdicts=())
     spread = spec.deployment_strategy is Strategy.HIGH_AVAILABILITY
-    ordered = sorted(
-        nodes, key=lambda node: (node.here, node.load, node.name) if spread else (node.load, node.here, node.name)
-    )
+
+    def rank(node: Candidate) -> tuple[bool, int, int, str]:
+        first, second = (node.here, node.load) if spread else (node.load, node.here)
+        return bool(node.failing), first, second, node.name
+
+    ordered = sorted(nodes, key=rank)
     able: Candidate | None = None
     verdicts: list[Verdict] = []
     reasons: list[tuple[str, str]] = []
@@ -113,6 +114,7 @@ def place(spec: ServiceSpec, nodes: Sequence[Candidate], *, only: UUID | None = 
             verdicts.append(Verdict(node=node.name, refusal=why[0], text=why[1]))
             continue
         text = f"runs {node.load} containers, {node.here} of this service"
+        text += f"; comes last: {node.failing}" if node.failing else ""
         verdicts.append(Verdict(node=node.name, taken=able is None, text=text))
         able = able or node
     # The one that was taken, then those that could have been, then the refused ones.

@@ -13,9 +13,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.container import Container, ContainerState, container_state
-from domain.errors import NotAllowed
+from domain.errors import Invalid, NotAllowed
 from domain.image import Pull, ResolvedImage
-from domain.spec import ServiceSpec, digest
+from domain.spec import ServiceSpec, Strategy, digest
 
 
 class ServiceState(StrEnum):
@@ -239,6 +239,8 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
         return Accepted(service=replace(service, operation=joined), effect=Effect.BEGUN)
     if not allowed(verb, state, service.target):
         raise refuse(verb.value, state, service.target)
+    if verb is Verb.SCALE:
+        _scalable(service.spec)
     match verb:
         case Verb.START:
             return _start(service, action, now)
@@ -267,6 +269,13 @@ def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, a
         raise refuse("update", state, service.target)
     if spec == service.spec and target == service.target:
         return Accepted(service=service, effect=Effect.NOTHING)
+    if target != service.target:
+        _scalable(service.spec)
+    if spec.deployment_strategy is not service.spec.deployment_strategy and Strategy.EVERY_NODE in {
+        spec.deployment_strategy,
+        service.spec.deployment_strategy,
+    }:
+        raise Invalid({"deployment_strategy": "cannot be changed to or from EVERY_NODE: make a new service"})
     remade = digest(spec) != digest(service.spec)
     changed = replace(service, spec=spec, target=target)
     running = service.want is ServiceWant.RUNNING and (service.operation is not None or count.current > 0)
@@ -276,6 +285,12 @@ def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, a
     if service.want is ServiceWant.RUNNING and target != service.target and (running or target > 0):
         return _begun(changed, operation=_retargeted(changed, action, now))
     return Accepted(service=changed, effect=Effect.STORED)
+
+
+def _scalable(spec: ServiceSpec) -> None:
+    if spec.deployment_strategy is Strategy.EVERY_NODE:
+        text = "follows the nodes with strategy EVERY_NODE: tag nodes to choose which, or use another strategy"
+        raise Invalid({"target_num_containers": text})
 
 
 def finish(service: Service) -> Service:
@@ -318,6 +333,8 @@ def begin_next(service: Service, count: Counts, now: datetime) -> tuple[Accepted
 
 def _begin_call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
     if call.verb is Verb.SCALE:
+        if service.spec.deployment_strategy is Strategy.EVERY_NODE:
+            raise NotAllowed("a service for every node is not scaled: it follows the nodes")
         target = service.target + call.amount
         accepted = change(service, count, spec=service.spec, target=target, action=call.action, now=now)
     else:

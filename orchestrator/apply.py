@@ -37,7 +37,7 @@ from orchestrator.planning.steps import (
 )
 from orchestrator.planning.view import ServiceView
 from orchestrator.publish import Load, publish
-from orchestrator.store import actions, containers, mounts, nodes, relations, services
+from orchestrator.store import actions, containers, drains, mounts, nodes, relations, services
 from orchestrator.store.db import Connection
 
 
@@ -58,6 +58,9 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
     await publish(conn, writing.touched, writing.asked, writing.load)
+    # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
+    emptied = {node.node_id for node in view.nodes if node.draining} & {row.node_id for row in writing.touched}
+    await drains.end_finished(conn, sorted(emptied), view.now)
     return service
 
 

@@ -10,9 +10,10 @@ import structlog
 
 from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import Conflict
+from domain.node import starts
 from domain.spec import Env
 from orchestrator.store import containers, nodes, wake
-from orchestrator.store.db import Database
+from orchestrator.store.db import Database, now
 
 log = structlog.get_logger("dispatch")
 
@@ -87,7 +88,9 @@ async def record(db: Database, report: NodeReport) -> None:
         changed = await nodes.touch(conn, report.node_id, report.session, report.engine, report.applied_revision)
         if changed is None:
             raise SessionLost(f"session {report.session} is over")
-        await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)
+        seen = await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)
+        failed, started = starts(seen, await now(conn)) if seen else ((), False)
+        await nodes.note_starts(conn, report.node_id, failed, started=started)
         await nodes.answer_images(conn, report.node_id, report.images)
         if changed:
             await wake.waiting_services(conn)

@@ -6,8 +6,8 @@ import asyncio
 
 import structlog
 
-from orchestrator.store import actions, containers, events, nodes, services, stacks, wake
-from orchestrator.store.db import Database
+from orchestrator.store import actions, containers, drains, events, nodes, services, stacks, wake
+from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("sweeps")
@@ -15,6 +15,7 @@ SWEEP_SECONDS = 5.0
 SILENT_SECONDS = 15.0
 PURGE_EVERY = 60
 KEEP_HOURS = 24
+DRAIN_MINUTES = 10
 KEEP_ACTION_DAYS = 90
 
 
@@ -27,10 +28,13 @@ async def sweep(db: Database) -> None:
                 for node_id in await nodes.expire(conn, SILENT_SECONDS):
                     log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
                     await wake.waiting_services(conn)
+                    await wake.services(conn, await nodes.services_on(conn, node_id))
+                await drains.give_up(conn, DRAIN_MINUTES, await now(conn))
                 if turn % PURGE_EVERY == 0:
                     await containers.purge_terminated(conn, KEEP_HOURS)
                     await services.purge_destroyed(conn, KEEP_HOURS)
                     await stacks.purge_terminated(conn, KEEP_HOURS)
+                    await nodes.purge_terminated(conn, KEEP_HOURS)
                     await events.purge(conn)
                     await actions.purge(conn, KEEP_ACTION_DAYS)
         except DatabaseAway as error:

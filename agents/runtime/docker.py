@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -49,6 +50,7 @@ class DockerRuntime:
             # Asked anew each time: an engine that was upgraded speaks another version.
             self._client = None
             found = self._api().info()
+            disk, free = _disk(str(found.get("DockerRootDir", "")))
             return EngineInfo(
                 engine_id=str(found.get("ID", "")),
                 version=str(found.get("ServerVersion", "")),
@@ -56,6 +58,8 @@ class DockerRuntime:
                 cpus=int(found.get("NCPU", 0)),
                 memory=int(found.get("MemTotal", 0)) // (1024 * 1024),
                 gateway=_gateway(self._api().networks(names=["bridge"])),
+                disk=disk,
+                disk_free=free,
             )
 
         return await self._calls.short("asking for its info", LOOK_SECONDS, call)
@@ -303,6 +307,21 @@ class _KeepAlive(requests.adapters.HTTPAdapter):
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         ]
         super().init_poolmanager(*args, **kwargs)
+
+
+DISK_STEP_MB = 64
+"""Coarse, so that not every written file is news."""
+
+
+def _disk(root: str) -> tuple[int, int]:
+    """Size and free space in MB of the disk with the engine's data, if the agent can see it; else zeros."""
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return 0, 0
+    mb = 1024 * 1024
+    free = found.f_bavail * found.f_frsize // mb // DISK_STEP_MB * DISK_STEP_MB
+    return found.f_blocks * found.f_frsize // mb, free
 
 
 def _gateway(networks: list[Json]) -> str:

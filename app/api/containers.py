@@ -17,7 +17,7 @@ from app.wire.lists import CONTAINERS, envelope, read_query
 from app.wire.logs import joined
 from domain.container import Container
 from domain.service import Verb
-from orchestrator.store import actions, containers, relations, services
+from orchestrator.store import actions, containers, nodes, relations, services
 from orchestrator.store.db import Connection
 
 router = APIRouter(prefix="/api/v1/container")
@@ -99,6 +99,7 @@ async def containers_out(
     others: dict[UUID, list[Container]] = {}
     for row in await containers.open_rows(conn, sorted(concerned)) if concerned else ():
         others.setdefault(row.service_id, []).append(row)
+    hosts = await nodes.many(conn, sorted({row.node_id for row in found}))
     newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
     return [
         container_out(
@@ -107,6 +108,7 @@ async def containers_out(
                 service=owners[row.service_id],
                 others=others,
                 actions=newest.get(commands.container_uri(row.id), ()),
+                node=hosts.get(row.node_id),
             ),
             public_domain=settings(request).public_domain,
             host=settings(request).public_host,

@@ -11,6 +11,7 @@ from app.api.deps import Caller, command, database, flag, ident, settings
 from app.api.responses import reply
 from app.commands import nodes as commands
 from app.commands.nodes import Description, node_uri
+from app.settings import Settings
 from app.wire.lists import NODES, envelope, read_query
 from app.wire.others import node_out
 from app.wire.resource_input import read_node
@@ -81,14 +82,18 @@ async def upgrade_node(request: Request, caller: Caller, uuid: str) -> Response:
 async def terminate_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Take an empty node out; with `force=true` also one that will not come back."""
     node_id = ident(uuid, "node")
-    config = settings(request)
     await commands.terminate(
         command(request, caller, None),
         node_id,
-        own_name=config.node_name if "agent" in config.role_set else None,
+        own_name=own_name(settings(request)),
         force=flag(request, "force", default=False),
     )
     return await _one(request, node_id, 202)
+
+
+def own_name(config: Settings) -> str | None:
+    """The name of the node whose agent this process runs."""
+    return config.node_name if "agent" in config.role_set else None
 
 
 async def _one(request: Request, node_id: UUID, status: int) -> Response:

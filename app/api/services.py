@@ -13,6 +13,7 @@ from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import services as commands
 from app.commands.services import LinkRequest
+from app.wire.explain_output import explanation_out
 from app.wire.lists import SERVICES, envelope, read_query
 from app.wire.logs import joined
 from app.wire.reading import Reading
@@ -20,6 +21,8 @@ from app.wire.service_input import AskedLink, read_create, read_patch
 from domain.errors import DomainError, Invalid
 from domain.service import Effect, Service, Verb
 from domain.spec import ServiceSpec
+from orchestrator.explaining import explain_service
+from orchestrator.planning.view import Installation, Policy
 from orchestrator.store import containers, services
 
 router = APIRouter(prefix="/api/v1/service")
@@ -122,6 +125,16 @@ async def service_logs(request: Request, caller: Caller, uuid: str) -> Response:
     source = log_source(request)
     lines = await source.logs([row.id for row in rows], tail) if source else []
     return reply(request, {"logs": joined(lines, {row.id: row.name for row in rows}, tail)})
+
+
+@router.get("/{uuid}/explain/")
+async def why(request: Request, caller: Caller, uuid: str) -> Response:
+    """Why it is as it is: what every slot waits for, and why its container is where it is."""
+    installation = Installation(api_url=settings(request).public_url.rstrip("/"), stream_url="")
+    async with database(request).read() as conn:
+        service = await services.get(conn, caller.id, ident(uuid, "service"))
+        found = await explain_service(conn, service, installation, Policy())
+    return reply(request, explanation_out(found))
 
 
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:

@@ -108,8 +108,19 @@ def _bench(context: typer.Context) -> None:
     dev.bench(context.args)
 
 
+def _groups() -> None:
+    """Commands with commands of their own; imported when one of them is asked for."""
+    if len(sys.argv) > 1 and sys.argv[1] == "node":
+        from app.cli import node as command
+
+        app.add_typer(command.app, name="node")
+    else:
+        app.add_typer(typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove."), name="node")
+
+
 def main() -> int:
     """Run the command line; the exit code. Expected failures are one line on stderr."""
+    _groups()
     try:
         app(prog_name="tutela")
     except CommandError as error:

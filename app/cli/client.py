@@ -56,6 +56,14 @@ class Client:
         """POST below /api/v1. Raises ApiError."""
         return self._request("POST", path, body)
 
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH below /api/v1. Raises ApiError."""
+        return self._request("PATCH", path, body)
+
+    def delete(self, path: str, **query: str) -> dict[str, Any]:
+        """DELETE below /api/v1. Raises ApiError."""
+        return self._request("DELETE", path + (f"?{urlencode(query)}" if query else ""), None)
+
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         headers = {
             "Authorization": f"ApiKey {self.key.user}:{self.key.api_key}",

@@ -15,7 +15,7 @@ from domain.container import Want
 from domain.errors import NotAllowed, NotFound
 from domain.orders import never_ran
 from domain.service import Service, Verb, cancel, counts, service_state
-from orchestrator.store import actions, containers, nodes, services, wake
+from orchestrator.store import actions, containers, drains, nodes, services, wake
 from orchestrator.store.db import Connection, now
 
 _KINDS: dict[str, Callable[[Context, UUID, Verb], Awaitable[object]]] = {
@@ -42,6 +42,9 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
             raise NotAllowed(f"the action has ended ({action.state.value}): there is nothing to cancel")
         at = await now(conn)
         ended: set[UUID] = {action_id}
+        drained = await drains.let_go(conn, action_id)
+        if drained is not None:
+            await wake.waiting_services(conn)
         for service_id in sorted(concerned):
             ended |= await _let_go(conn, context, service_id, action_id)
         await actions.log(conn, [(each, "canceled by the user") for each in sorted(ended)])

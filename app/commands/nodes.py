@@ -8,11 +8,12 @@ from typing import NoReturn
 from uuid import UUID
 
 from app.commands.recording import recorded
-from app.commands.services import Context, record_refusal
+from app.commands.services import Context, open_action, record_refusal, refusals_recorded
 from domain.action import ActionState
 from domain.errors import DomainError, Invalid, NotAllowed
 from domain.node import Node, NodeState
-from orchestrator.store import actions, containers, nodes, wake
+from domain.service import Effect
+from orchestrator.store import actions, containers, drains, nodes, wake
 from orchestrator.store.db import now
 
 NODES_URI = "/api/v1/node/"
@@ -41,6 +42,63 @@ async def update(context: Context, node_id: UUID, read: Callable[[Node], Descrip
         if set(wanted.tags) != set(node.tags):
             # A service that waits for a node with its tags may have one now.
             await wake.waiting_services(work.conn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What operators say of a node; None: as it is. `public_ip` empty: not known."""
+
+    name: str | None
+    public_ip: str | None
+
+
+async def administer(context: Context, node_id: UUID, wanted: Attributes, *, own_name: str | None) -> None:
+    """Rename the node, and say where it can be reached. Raises NotFound, NotAllowed, Conflict."""
+    async with recorded(context, "Node Update", node_uri(node_id)) as work:
+        node = await nodes.lock(work.conn, node_id)
+        _there(node)
+        if wanted.name not in {None, node.name} and node.name == own_name:
+            raise NotAllowed("the node of this process has its name from the setting TUTELA_NODE_NAME: change it there")
+        await nodes.administer(
+            work.conn,
+            node_id,
+            node.name if wanted.name is None else wanted.name,
+            node.public_ip if wanted.public_ip is None else wanted.public_ip,
+        )
+
+
+async def cordon(context: Context, node_id: UUID, *, cordoned: bool) -> None:
+    """Let the node take no new containers, or take them again; then a drain under way ends too.
+
+    Raises NotFound, NotAllowed.
+    """
+    async with recorded(context, "Node Cordon" if cordoned else "Node Uncordon", node_uri(node_id)) as work:
+        concerned = [] if cordoned else await nodes.services_on(work.conn, node_id)
+        await wake.services(work.conn, concerned)
+        _there(await nodes.lock(work.conn, node_id))
+        drain = await drains.cordon(work.conn, node_id, cordoned=cordoned)
+        if drain is not None:
+            await actions.cancel(work.conn, [drain], await now(work.conn))
+        if not cordoned:
+            await wake.waiting_services(work.conn)
+
+
+async def drain(context: Context, node_id: UUID) -> None:
+    """Cordon the node and move its containers away, each started elsewhere before it stops here.
+
+    The action ends when nothing is left that can be moved. Raises NotFound, NotAllowed.
+    """
+    verb, uri = "Node Drain", node_uri(node_id)
+    async with refusals_recorded(context, verb, None, uri), context.db.transaction() as conn:
+        await wake.services(conn, await nodes.services_on(conn, node_id))
+        node = await nodes.lock(conn, node_id)
+        _there(node)
+        if node.drain_action is not None:
+            raise NotAllowed(f"the node is being drained already, by action {node.drain_action}")
+        at = await now(conn)
+        await open_action(conn, context, verb=verb, object_uri=uri, service_id=None, effect=Effect.BEGUN, at=at)
+        await drains.begin(conn, node_id, context.action_id)
+        await drains.end_finished(conn, [node_id], at)
 
 
 async def health_check(context: Context, node_id: UUID) -> None:
@@ -96,6 +154,11 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
             if row.order is not None:
                 await actions.end(conn, row.order.actions, ActionState.FAILED, f"node {node.name} was taken out", at)
         await nodes.terminate(conn, node_id, at)
+        if node.drain_action is not None:
+            await actions.end(conn, [node.drain_action], ActionState.SUCCESS, "the node was taken out", at)
+        # Its agent's session is over: whoever serves it says so at once.
+        await wake.node(conn, node_id)
+        await wake.waiting_services(conn)
 
 
 def _there(node: Node) -> None:

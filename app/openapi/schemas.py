@@ -7,11 +7,13 @@ from typing import Any
 from domain.action import ActionState
 from domain.container import ContainerState
 from domain.node import NodeState
+from domain.placement import Refusal
 from domain.registry import ImageState
 from domain.service import ServiceState
 from domain.spec import CrashPolicy, Strategy
 from domain.stack import StackState
 from domain.volume import VolumeState
+from orchestrator.planning.explain import Reason
 
 Schema = dict[str, Any]
 
@@ -165,6 +167,8 @@ OBJECTS: dict[str, Schema] = {
         private_ip=TEXT,
         bindings=many(ref("ContainerBinding")),
         last_metric={},
+        stale=FLAG,
+        last_seen=maybe(DATE),
         synchronized=FLAG,
         actions=many(URI),
     ),
@@ -212,6 +216,8 @@ OBJECTS: dict[str, Schema] = {
         docker_graphdriver=TEXT,
         docker_execdriver=TEXT,
         current_num_containers=WHOLE,
+        cordoned=FLAG,
+        draining=FLAG,
         last_metric={},
         last_seen=maybe(DATE),
         deployed_datetime=maybe(DATE),
@@ -221,6 +227,33 @@ OBJECTS: dict[str, Schema] = {
         node_type=maybe(URI),
         availability_zone=maybe(URI),
         tunnel=maybe(TEXT),
+    ),
+    "Explanation": shown(
+        service=URI,
+        name=TEXT,
+        state=states(ServiceState),
+        target_num_containers=WHOLE,
+        operation=maybe(TEXT),
+        operation_since=maybe(DATE),
+        actions=many(URI),
+        waits_for=maybe(TEXT),
+        look_at=maybe(DATE),
+        slots=many(
+            shown(
+                slot=WHOLE,
+                container=maybe(URI),
+                node=maybe(TEXT),
+                wanted=TEXT,
+                seen=maybe(TEXT),
+                leaving=FLAG,
+                reason=states(Reason),
+                text=TEXT,
+                remedy=TEXT,
+                since=maybe(DATE),
+                last_seen=maybe(DATE),
+                placement=many(shown(node=TEXT, taken=FLAG, reason=maybe(states(Refusal)), text=TEXT)),
+            )
+        ),
     ),
     "Logs": shown(logs=TEXT),
     "Trigger": shown(**_IDENTITY, name=TEXT, operation={"enum": ["REDEPLOY", "SCALEUP"]}, url=TEXT),
@@ -307,6 +340,7 @@ BODIES: dict[str, Schema] = {
         "anyOf": [many(ref("Tag")), asked("tags", tags=many(ref("Tag"))), ref("Tag")],
         "examples": [[{"name": "production"}]],
     },
+    "AdminNodePatch": asked(name=_TEXT_IN, public_ip=_TEXT_IN),
     "NodePatch": asked(tags=many(ref("Tag")), nickname=_TEXT_IN),
     "TriggerCreate": asked(name=_TEXT_IN, operation={"enum": ["REDEPLOY", "SCALEUP"]}),
     "ImageCreate": {

@@ -64,6 +64,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/v1/service/{uuid}/"): Operation(answer="Service"),
     ("PATCH", "/api/v1/service/{uuid}/"): Operation(answer="Service", also=(202,), body="ServicePatch"),
     ("DELETE", "/api/v1/service/{uuid}/"): Operation(answer="Service", code=202),
+    ("GET", "/api/v1/service/{uuid}/explain/"): Operation(answer="Explanation"),
     ("GET", "/api/v1/service/{uuid}/logs/"): Operation(answer="Logs", query=TAIL),
     **{
         ("POST", f"/api/v1/service/{{uuid}}/{verb}/"): Operation(answer="Service", code=202)
@@ -110,6 +111,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/v1/node/{uuid}/"): Operation(answer="Node"),
     ("PATCH", "/api/v1/node/{uuid}/"): Operation(answer="Node", body="NodePatch"),
     ("DELETE", "/api/v1/node/{uuid}/"): Operation(answer="Node", code=202, query=(("force", FLAG),)),
+    ("PATCH", "/api/v1/admin/node/{uuid}/"): Operation(answer="Node", body="AdminNodePatch"),
+    **{
+        ("POST", f"/api/v1/admin/node/{{uuid}}/{verb}/"): Operation(answer="Node", code=202)
+        for verb in ("cordon", "uncordon", "drain")
+    },
     ("POST", "/api/v1/node/{uuid}/health-check/"): Operation(answer="Node", code=202),
     ("POST", "/api/v1/node/{uuid}/deploy/"): _refused(409),
     ("POST", "/api/v1/node/{uuid}/docker-upgrade/"): _refused(400),

@@ -11,6 +11,7 @@ from uuid import UUID
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import BoundPort, Container, Mount, Seen, container_state
 from domain.links import block, contributes, mangle, source_of
+from domain.node import Node, NodeState
 from domain.service import Service, up_to_date
 
 VOLUME_PREFIX = "tutela-"
@@ -27,12 +28,14 @@ _EXITS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerDetails:
     """A container with what its representation is derived from. `others`: the live containers of the services
-    that its own is linked to, and of its own when they are linked to each other."""
+    that its own is linked to, and of its own when they are linked to each other. `node`: where it is; of one that is
+    silent the state may be out of date (I10)."""
 
     container: Container
     service: Service
     others: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
     actions: Sequence[UUID] = ()
+    node: Node | None = None
 
 
 def container_out(details: ContainerDetails, *, public_domain: str, host: str) -> dict[str, Any]:
@@ -40,7 +43,8 @@ def container_out(details: ContainerDetails, *, public_domain: str, host: str) -
 
     `host` is the node's address, which stands in where there is no public domain (spec 3.9).
     """
-    public_dns = _public_dns(details, public_domain) or host
+    public_dns = _public_dns(details, public_domain) or (details.node.public_ip if details.node else "") or host
+    stale = details.node is not None and details.node.state is NodeState.UNREACHABLE
     container, service = details.container, details.service
     spec, seen = container.spec, container.seen
     ended = seen is not None and seen.state in {Seen.EXITED, Seen.RESTARTING, Seen.FAILED, Seen.GONE}
@@ -84,6 +88,8 @@ def container_out(details: ContainerDetails, *, public_domain: str, host: str) -
         "private_ip": (seen.ip if seen else None) or "",
         "bindings": [_binding_out(mount) for mount in spec.mounts],
         "last_metric": None,
+        "stale": stale,
+        "last_seen": date(details.node.last_seen) if details.node else None,
         "synchronized": up_to_date(service, container),
         "actions": [uri("action", each) for each in details.actions],
         "net": "host" if spec.host_network else "bridge",

@@ -5,6 +5,7 @@ Known read-only keys and unknown ones are ignored: clients echo what they were g
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,48 @@ def read_node(body: Any) -> AskedNode:
         nickname = "" if data["nickname"] is None else reading.text(data["nickname"], "nickname", most=255).strip()
     _done(reading)
     return AskedNode(tags=tags, nickname=nickname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAdminNode:
+    """An operator's PATCH of a node; None: not said."""
+
+    name: str | None
+    public_ip: str | None
+
+
+def read_admin_node(body: Any) -> AskedAdminNode:
+    """An operator's PATCH of a node: its name, and the address under which its published ports are reached.
+
+    Raises Invalid.
+    """
+    reading = Reading()
+    data = _object(body)
+    name = data.get("name")
+    if name is not None:
+        name = reading.text(name, "name", most=63)
+        if name is not None and not NODE_NAME.fullmatch(name):
+            reading.fail(
+                "name", "must be 1 to 63 letters, digits, dots and hyphens, beginning and ending with no hyphen"
+            )
+    address = data.get("public_ip")
+    if address is not None:
+        address = reading.text(address, "public_ip", most=45)
+        if address and not _is_address(address):
+            reading.fail("public_ip", "must be an IP address, or empty")
+    _done(reading)
+    return AskedAdminNode(name=name, public_ip=address)
+
+
+NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,11 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
 
 
 def settles_at(container: Container, view: ServiceView, policy: Policy) -> datetime | None:
-    """When a redeployment may count on the container, if it runs and that is still to come."""
+    """When a redeployment may count on a container that it made, if it runs and that is still to come."""
     operation = view.service.operation
     if operation is None or operation.verb is not Verb.REDEPLOY or not serving(container) or not obeyed(container):
+        return None
+    if container.deploy_gen < view.service.deploy_gen:
         return None
     return first_moment(container, view.now, policy)
 

@@ -330,8 +330,8 @@ async def services_of(conn: Connection, container_ids: Sequence[UUID]) -> list[U
 
 async def observe(
     conn: Connection, node_id: UUID, session: int, seq: int, reports: Sequence[ContainerReport]
-) -> list[UUID]:
-    """Write what an agent saw, if it is newer than what is there; returns the services whose rows changed.
+) -> list[tuple[Container, Observed]]:
+    """Write what an agent saw, if it is newer than what is there; returns the rows as they were, with that.
 
     A node writes only about its own containers (RELIABILITY S26). The caller holds the services' locks.
     """
@@ -360,7 +360,7 @@ async def observe(
             for row, seen in changes
         ],
     )
-    return sorted({row.service_id for row, _ in changes})
+    return changes
 
 
 async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 200) -> int:

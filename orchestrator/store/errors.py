@@ -31,6 +31,7 @@ _TAKEN = {
     "services_unique_name": "a service of that unique name was created at the same moment: try again",
     "services_subnet": "a service was created at the same moment: try again",
     "image_name": "an image of that name is registered already",
+    "nodes_name_key": "another node has that name",
     "port_taken": "the port was taken at the same moment",
 }
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from domain.assignment import EngineInfo, ImageRequest, ImageResult
 from domain.errors import NotFound
 from domain.image import Pull, ResolvedImage, parse
-from domain.node import Node, NodeState
+from domain.node import Node, NodeState, StartFailure
 from domain.registry import RegistryAuth, canonical
 from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
@@ -173,6 +173,25 @@ async def describe(conn: Connection, node_id: UUID, tags: Sequence[str], nicknam
     await conn.execute("UPDATE nodes SET tags = $2, nickname = $3 WHERE id = $1", node_id, list(tags), nickname)
 
 
+async def administer(conn: Connection, node_id: UUID, name: str, public_ip: str) -> None:
+    """Write what operators say of the node. Raises Conflict when another node has the name."""
+    await conn.execute("UPDATE nodes SET name = $2, public_ip = $3 WHERE id = $1", node_id, name, public_ip)
+
+
+async def note_starts(conn: Connection, node_id: UUID, failed: Sequence[StartFailure], *, started: bool) -> None:
+    """Remember starts that failed on the node, the newest ten; one that went well wipes them out."""
+    if started:
+        await conn.execute("UPDATE nodes SET failures = NULL WHERE id = $1 AND failures IS NOT NULL", node_id)
+    elif failed:
+        await conn.execute(
+            "UPDATE nodes SET failures = (SELECT jsonb_agg(each ORDER BY n) FROM"
+            " jsonb_array_elements(coalesce(failures, '[]'::jsonb) || $2::jsonb) WITH ORDINALITY AS t(each, n)"
+            " WHERE n > jsonb_array_length(coalesce(failures, '[]'::jsonb) || $2::jsonb) - 10) WHERE id = $1",
+            node_id,
+            codec.dump(codec.FAILURES, tuple(failed)),
+        )
+
+
 async def services_on(conn: Connection, node_id: UUID) -> list[UUID]:
     """The services with live containers on the node, in lock order."""
     rows = await conn.fetch(
@@ -200,6 +219,18 @@ async def terminate(conn: Connection, node_id: UUID, at: datetime) -> None:
     )
     await conn.execute(
         "UPDATE volumes SET terminated_at = $2 WHERE node_id = $1 AND terminated_at IS NULL", node_id, at
+    )
+
+
+async def purge_terminated(conn: Connection, older_than_hours: int) -> None:
+    """Delete nodes that were taken out that long ago and that nothing points at any more."""
+    await conn.execute(
+        "DELETE FROM nodes n WHERE terminated_at < now() - make_interval(hours => $1)"
+        " AND NOT EXISTS (SELECT 1 FROM containers WHERE node_id = n.id)"
+        " AND NOT EXISTS (SELECT 1 FROM volumes WHERE node_id = n.id)"
+        " AND NOT EXISTS (SELECT 1 FROM ports WHERE node_id = n.id)"
+        " AND NOT EXISTS (SELECT 1 FROM image_requests WHERE node_id = n.id)",
+        older_than_hours,
     )
 
 

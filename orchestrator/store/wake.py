@@ -33,10 +33,15 @@ async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
 
 
 async def waiting_services(conn: Connection) -> None:
-    """Make the reconciler look at every service that waits for something, since a node changed."""
+    """Make the reconciler look at every service that waits for something or is for every node: a node changed."""
     await conn.execute(
         "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
         "(SELECT id FROM services WHERE waits_for IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+    )
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
+        "(SELECT id FROM services WHERE spec->>'deployment_strategy' = 'EVERY_NODE' AND want = 'RUNNING'"
+        " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
     )
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 

@@ -40,6 +40,11 @@ def test_the_emptiest_node_is_taken_and_ties_go_by_name() -> None:
     assert chosen(PLAIN, node("b", 2, here=3, load=3), node("a", 1, load=4)) == 2
 
 
+def test_a_node_whose_starts_fail_comes_last() -> None:
+    assert chosen(PLAIN, node("a", 1, failing="5 starts failed"), node("b", 2, load=9)) == 2
+    assert chosen(PLAIN, node("a", 1, failing="5 starts failed")) == 1
+
+
 def test_high_availability_goes_by_the_containers_of_the_service() -> None:
     assert chosen(SPREAD, node("b", 2, here=3, load=3), node("a", 1, load=40)) == 1
     assert chosen(SPREAD, node("b", 2, here=1, load=3), node("a", 1, here=1, load=40)) == 2
@@ -55,7 +60,6 @@ def test_high_availability_goes_by_the_containers_of_the_service() -> None:
         (replace(PLAIN, memory=600), {"memory": 1000, "reserved_memory": 500}, Refusal.MEMORY, "500 MB"),
         (replace(PLAIN, cpu_shares=1024), {"cpus": 1, "reserved_cpu": 512}, Refusal.CPU, "512 CPU shares"),
         (PLAIN, {"disk_full": True}, Refusal.DISK, "disk"),
-        (PLAIN, {"failing": "5 starts"}, Refusal.FAILING, "5 starts"),
     ],
 )
 def test_what_refuses_a_node(spec: ServiceSpec, changes: dict[str, object], why: Refusal, words: str) -> None:
@@ -162,7 +166,9 @@ def test_a_node_that_keeps_failing_starts_is_left_alone_for_a_while() -> None:
     def failure(service: int, minutes: float) -> StartFailure:
         return StartFailure(service_id=number(service), at=NOW - timedelta(minutes=minutes), message="no space")
 
-    assert "5 starts within 5 minutes, last no space" in failing([failure(n % 2, n / 10) for n in range(5)], NOW)
+    assert "5 starts failed there within 5 minutes, last no space" in failing(
+        [failure(n % 2, n / 10) for n in range(5)], NOW
+    )
     assert failing([failure(1, n / 10) for n in range(9)], NOW) == "", "one service that fails is the service's fault"
     assert failing([failure(n % 2, 6) for n in range(9)], NOW) == "", "long ago"
 

@@ -224,10 +224,18 @@ class World:
         for index, row in enumerate(rows):
             if only is not None and index != only % max(len(rows), 1):
                 continue
-            after = obey(row)
+            after = self._started(row, obey(row))
             changed |= after != row
             self.rows[row.id] = after
         return changed
+
+    def _started(self, before: Container, after: Container) -> Container:
+        """With the time of its start, as an engine tells it."""
+        if after.seen is None or after.seen.state is not Seen.RUNNING:
+            return after
+        known = before.seen is not None and before.seen.state is Seen.RUNNING
+        started = before.seen.started_at if known and before.seen else self.now
+        return replace(after, seen=replace(after.seen, started_at=started))
 
     def run(self, rounds: int = 60) -> str:
         """Plan and obey until nothing happens any more; returns the plans that were not empty, as text."""

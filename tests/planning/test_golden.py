@@ -123,6 +123,7 @@ def test_a_redeployment_replaces_one_at_a_time() -> None:
         world.step()
         least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
         world.agent()
+        world.now += POLICY.settle
     assert least == 2
     assert {row.spec.image_id for row in world.open_rows()} == {"sha256:2"}
     assert world.ended[-1][1] is True
@@ -166,6 +167,15 @@ def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> N
     assert "retire" in render(world.plan()), "a host's clock that is wrong holds nothing up"
     world.see(new, Seen.RUNNING, started_at=world.now - POLICY.settle)
     assert "retire" in render(world.plan())
+
+
+def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
+    world = running(target=2)
+    for slot in (1, 2):
+        world.see(slot, Seen.RUNNING, started_at=world.now)
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    assert {row.deploy_gen for row in world.open_rows()} == {2}
 
 
 def test_stopping_keeps_the_containers() -> None:

@@ -133,6 +133,7 @@ def test_a_drain_starts_the_successor_before_the_old_one_stops() -> None:
         texts.append(render(plan))
         least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
         world.agent()
+        world.now += timedelta(seconds=1)
     assert least == 2
     assert texts[:4] == [
         "leave slot of web-2, running on for a while: its node is drained\nwait: its containers leave a node",

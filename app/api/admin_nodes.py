@@ -1,0 +1,61 @@
+"""/api/v1/admin/node/: what operators do with hosts beyond the Tutum API (decision 16)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.asking import asked
+from app.api.deps import Caller, command, database, ident, settings
+from app.api.nodes import own_name
+from app.api.responses import reply
+from app.commands import nodes as commands
+from app.commands.nodes import Attributes, node_uri
+from app.wire.others import node_out
+from app.wire.resource_input import read_admin_node
+from orchestrator.store import nodes
+
+router = APIRouter(prefix="/api/v1/admin/node")
+
+
+@router.patch("/{uuid}/")
+async def administer_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Rename it, or say where it can be reached."""
+    node_id = ident(uuid, "node")
+    body, context = await asked(request, caller, "Node Update", node_uri(node_id))
+    given = read_admin_node(body)
+    wanted = Attributes(name=given.name, public_ip=given.public_ip)
+    await commands.administer(context, node_id, wanted, own_name=own_name(settings(request)))
+    return await _one(request, node_id, 200)
+
+
+@router.post("/{uuid}/cordon/")
+async def cordon_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """It takes no new containers; those on it stay."""
+    node_id = ident(uuid, "node")
+    await commands.cordon(command(request, caller, None), node_id, cordoned=True)
+    return await _one(request, node_id, 202)
+
+
+@router.post("/{uuid}/uncordon/")
+async def uncordon_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """It takes containers again; a drain under way ends."""
+    node_id = ident(uuid, "node")
+    await commands.cordon(command(request, caller, None), node_id, cordoned=False)
+    return await _one(request, node_id, 202)
+
+
+@router.post("/{uuid}/drain/")
+async def drain_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """Cordon it and move its containers away; the action ends when nothing is left that can be moved."""
+    node_id = ident(uuid, "node")
+    await commands.drain(command(request, caller, None), node_id)
+    return await _one(request, node_id, 202)
+
+
+async def _one(request: Request, node_id: UUID, status: int) -> Response:
+    async with database(request).read() as conn:
+        node = await nodes.get(conn, node_id)
+        live = await nodes.live_counts(conn, [node.id])
+    return reply(request, node_out(node, containers=live.get(node.id, 0)), status)

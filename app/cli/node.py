@@ -1,0 +1,152 @@
+"""`tutela node`: the hosts, through the API of the running server."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import CommandError, client, process
+
+app = typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove.", no_args_is_help=True)
+WAIT_SECONDS = 0.5
+Name = Annotated[str, typer.Argument(help="Name, uuid, or the beginning of one.")]
+
+
+def connected() -> client.Client:
+    """A client of the server on this machine, with the admin's key. Raises CommandError."""
+    settings = process.settings()
+    found = process.server(settings.state_dir)
+    if found is None:
+        raise CommandError("the control plane does not run: start it with ./tutela up")
+    key = client.read_key(settings.state_dir)
+    if key is None:
+        raise CommandError(f"{settings.state_dir / client.KEY_FILE} cannot be read: run this as who started Tutela")
+    return client.Client(found.url, key)
+
+
+def _call(work: Any) -> Any:
+    try:
+        return work()
+    except client.ApiError as error:
+        raise CommandError(str(error)) from error
+
+
+def _nodes(api: client.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _call(lambda: api.get("node/", limit=1000))["objects"]
+    return found
+
+
+def find(api: client.Client, name: str) -> dict[str, Any]:
+    """The one node of that name, nickname or uuid prefix. Raises CommandError."""
+    nodes = _nodes(api)
+    exact = [node for node in nodes if name in {node["external_fqdn"], node["nickname"], node["uuid"]}]
+    found = exact or [node for node in nodes if node["uuid"].startswith(name)]
+    if len(found) != 1:
+        known = ", ".join(sorted(node["external_fqdn"] for node in nodes)) or "none"
+        raise CommandError(f"{'no' if not found else 'more than one'} node is called {name}; there are: {known}")
+    return found[0]
+
+
+@app.command("list")
+def list_nodes(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """All hosts with their state."""
+    nodes = _nodes(connected())
+    if as_json:
+        typer.echo(json.dumps(nodes, indent=2))
+        return
+    head = ("NAME", "UUID", "STATE", "CONTAINERS", "CPU", "MEMORY MB", "DOCKER", "TAGS")
+    rows = [head, *(_row(node) for node in nodes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(node: dict[str, Any]) -> tuple[str, ...]:
+    state = node["state"] + (" (draining)" if node["draining"] else " (cordoned)" if node["cordoned"] else "")
+    return (
+        node["external_fqdn"],
+        node["uuid"][:8],
+        state,
+        str(node["current_num_containers"]),
+        str(node["cpu"]),
+        str(node["memory"]),
+        node["docker_version"],
+        ",".join(tag["name"] for tag in node["tags"]),
+    )
+
+
+@app.command("cordon")
+def cordon(name: Name) -> None:
+    """Let it take no new containers; those on it stay."""
+    _operate(name, "cordon")
+    typer.echo(f"{name} takes no new containers until ./tutela node uncordon {name}")
+
+
+@app.command("uncordon")
+def uncordon(name: Name) -> None:
+    """Let it take containers again; a drain under way ends."""
+    _operate(name, "uncordon")
+    typer.echo(f"{name} takes containers again")
+
+
+@app.command("drain")
+def drain(
+    name: Name, wait: Annotated[bool, typer.Option(help="Wait until it is done and say how it ended.")] = True
+) -> None:
+    """Move its containers to other hosts, each started there before it stops here; it stays cordoned."""
+    api = connected()
+    node = find(api, name)
+    _call(lambda: api.post(f"admin/node/{node['uuid']}/drain/"))
+    if not wait:
+        typer.echo(f"{name} is being drained")
+        return
+    while True:
+        (action,) = _call(lambda: api.get("action/", object=node["resource_uri"], action="Node Drain", limit=1))[
+            "objects"
+        ]
+        if action["end_date"] is not None:
+            break
+        time.sleep(WAIT_SECONDS)
+    if action["state"] != "Success":
+        raise CommandError(f"{name} is not empty: {action['message'] or action['state']}")
+    typer.echo(f"{name} is empty")
+
+
+@app.command("rename")
+def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
+    """Give it another name."""
+    api = connected()
+    _call(lambda: api.patch(f"admin/node/{find(api, name)['uuid']}/", {"name": new}))
+    typer.echo(f"{name} is called {new} now")
+
+
+@app.command("tag")
+def tag(
+    name: Name, tags: Annotated[list[str] | None, typer.Argument(help="All its tags; none: no tags.")] = None
+) -> None:
+    """Set its tags; services with tags run where all of them are."""
+    api = connected()
+    found = _call(
+        lambda: api.patch(f"node/{find(api, name)['uuid']}/", {"tags": [{"name": each} for each in tags or []]})
+    )
+    typer.echo(f"{name} has the tags: {', '.join(each['name'] for each in found['tags']) or 'none'}")
+
+
+@app.command("remove")
+def remove(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Give up what is on it: it will not come back.")] = False,
+) -> None:
+    """Take it out; its agent's right to connect ends at once."""
+    api = connected()
+    node = find(api, name)
+    _call(lambda: api.delete(f"node/{node['uuid']}/", **({"force": "true"} if force else {})))
+    typer.echo(f"{name} is taken out")
+
+
+def _operate(name: str, verb: str) -> None:
+    api = connected()
+    _call(lambda: api.post(f"admin/node/{find(api, name)['uuid']}/{verb}/"))

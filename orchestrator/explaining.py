@@ -1,0 +1,41 @@
+"""Answers to "why": load what a decision would see, and tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.service import Service, ServiceState, counts, service_state
+from orchestrator import snapshot
+from orchestrator.planning.explain import SlotStory, explain
+from orchestrator.planning.service import plan_service
+from orchestrator.planning.view import Installation, Policy
+from orchestrator.store import containers
+from orchestrator.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A service and its slots; `waits_for`: what its next step waits for."""
+
+    service: Service
+    state: ServiceState
+    waits_for: str | None
+    look_at: datetime | None
+    slots: tuple[SlotStory, ...]
+
+
+async def explain_service(
+    conn: Connection, service: Service, installation: Installation, policy: Policy
+) -> Explanation:
+    """Nothing is changed, and nothing locked: what a pass would decide now."""
+    view = await snapshot.load(conn, service, installation)
+    plan = plan_service(view, policy)
+    placements = await containers.placements(conn, [row.id for row in view.containers])
+    return Explanation(
+        service=service,
+        state=service_state(service, counts(view.containers)),
+        waits_for=plan.waits_for,
+        look_at=plan.requeue_at,
+        slots=explain(view, policy, placements),
+    )

@@ -1,0 +1,224 @@
+"""Why a service is as it is: for every slot what is wanted, what is seen, and what it waits for. Pure.
+
+A state that is none of a user's wishes always has a reason here: a code for programs, a sentence for people, and what
+helps. First match wins, from what concerns the service to what concerns one container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from domain.container import ALIVE, Container, Seen, Want, obeyed
+from domain.node import Candidate, NodeState
+from domain.placement import Placement, Refusal, Verdict, place
+from domain.service import ServiceWant, usable_image
+from orchestrator.planning.leaving import replaced_at
+from orchestrator.planning.settled import complaint
+from orchestrator.planning.slots import bound, wanted_slots
+from orchestrator.planning.view import Policy, ServiceView
+
+
+class Reason(StrEnum):
+    """What a slot waits for, or why it is as it is."""
+
+    RUNNING = "running"
+    NOT_STARTED = "not-started"
+    STOPPED = "stopped"
+    EMPTY = "slot-empty"
+    STACK_ORDER = "stack-order"
+    IMAGE = "image-lookup"
+    TURN = "sequential-turn"
+    NO_NODE = "no-node"
+    PLACING = "placing"
+    UNREACHABLE = "node-unreachable"
+    REMOVING = "removing"
+    STOPPING = "stopping"
+    PENDING = "node-working"
+    PULLING = "image-pull"
+    STARTING = "starting"
+    RESTARTING = "restart-backoff"
+    ENDED = "ended"
+    CRASHED = "crashed"
+    START_FAILED = "start-failed"
+    LEAVING = "leaving-node"
+    BOUND = "bound-to-node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotStory:
+    """One slot. `remedy` is what a user can do, empty when nothing is to be done; `since` when it has been so."""
+
+    slot: int
+    reason: Reason
+    text: str
+    wanted: str
+    remedy: str = ""
+    container: UUID | None = None
+    node: str | None = None
+    seen: str | None = None
+    since: datetime | None = None
+    last_seen: datetime | None = None
+    leaving: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+
+
+_REMEDIES = {
+    Refusal.NODE_DOWN: "bring the node back, or let another host join",
+    Refusal.CORDONED: "uncordon the node, or let another host join",
+    Refusal.TAGS: "tag a node, or change the service's tags",
+    Refusal.VOLUMES: "bring back the node that has the volumes",
+    Refusal.PORT: "free the port, let it be chosen, or let another host join",
+    Refusal.MEMORY: "ask for less memory, terminate something, or let another host join",
+    Refusal.CPU: "ask for fewer CPU shares, terminate something, or let another host join",
+    Refusal.DISK: "free disk space on the node",
+}
+JOIN = "let a host join: POST /api/v1/token/ and `./tutela agent join` on the host"
+
+
+def explain(view: ServiceView, policy: Policy, placements: Mapping[UUID, tuple[Verdict, ...]]) -> tuple[SlotStory, ...]:
+    """All slots by number, those on their way out last. `placements`: the verdicts of when each was placed."""
+    view = replace(view, slots=wanted_slots(view))
+    rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
+    holders = {row.slot: row for row in rows if not row.leaving}
+    stories = []
+    for slot in sorted(set(view.slots) | set(holders)):
+        row = holders.get(slot)
+        if row is None:
+            stories.append(_empty(view, slot, rows))
+        else:
+            told = _occupied(view, row, policy)
+            stories.append(replace(told, verdicts=placements.get(row.id, ())))
+    for row in rows:
+        if row.leaving:
+            stories.append(replace(_leaving(view, row), verdicts=placements.get(row.id, ())))
+    return tuple(stories)
+
+
+def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory:
+    service, operation = view.service, view.service.operation
+    story = SlotStory(slot=slot, reason=Reason.EMPTY, text="", wanted="container", since=_since(view))
+    match service.want:
+        case ServiceWant.INIT:
+            return replace(
+                story, reason=Reason.NOT_STARTED, wanted="nothing", text="it was never started", remedy="start it"
+            )
+        case ServiceWant.STOPPED | ServiceWant.TERMINATED:
+            return replace(story, reason=Reason.STOPPED, wanted="nothing", text="the service is stopped")
+        case ServiceWant.RUNNING:
+            pass
+    placement = place(service.spec, view.nodes, only=view.slots.get(slot))
+    refilled = any(row.slot == slot and row.refill for row in rows)
+    if operation is None and not refilled and placement.node_id is None and placement.verdicts:
+        remedy = f"{_remedy(placement)}; then start or scale the service"
+        return replace(story, reason=Reason.NO_NODE, text=placement.reason, remedy=remedy, verdicts=placement.verdicts)
+    if operation is None and not refilled:
+        text = "its container was terminated, or destroyed itself; a slot is filled by an operation"
+        return replace(story, text=text, remedy="scale or start the service", wanted="nothing until then")
+    if operation is not None and view.behind:
+        text = f"{', '.join(view.behind)} has to finish first: the stack's links say so"
+        return replace(story, reason=Reason.STACK_ORDER, text=text)
+    if usable_image(service) is None:
+        text = f"the image {service.spec.image} is being looked up"
+        return replace(story, reason=Reason.IMAGE, text=text, remedy="if it takes long: check the registry")
+    if placement.node_id is None:
+        return replace(
+            story, reason=Reason.NO_NODE, text=placement.reason, remedy=_remedy(placement), verdicts=placement.verdicts
+        )
+    if service.spec.sequential_deployment:
+        text = "containers of a sequential service start one after the other"
+        return replace(story, reason=Reason.TURN, text=text, verdicts=placement.verdicts)
+    return replace(story, reason=Reason.PLACING, text="the next pass places it", verdicts=placement.verdicts)
+
+
+def _remedy(placement: Placement) -> str:
+    found = {each.refusal for each in placement.verdicts if each.refusal}
+    first = next((each for each in Refusal if each in found and each is not Refusal.NODE_DOWN), Refusal.NODE_DOWN)
+    return _REMEDIES[first] if placement.verdicts else JOIN
+
+
+def _occupied(view: ServiceView, row: Container, policy: Policy) -> SlotStory:
+    node = _node(view, row)
+    story = _story(view, row, node)
+    if node is not None and node.state is NodeState.UNREACHABLE:
+        return _away(view, story, row, node, policy)
+    if row.want is Want.GONE:
+        return replace(story, reason=Reason.REMOVING, text="its node is removing it", wanted="gone")
+    if node is not None and node.draining and bound(row):
+        text = f"node {node.name} is being drained, and its data is there"
+        return replace(story, reason=Reason.BOUND, text=text, remedy="terminate it, or uncordon the node")
+    if row.want is Want.STOP:
+        alive = row.seen is not None and row.seen.state in ALIVE
+        reason, text = (Reason.STOPPING, "it is being stopped") if alive else (Reason.STOPPED, "it was stopped")
+        return replace(story, reason=reason, text=text, wanted="stopped", remedy="" if alive else "start it")
+    return _wanted_to_run(story, row)
+
+
+def _wanted_to_run(story: SlotStory, row: Container) -> SlotStory:
+    seen = row.seen
+    said = f": {seen.message}" if seen and seen.message else ""
+    if seen is None or seen.state in {Seen.PENDING, Seen.GONE}:
+        return replace(story, reason=Reason.PENDING, text=f"its node is about to make it{said}")
+    if seen.state is Seen.PULLING:
+        remedy = "if it takes long: check the registry and the node's connection to it"
+        return replace(story, reason=Reason.PULLING, text=f"its node fetches the image{said}", remedy=remedy)
+    if seen.will_restart or seen.state is Seen.RESTARTING:
+        text = f"{complaint(row)}; it was started {seen.restart_count} times again, and will be after a pause"
+        return replace(story, reason=Reason.RESTARTING, text=text, remedy="see its logs")
+    if not obeyed(row) or seen.state is Seen.CREATED:
+        return replace(story, reason=Reason.STARTING, text=f"it is being started{said}")
+    if seen.state is Seen.RUNNING:
+        return replace(story, reason=Reason.RUNNING, text=f"it runs{said}", since=seen.started_at or story.since)
+    at = replace(story, since=seen.finished_at or story.since)
+    if seen.state is Seen.FAILED:
+        return replace(at, reason=Reason.START_FAILED, text=complaint(row), remedy="mend the cause and start it")
+    if seen.exit_code == 0:
+        return replace(at, reason=Reason.ENDED, text="it ended well (exit code 0)", remedy="start it to run it again")
+    remedy = "see its logs; with autorestart it is started again by itself"
+    return replace(at, reason=Reason.CRASHED, text=complaint(row), remedy=remedy)
+
+
+def _away(view: ServiceView, story: SlotStory, row: Container, node: Candidate, policy: Policy) -> SlotStory:
+    away = replace(story, reason=Reason.UNREACHABLE, since=node.last_seen)
+    text = f"node {node.name} does not answer; what is shown of the container may be out of date"
+    at = replaced_at(view, row, policy)
+    if at is not None:
+        return replace(away, text=f"{text}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on")
+    if bound(row):
+        return replace(away, text=f"{text}. Its data is there, so it waits for the node", remedy="bring the node back")
+    remedy = "bring the node back; with lost_after or autoreplace its slot would be filled elsewhere"
+    return replace(away, text=f"{text}. It waits for the node: nobody allowed to run it twice", remedy=remedy)
+
+
+def _leaving(view: ServiceView, row: Container) -> SlotStory:
+    node = _node(view, row)
+    story = replace(_story(view, row, node), leaving=True, reason=Reason.LEAVING)
+    where = node.name if node else "its node"
+    if row.want is Want.RUN:
+        return replace(story, text=f"{where} is being drained: it runs until its successor does")
+    return replace(story, text=f"its slot is filled elsewhere; it is removed when {where} says that it is gone")
+
+
+def _story(view: ServiceView, row: Container, node: Candidate | None) -> SlotStory:
+    return SlotStory(
+        slot=row.slot,
+        reason=Reason.PENDING,
+        text="",
+        wanted="running",
+        container=row.id,
+        node=node.name if node else None,
+        seen=row.seen.state.value.lower() if row.seen else None,
+        since=_since(view) or row.created_at,
+        last_seen=node.last_seen if node else None,
+    )
+
+
+def _since(view: ServiceView) -> datetime | None:
+    return view.service.operation.since if view.service.operation else None
+
+
+def _node(view: ServiceView, row: Container) -> Candidate | None:
+    return next((node for node in view.nodes if node.node_id == row.node_id), None)
