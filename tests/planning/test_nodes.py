@@ -83,8 +83,8 @@ def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> 
 
 
 def test_without_consent_nothing_is_moved() -> None:
-    for spec in ({}, {"autorestart": CrashPolicy.ALWAYS}):
-        world = running(A, B, **spec)
+    for autorestart in (CrashPolicy.OFF, CrashPolicy.ALWAYS):
+        world = running(A, B, autorestart=autorestart)
         cut(world, B)
         world.now += timedelta(hours=1)
         assert render(world.plan()) == "at rest"
