@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from domain.action import ActionState
+from domain.container import ContainerState
+from domain.node import NodeState
 from domain.service import ServiceState
+from domain.stack import StackState
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
@@ -22,8 +25,10 @@ def test_no_module_is_longer_than_a_newcomer_reads(path: Path) -> None:
 
 
 def test_state_names_are_spelled_in_the_domain_only() -> None:
-    names = {state.value for state in (*ServiceState, *ActionState)} - {"Success", "Init"}
-    literal = re.compile("|".join(f'"{re.escape(name)}"' for name in sorted(names)))
+    kinds = (ServiceState, ActionState, ContainerState, NodeState, StackState)
+    names = {state.value for kind in kinds for state in kind} - {"Success", "Init"}
+    quote = "[\"']"
+    literal = re.compile("|".join(f"{quote}{re.escape(name)}{quote}" for name in sorted(names)))
     found = [
         f"{path.relative_to(ROOT)}: {match[0]}"
         for path in SOURCES

@@ -143,7 +143,7 @@ BEGIN
     IF TG_OP = 'INSERT' OR OLD.state <> NEW.state OR OLD.target <> NEW.target OR OLD.spec <> NEW.spec THEN
         PERFORM tutela_event(NEW.account_id, 'service',
             CASE WHEN TG_OP = 'INSERT' THEN 'create'
-                 WHEN NEW.state = 'Terminated' AND OLD.state <> 'Terminated' THEN 'delete' ELSE 'update' END,
+                 WHEN NEW.destroyed_at IS NOT NULL AND OLD.destroyed_at IS NULL THEN 'delete' ELSE 'update' END,
             NEW.id, ARRAY[tutela_uri('stack', NEW.stack_id)], NEW.state);
     END IF;
     RETURN NULL;
@@ -155,7 +155,7 @@ CREATE FUNCTION tutela_container_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR OLD.state <> NEW.state THEN
         PERFORM tutela_event(NEW.account_id, 'container',
-            CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN NEW.state = 'Terminated' THEN 'delete' ELSE 'update' END,
+            CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN NEW.terminated_at IS NOT NULL THEN 'delete' ELSE 'update' END,
             NEW.id,
             ARRAY[tutela_uri('service', NEW.service_id),
                   tutela_uri('stack', (SELECT stack_id FROM services WHERE id = NEW.service_id)),
@@ -190,13 +190,4 @@ END $$;
 CREATE TRIGGER node_event AFTER INSERT OR UPDATE ON nodes
     FOR EACH ROW EXECUTE FUNCTION tutela_node_event();
 
--- A stack's state is derived; its own row tells of its operations. What its services do comes as theirs.
-CREATE FUNCTION tutela_stack_event() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM tutela_event(NEW.account_id, 'stack', CASE WHEN TG_OP = 'INSERT' THEN 'create' ELSE 'update' END,
-        NEW.id, ARRAY[]::text[],
-        CASE NEW.operation_verb WHEN 'start' THEN 'Starting' WHEN 'stop' THEN 'Stopping'
-            WHEN 'redeploy' THEN 'Redeploying' WHEN 'terminate' THEN 'Terminating' ELSE 'Not running' END);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER stack_event AFTER INSERT OR UPDATE ON stacks FOR EACH ROW EXECUTE FUNCTION tutela_stack_event();
+-- A stack's state is derived from its services: what its row tells of is written by who writes the row.

@@ -12,12 +12,12 @@ from app.api.deps import Caller, command, database, flag, ident, log_source, ser
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import services as commands
-from app.commands.services import LinkRequest
 from app.wire.explain_output import explanation_out
 from app.wire.lists import SERVICES, envelope, read_query
 from app.wire.logs import joined
 from app.wire.reading import Reading
-from app.wire.service_input import AskedLink, read_create, read_patch
+from app.wire.service_input import read_create, read_patch
+from domain.asked import AskedLink
 from domain.errors import DomainError, Invalid
 from domain.service import Effect, Service, Verb
 from domain.spec import ServiceSpec
@@ -51,7 +51,7 @@ async def create_service(request: Request, caller: Caller) -> Response:
         await commands.record_refusal(context, "Service Create", str(refusal), None)
         raise
     done = await commands.create(
-        context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=_links(asked.links or ())
+        context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=asked.links or ()
     )
     return await _one(request, caller.id, done.service_id, 201)
 
@@ -69,9 +69,9 @@ async def update_service(request: Request, caller: Caller, uuid: str) -> Respons
     body = await read_json(request)
     most = settings(request).max_containers
 
-    def read(present: Service) -> tuple[ServiceSpec, int | None, list[LinkRequest] | None]:
+    def read(present: Service) -> tuple[ServiceSpec, int | None, tuple[AskedLink, ...] | None]:
         asked = read_patch(body, present.spec, present.name, most_containers=most)
-        return asked.spec, asked.target, None if asked.links is None else _links(asked.links)
+        return asked.spec, asked.target, asked.links
 
     done = await commands.update(command(request, caller, body), service_id, read)
     return await _one(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
@@ -148,10 +148,6 @@ async def _one(request: Request, account_id: UUID, service_id: UUID, status: int
         service = await services.get(conn, account_id, service_id)
         (shown,) = await services_out(conn, request, [service])
     return reply(request, shown, status)
-
-
-def _links(asked: tuple[AskedLink, ...]) -> list[LinkRequest]:
-    return [LinkRequest(to_service=link.to_service, name=link.name, path=link.path) for link in asked]
 
 
 def _tag(body: Any) -> str | None:

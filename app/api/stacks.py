@@ -8,16 +8,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.bodies import read_json
+from app.api.asking import asked
 from app.api.deps import Caller, command, database, flag, ident, settings
 from app.api.responses import reply
 from app.commands import stacks as commands
-from app.commands.services import record_refusal
 from app.wire.lists import STACKS, envelope, read_query
 from app.wire.stack_file import to_file
-from app.wire.stack_input import AskedStack, read_stack
+from app.wire.stack_input import read_stack
 from app.wire.stack_output import StackDetails, stack_out
-from domain.errors import DomainError
 from domain.service import Verb, synchronized
 from domain.stack import Stack, StackState
 from orchestrator.store import containers, services, stacks
@@ -44,9 +42,10 @@ async def list_stacks(request: Request, caller: Caller) -> Response:
 @router.post("/")
 async def create_stack(request: Request, caller: Caller) -> Response:
     """Create a stack with its services, without deploying them."""
-    asked = await _read(request, caller, "Stack Create", commands.STACKS_URI, create=True)
-    context = command(request, caller, await read_json(request))
-    done = await commands.create(context, asked, most_containers=settings(request).max_containers)
+    body, context = await asked(request, caller, "Stack Create", commands.STACKS_URI)
+    done = await commands.create(
+        context, lambda: read_stack(body, create=True), most_containers=settings(request).max_containers
+    )
     return await _one(request, caller, done.stack_id, 201)
 
 
@@ -76,9 +75,10 @@ async def export_stack(request: Request, caller: Caller, uuid: str) -> Response:
 async def update_stack(request: Request, caller: Caller, uuid: str) -> Response:
     """Make new services and update those of the same name; the others stay."""
     stack_id = ident(uuid, "stack")
-    asked = await _read(request, caller, "Stack Update", commands.stack_uri(stack_id), create=False)
-    context = command(request, caller, await read_json(request))
-    done = await commands.update(context, stack_id, asked, most_containers=settings(request).max_containers)
+    body, context = await asked(request, caller, "Stack Update", commands.stack_uri(stack_id))
+    done = await commands.update(
+        context, stack_id, lambda: read_stack(body, create=False), most_containers=settings(request).max_containers
+    )
     return await _one(request, caller, stack_id, 202 if done.begun else 200)
 
 
@@ -104,15 +104,6 @@ async def stop_stack(request: Request, caller: Caller, uuid: str) -> Response:
 async def redeploy_stack(request: Request, caller: Caller, uuid: str) -> Response:
     """Redeploy its services, link targets first."""
     return await _operate(request, caller, uuid, Verb.REDEPLOY)
-
-
-async def _read(request: Request, caller: Caller, verb: str, uri: str, *, create: bool) -> AskedStack:
-    context = command(request, caller, None)
-    try:
-        return read_stack(await read_json(request), create=create)
-    except DomainError as refusal:
-        await record_refusal(context, verb, str(refusal), None, uri)
-        raise
 
 
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:

@@ -15,10 +15,11 @@ from app.api.responses import nothing, reply
 from app.commands import nodes as node_commands
 from app.commands import services as service_commands
 from app.commands.nodes import Description, node_uri
-from app.commands.services import SERVICES_URI, LinkRequest
+from app.commands.services import SERVICES_URI
 from app.wire.lists import TAGS, envelope, page_of, read_query
 from app.wire.resource_input import added, read_tags
 from app.wire.resource_output import tag_out, tags_out
+from domain.asked import AskedLink
 from domain.errors import NotFound
 from domain.node import Node
 from domain.service import Service
@@ -99,7 +100,7 @@ def _dropping(name: str) -> Change:
     return change
 
 
-def _changed(change: Change) -> Callable[[Service], tuple[ServiceSpec, int | None, list[LinkRequest] | None]]:
+def _changed(change: Change) -> Callable[[Service], tuple[ServiceSpec, int | None, tuple[AskedLink, ...] | None]]:
     return lambda present: (replace(present.spec, tags=change(present.spec.tags)), None, None)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from domain.action import Action, ActionState, Request
+from domain.asked import AskedLink
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
 from domain.service import (
@@ -50,15 +51,6 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkRequest:
-    """A link to be resolved: the target as the user named it, the link's name (None: the target's), its path."""
-
-    to_service: str
-    name: str | None
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """An accepted request."""
 
@@ -66,7 +58,7 @@ class Done:
     effect: Effect
 
 
-Spec = Callable[[Service], tuple[ServiceSpec, int | None, Sequence[LinkRequest] | None]]
+Spec = Callable[[Service], tuple[ServiceSpec, int | None, Sequence[AskedLink] | None]]
 
 
 def verb_name(verb: Verb) -> str:
@@ -111,7 +103,7 @@ async def record_refusal(
         )
 
 
-async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[LinkRequest]) -> Done:
+async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[AskedLink]) -> Done:
     """A new service; nothing is deployed. Raises Invalid for a link that leads nowhere, Conflict on a lost race."""
     async with refusals_recorded(context, "Service Create"), context.db.transaction() as conn:
         at = await now(conn)
@@ -307,7 +299,7 @@ async def open_action(
 
 
 async def resolve_links(
-    conn: Connection, account_id: UUID, asked: Sequence[LinkRequest], *, own: UUID | None, stack_id: UUID | None
+    conn: Connection, account_id: UUID, asked: Sequence[AskedLink], *, own: UUID | None, stack_id: UUID | None
 ) -> tuple[Link, ...]:
     """The links with their targets found, those of the stack first. Raises Invalid with every link that leads
     nowhere (spec 2.8)."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from app.commands.services import (
     Context,
-    LinkRequest,
     check_volumes_from,
     new_service,
     open_action,
     refusals_recorded,
     resolve_links,
 )
-from app.wire.service_input import Asked
-from app.wire.stack_input import AskedService, AskedStack
+from domain.asked import Asked, AskedVolumes
 from domain.errors import DomainError, Invalid, NotAllowed
 from domain.service import (
     Accepted,
@@ -43,6 +42,42 @@ def stack_uri(stack_id: UUID) -> str:
     return f"{STACKS_URI}{stack_id}/"
 
 
+class AskedService(Protocol):
+    """One service of a body: read as a new one or as an update once it is known which it is.
+
+    Complaints have the paths of the stack's body.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def volumes_from(self) -> Sequence[AskedVolumes]: ...
+    def created(self, most_containers: int) -> Asked:
+        """As a new service. Raises Invalid."""
+        ...
+
+    def patched(self, present: Service, most_containers: int) -> Asked:
+        """As an update of the service. Raises Invalid."""
+        ...
+
+    def blamed(self, error: Invalid) -> Invalid:
+        """The same complaints with paths in the stack's body."""
+        ...
+
+
+class AskedStack(Protocol):
+    """A stack's body. `name` None: it does not say."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def nickname(self) -> str | None: ...
+    @property
+    def services(self) -> Sequence[AskedService]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """An accepted request; `begun`: some service has work to do."""
@@ -51,10 +86,10 @@ class Done:
     begun: bool
 
 
-async def create(context: Context, asked: AskedStack, *, most_containers: int) -> Done:
+async def create(context: Context, read: Callable[[], AskedStack], *, most_containers: int) -> Done:
     """A new stack with its services; nothing is deployed. Raises Invalid with every complaint, Conflict."""
     async with refusals_recorded(context, "Stack Create", None, STACKS_URI), context.db.transaction() as conn:
-        at = await now(conn)
+        asked, at = read(), await now(conn)
         stack = Stack(
             id=uuid4(),
             account_id=context.account.id,
@@ -71,12 +106,13 @@ async def create(context: Context, asked: AskedStack, *, most_containers: int) -
     return Done(stack_id=stack.id, begun=False)
 
 
-async def update(context: Context, stack_id: UUID, asked: AskedStack, *, most_containers: int) -> Done:
+async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack], *, most_containers: int) -> Done:
     """New services are made, those of the same name updated, the others stay. Raises NotFound, NotAllowed, Invalid."""
     uri = stack_uri(stack_id)
     async with refusals_recorded(context, "Stack Update", None, uri), context.db.transaction() as conn:
         stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
         check((await stacks.states(conn, [stack]))[stack.id], "update")
+        asked = read()
         if asked.name not in (None, stack.name):
             raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
         await services.of_stack(conn, stack_id, lock=True)
@@ -243,8 +279,7 @@ async def _completed(
     """The definition with its links and mounts found, inside the stack first."""
     spec = wanted.spec
     if wanted.links is not None:
-        asked = [LinkRequest(to_service=link.to_service, name=link.name, path=link.path) for link in wanted.links]
-        links = await resolve_links(conn, context.account.id, asked, own=service.id, stack_id=service.stack_id)
+        links = await resolve_links(conn, context.account.id, wanted.links, own=service.id, stack_id=service.stack_id)
         spec = replace(spec, links=links)
     for origin in each.volumes_from:
         target = await services.resolve(conn, context.account.id, origin.service, stack_id=service.stack_id)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from app.wire import docker_input
 from app.wire.reading import Reading, storable
+from domain.asked import Asked, AskedLink
 from domain.errors import Invalid
 from domain.image import default_service_name, parse
 from domain.spec import CrashPolicy, Env, PortSpec, ServiceSpec, Strategy, Transport
@@ -24,25 +25,6 @@ ENTRY_LIMIT = 131_000
 """Bytes of `name=value`: from 131,072 on the kernel refuses to start the process (RELIABILITY S11)."""
 ENVIRONMENT_LIMIT = 1_000_000
 RESTARTS = [CrashPolicy.OFF, CrashPolicy.ON_FAILURE, CrashPolicy.ALWAYS]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedLink:
-    """A link as the client wrote it; the target is still to be found. `name` None: the target's."""
-
-    to_service: str
-    name: str | None
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A body that was read without a complaint. None: the body does not say."""
-
-    name: str | None
-    target: int | None
-    links: tuple[AskedLink, ...] | None
-    spec: ServiceSpec
 
 
 def read_create(body: Any, *, most_containers: int) -> Asked:

@@ -9,8 +9,9 @@ from typing import Any
 
 from app.wire.reading import Reading
 from app.wire.scalars import uuid_of
-from app.wire.service_input import NAME, Asked, read_create, read_patch
+from app.wire.service_input import NAME, read_create, read_patch
 from app.wire.stack_file import to_api
+from domain.asked import Asked, AskedVolumes
 from domain.errors import Invalid
 from domain.service import Service
 
@@ -19,21 +20,12 @@ MOST_SERVICES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumesFrom:
-    """Another service's mounts, by the name that the file gives it."""
-
-    service: str
-    rewritable: bool
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AskedService:
     """One service of the body, in API attributes; read further by `created` or `patched`."""
 
     name: str
     data: Mapping[str, Any]
-    volumes_from: tuple[VolumesFrom, ...]
+    volumes_from: tuple[AskedVolumes, ...]
     path: str
 
     def created(self, most_containers: int) -> Asked:
@@ -110,10 +102,10 @@ def _without_names(api: Mapping[str, Any]) -> dict[str, Any]:
     return {**api, "bindings": kept}
 
 
-def _origins(api: Mapping[str, Any], path: str) -> tuple[VolumesFrom, ...]:
+def _origins(api: Mapping[str, Any], path: str) -> tuple[AskedVolumes, ...]:
     found = api.get("bindings") if isinstance(api.get("bindings"), list) else []
     return tuple(
-        VolumesFrom(
+        AskedVolumes(
             service=each["volumes_from"],
             rewritable=each.get("rewritable") is not False,
             path=f"{path}.bindings[{index}].volumes_from",

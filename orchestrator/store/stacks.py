@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, NotFound
 from domain.service import ServiceState, Verb
-from domain.stack import Stack, StackState, stack_state
+from domain.stack import Stack, StackState, announced_state, stack_state
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
@@ -49,6 +49,7 @@ async def insert(conn: Connection, stack: Stack) -> None:
         stack.nickname,
         stack.created_at,
     )
+    await _tell(conn, stack, "create")
 
 
 async def save(conn: Connection, stack: Stack) -> None:
@@ -62,6 +63,18 @@ async def save(conn: Connection, stack: Stack) -> None:
         stack.terminated_at,
         stack.verb.value if stack.verb else None,
         stack.action,
+    )
+    await _tell(conn, stack, "update")
+
+
+async def _tell(conn: Connection, stack: Stack, act: str) -> None:
+    """The event of the row's change: its operation. What its services do comes as theirs."""
+    await conn.execute(
+        "SELECT tutela_event($1, 'stack', $2, $3, '{}', $4)",
+        stack.account_id,
+        act,
+        stack.id,
+        announced_state(stack).value,
     )
 
 
