@@ -53,7 +53,7 @@ def advance(
         return Plan(steps=tuple(steps), waits_for="its containers are being changed")
     open_rows = [row for row in rows if row.want is Want.GONE or row.slot not in view.slots]
     open_rows += [row for row in judged if row.want is Want.RUN and outcome(row, view, policy) is Outcome.WAITING]
-    if _rolling(view) and not halted:
+    if _rolling(view) and not halted and unplaced is None:
         open_rows += _outdated(view, kept)
     if open_rows:
         settling = [at for row in open_rows if (at := settles_at(row, view, policy))]

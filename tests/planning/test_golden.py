@@ -178,6 +178,18 @@ def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
     assert {row.deploy_gen for row in world.open_rows()} == {2}
 
 
+def test_a_redeployment_that_finds_no_room_ends_with_the_rest_as_it_was() -> None:
+    world = running(target=2)
+    world.operate(Verb.REDEPLOY)
+    world.service = replace(world.service, spec=replace(world.service.spec, tags=("nowhere",)))
+    world.run()
+    (_, well, message) = world.ended[-1]
+    assert not well
+    assert message is not None
+    assert "has no tag nowhere" in message
+    assert len(world.open_rows()) == 1
+
+
 def test_stopping_keeps_the_containers() -> None:
     world = running()
     world.operate(Verb.STOP)
