@@ -7,13 +7,15 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.container import Container
-from domain.links import Source, contributes, source_of
+from domain.links import contributes, source_of
 from domain.node import Candidate, disk_full, failing
 from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
+from domain.spec import Link, Strategy
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
 from orchestrator.store import containers, mounts, nodes, relations
 from orchestrator.store.db import Connection, now
+from orchestrator.store.relations import LinkedTo
 
 
 async def load(conn: Connection, service: Service, installation: Installation) -> ServiceView:
@@ -30,14 +32,7 @@ async def load(conn: Connection, service: Service, installation: Installation) -
         containers=own,
         nodes=await candidates(conn, service, own, at),
         linked=tuple(
-            LinkedService(
-                alias=link.name,
-                service_id=link.to_service,
-                unique_name=targets[link.to_service].unique_name,
-                subnet=targets[link.to_service].subnet,
-                target=targets[link.to_service].target,
-                sources=_sources([row for row in rows if row.service_id == link.to_service]),
-            )
+            _linked(link, targets[link.to_service], [row for row in rows if row.service_id == link.to_service])
             for link in service.spec.links
             if link.to_service in targets
         ),
@@ -49,10 +44,20 @@ async def load(conn: Connection, service: Service, installation: Installation) -
     )
 
 
-def _sources(rows: Sequence[Container]) -> tuple[Source, ...]:
-    """One for each slot: a container that leaves counts until its successor is there."""
+def _linked(link: Link, target: LinkedTo, rows: Sequence[Container]) -> LinkedService:
+    """One source for each slot: a container that leaves counts until its successor is there."""
     by_slot = {row.slot: row for row in sorted(rows, key=lambda row: not row.leaving) if contributes(row)}
-    return tuple(source_of(by_slot[slot]) for slot in sorted(by_slot))
+    chosen = [by_slot[slot] for slot in sorted(by_slot)]
+    every = target.strategy is Strategy.EVERY_NODE
+    return LinkedService(
+        alias=link.name,
+        service_id=link.to_service,
+        unique_name=target.unique_name,
+        subnet=target.subnet,
+        target=target.target,
+        sources=tuple(source_of(row) for row in chosen),
+        nodes=tuple(row.node_id for row in chosen) if every else (),
+    )
 
 
 def _mounts_volumes(service: Service, own: Sequence[Container]) -> bool:

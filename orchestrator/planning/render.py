@@ -9,9 +9,9 @@ from uuid import UUID
 
 from domain.container import Attachment, BoundPort, Container, ContainerSpec, NetworkSpec, Want
 from domain.image import ResolvedImage
-from domain.links import LinkTarget, client_environment, sibling_environment, source_of
+from domain.links import LinkTarget, Source, client_environment, sibling_environment, source_of
 from domain.service import Service
-from domain.spec import Env, PortSpec, digest
+from domain.spec import Env, PortSpec, Strategy, digest
 from orchestrator.planning.steps import CreateContainer
 from orchestrator.planning.view import LinkedService, ServiceView
 
@@ -133,7 +133,7 @@ def container_spec(
         image_digest=image.digest,
         hostname=spec.hostname or container_name(view, slot),
         image_env=image.env,
-        link_env=_link_env(view, slot),
+        link_env=_link_env(view, slot, node),
         self_env=own,
         user_env=tuple((key, expanded(value, dict(own))) for key, value in spec.env),
         entrypoint=_words(spec.entrypoint),
@@ -184,19 +184,27 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     return tuple(shlex.split(text)) if text else None
 
 
-def _link_env(view: ServiceView, slot: int) -> Env:
+def _sources(view: ServiceView, link: LinkedService, node: UUID) -> tuple[Source, ...]:
+    """Between two services for every node links go one to one on the same node (spec 2.21)."""
+    every = view.service.spec.deployment_strategy is Strategy.EVERY_NODE
+    if not (every and link.nodes):
+        return link.sources
+    return tuple(source for source, at in zip(link.sources, link.nodes, strict=True) if at == node)
+
+
+def _link_env(view: ServiceView, slot: int, node: UUID) -> Env:
     targets = [
         LinkTarget(
             alias=link.alias,
             unique_name=link.unique_name,
             api_url=f"{view.installation.api_url}/api/v1/service/{link.service_id}/",
-            sources=link.sources,
+            sources=_sources(view, link, node),
         )
         for link in view.linked
     ]
     own: Env = ()
     if view.service.spec.sequential_deployment:
-        siblings = [source_of(row) for row in view.containers if row.slot < slot and row.terminated_at is None]
+        siblings = [source_of(row) for row in view.containers if row.slot < slot and not row.leaving]
         own = sibling_environment(view.service.unique_name, sorted(siblings, key=lambda each: each.index))
     return tuple(sorted((dict(own) | dict(client_environment(targets))).items()))
 

@@ -52,7 +52,10 @@ class Installation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkedService:
-    """The target of a link: where its network is, and its containers that have an address."""
+    """The target of a link: where its network is, and its containers that have an address.
+
+    `nodes`: where each of the sources is, for a target that has one on every node; else empty.
+    """
 
     alias: str
     service_id: UUID
@@ -60,6 +63,7 @@ class LinkedService:
     subnet: str
     sources: tuple[Source, ...]
     target: int = 1
+    nodes: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.service import Service
+from domain.spec import Strategy
 from orchestrator.store.db import Connection
 
 
@@ -17,6 +18,7 @@ class LinkedTo:
     unique_name: str
     subnet: str
     target: int
+    strategy: Strategy
 
 
 async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID]]]:
@@ -38,10 +40,18 @@ async def link_targets(conn: Connection, of: Sequence[Service]) -> Mapping[UUID,
     if not ids:
         return {}
     rows = await conn.fetch(
-        "SELECT id, unique_name, subnet, target FROM services WHERE id = ANY($1) AND want <> 'TERMINATED'", ids
+        "SELECT id, unique_name, subnet, target, spec->>'deployment_strategy' AS strategy FROM services"
+        " WHERE id = ANY($1) AND want <> 'TERMINATED'",
+        ids,
     )
     return {
-        row["id"]: LinkedTo(unique_name=row["unique_name"], subnet=row["subnet"], target=row["target"]) for row in rows
+        row["id"]: LinkedTo(
+            unique_name=row["unique_name"],
+            subnet=row["subnet"],
+            target=row["target"],
+            strategy=Strategy(row["strategy"] or Strategy.EMPTIEST_NODE),
+        )
+        for row in rows
     }
 
 

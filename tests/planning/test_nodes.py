@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.container import Container, Mount, Seen, Want
+from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
 from domain.service import ServiceState, Verb, counts, service_state
-from domain.spec import CrashPolicy, ServiceSpec, Strategy
+from domain.spec import CrashPolicy, ServiceSpec, Strategy, Transport
 from orchestrator.planning.steps import render
+from orchestrator.planning.view import LinkedService
 from tests.planning.model import START, World, a_service, number, obey
 
 A, B, C = number(201), number(202), number(203)
+PORT = Endpoint(protocol=Transport.TCP, inner_port=80, address="", port=80)
 
 
 def fleet(*ids: UUID, **changes: object) -> tuple[Candidate, ...]:
@@ -274,3 +277,23 @@ def safe(world: World, *, single_writer: bool) -> None:
     if single_writer:
         wanted = [row.slot for row in world.open_rows() if row.want is Want.RUN]
         assert len(wanted) == len(set(wanted)), "a single writer was wanted twice"
+
+
+def test_services_for_every_node_are_linked_one_to_one_on_their_node() -> None:
+    link = LinkedService(
+        alias="log",
+        service_id=number(9),
+        unique_name="log",
+        subnet="10.192.9.0/24",
+        sources=tuple(Source(index=slot, env=(), endpoints=(replace(PORT, address=f"log-{slot}"),)) for slot in (1, 2)),
+        nodes=(A, B),
+    )
+    spec = ServiceSpec(image="tutela/web:latest", deployment_strategy=Strategy.EVERY_NODE)
+    world = World(a_service(spec=spec), nodes=fleet(A, B), linked=(link,))
+    world.operate(Verb.START)
+    world.run()
+    for node_id, own in ((A, "log-1"), (B, "log-2")):
+        (row,) = at(world, node_id)
+        env = dict(row.spec.link_env)
+        assert env["LOG_PORT_80_TCP_ADDR"] == own
+        assert {value for key, value in env.items() if key.endswith("_ADDR")} == {own}
