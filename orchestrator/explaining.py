@@ -10,7 +10,7 @@ from orchestrator import snapshot
 from orchestrator.planning.explain import SlotStory, explain
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import containers
+from orchestrator.store import containers, services
 from orchestrator.store.db import Connection
 
 
@@ -31,11 +31,12 @@ async def explain_service(
     """Nothing is changed, and nothing locked: what a pass would decide now."""
     view = await snapshot.load(conn, service, installation)
     plan = plan_service(view, policy)
+    since = await services.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])
     return Explanation(
         service=service,
         state=service_state(service, counts(view.containers)),
         waits_for=plan.waits_for,
         look_at=plan.requeue_at,
-        slots=explain(view, policy, placements),
+        slots=explain(view, policy, placements, since),
     )

@@ -28,3 +28,5 @@ CREATE UNIQUE INDEX containers_slot ON containers (service_id, slot) WHERE termi
 -- Who gets a container on a node that joins.
 CREATE INDEX services_every_node ON services (id)
     WHERE spec->>'deployment_strategy' = 'EVERY_NODE' AND want = 'RUNNING';
+-- Since when a service waits for something.
+ALTER TABLE services ADD COLUMN waits_since timestamptz;

@@ -79,8 +79,16 @@ _REMEDIES = {
 JOIN = "let a host join: POST /api/v1/token/ and `./tutela agent join` on the host"
 
 
-def explain(view: ServiceView, policy: Policy, placements: Mapping[UUID, tuple[Verdict, ...]]) -> tuple[SlotStory, ...]:
-    """All slots by number, those on their way out last. `placements`: the verdicts of when each was placed."""
+def explain(
+    view: ServiceView,
+    policy: Policy,
+    placements: Mapping[UUID, tuple[Verdict, ...]],
+    waits_since: datetime | None = None,
+) -> tuple[SlotStory, ...]:
+    """All slots by number, those on their way out last. `placements`: the verdicts of when each was placed.
+
+    `waits_since`: since when the service as a whole waits for something; an empty slot has no time of its own.
+    """
     view = replace(view, slots=wanted_slots(view))
     rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
     holders = {row.slot: row for row in rows if not row.leaving}
@@ -88,7 +96,8 @@ def explain(view: ServiceView, policy: Policy, placements: Mapping[UUID, tuple[V
     for slot in sorted(set(view.slots) | set(holders)):
         row = holders.get(slot)
         if row is None:
-            stories.append(_empty(view, slot, rows))
+            told = _empty(view, slot, rows)
+            stories.append(replace(told, since=told.since or waits_since))
         else:
             told = _occupied(view, row, policy)
             stories.append(replace(told, verdicts=placements.get(row.id, ())))

@@ -131,7 +131,19 @@ async def _write_links(conn: Connection, service: Service) -> None:
 
 async def set_schedule(conn: Connection, service_id: UUID, *, waits_for: str | None, look_at: datetime | None) -> None:
     """When to look at the service again, and what it waits for; part of a pass."""
-    await conn.execute("UPDATE services SET waits_for = $2, look_at = $3 WHERE id = $1", service_id, waits_for, look_at)
+    await conn.execute(
+        "UPDATE services SET look_at = $3, waits_since = CASE WHEN $2::text IS NULL THEN NULL"
+        " ELSE coalesce(waits_since, clock_timestamp()) END, waits_for = $2 WHERE id = $1",
+        service_id,
+        waits_for,
+        look_at,
+    )
+
+
+async def waits_since(conn: Connection, service_id: UUID) -> datetime | None:
+    """Since when the service waits for something; None when it does not."""
+    value: datetime | None = await conn.fetchval("SELECT waits_since FROM services WHERE id = $1", service_id)
+    return value
 
 
 async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
