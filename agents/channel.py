@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration
+from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 
 
 class ControlChannel(Protocol):
@@ -23,4 +23,8 @@ class ControlChannel(Protocol):
 
     async def report(self, report: NodeReport) -> None:
         """Hand in a report; returns when it is accepted and durable. Raises SessionLost."""
+        ...
+
+    async def beat(self, beat: Beat) -> Heard:
+        """The agent is there; returns when that is durable. Raises SessionLost."""
         ...

@@ -7,7 +7,9 @@ control plane nothing here stops the agent from enforcing its ledger.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -16,6 +18,9 @@ import structlog
 from agents.channel import ControlChannel
 from agents.ledger import Ledger
 from domain.assignment import (
+    BEAT_SECONDS,
+    LEASE_SECONDS,
+    Beat,
     ContainerReport,
     EngineInfo,
     ImageRequest,
@@ -29,14 +34,46 @@ from domain.container import Observed, Seen, Want
 from domain.errors import DomainError
 
 log = structlog.get_logger("session")
-HEARTBEAT_SECONDS = 5.0
-"""A node is Unreachable after 15 s of silence (I2b)."""
-
 CALL_SECONDS = 60.0
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+"""A link that heals must serve again within a second."""
+
+REFUSED_PAUSE = 5.0
+START_SECONDS = 4.0
+MOST_IN_A_REPORT = 500
 UNPRODUCTIVE_PAUSE = 0.2
 """A channel that answers at once with nothing new is not asked again at once."""
+
+
+def seconds() -> float:
+    """A clock that only goes forward, and goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """Until when the control plane will not have the node's `single_writer` containers run elsewhere.
+
+    An agent that starts has none, and START_SECONDS to get one before that has consequences: it does not know when
+    the agent before it was heard last.
+    """
+
+    def __init__(self) -> None:
+        self._until = seconds() + START_SECONDS
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ran out."""
+        return seconds() >= self._until
+
+    @property
+    def left(self) -> float:
+        """Seconds until it runs out; not above zero when it has."""
+        return self._until - seconds()
+
+    def renew(self, sent: float) -> None:
+        """The control plane has on record that the node was there after `sent`."""
+        self._until = max(self._until, sent + LEASE_SECONDS)
 
 
 class Session:
@@ -66,7 +103,10 @@ class Session:
         self._requests: dict[UUID, ImageRequest] = {}
         self._answers: dict[UUID, ImageResult] = {}
         self._complained = False
+        self._found_engine = asyncio.Event()
+        self._greeted: tuple[str, str] | None = None
         self.registered = False
+        self.lease = Lease()
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -78,6 +118,8 @@ class Session:
         if info != self._engine:
             self._engine = info
             self._news.set()
+        if info is not None:
+            self._found_engine.set()
 
     @property
     def open_requests(self) -> list[ImageRequest]:
@@ -113,8 +155,13 @@ class Session:
         self._sent.pop(container_id, None)
 
     async def run(self) -> None:
-        """Register and serve sessions until cancelled."""
+        """Register and serve sessions until cancelled.
+
+        Not before the engine has answered once: whether another agent serves it must be known before anything of
+        this node's assignment is carried out on it.
+        """
         pause = FIRST_PAUSE
+        await self._found_engine.wait()
         while True:
             try:
                 async with asyncio.timeout(CALL_SECONDS):
@@ -125,7 +172,7 @@ class Session:
             except SessionLost as error:
                 log.warning("session lost", reason=str(error))
             except DomainError as error:
-                pause = LONGEST_PAUSE
+                pause = REFUSED_PAUSE
                 self._complain("this node is refused; its containers are kept as they are", error)
             except (OSError, TimeoutError) as error:
                 self._complain("control plane away; the last assignment stays in force", error)
@@ -133,7 +180,7 @@ class Session:
                 log.exception("session failed")
             self.registered = False
             # Jitter: fifty agents must not come back in step.
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _complain(self, what: str, error: BaseException) -> None:
@@ -144,10 +191,14 @@ class Session:
 
     async def _register(self) -> Registration:
         known = self._ledger.cluster_id
-        registration = await self._channel.register(NodeHello(name=self._name, cluster_id=known, engine=self._engine))
+        engine, sent = self._engine, seconds()
+        registration = await self._channel.register(NodeHello(name=self._name, cluster_id=known, engine=engine))
         if known not in {None, registration.cluster_id}:
             raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
         self._ledger.begin(registration)
+        self._greeted = _identity(engine) or self._greeted
+        self.lease.renew(sent)
+        self._wake()
         self._sent.clear()
         self._said = None
         self._requests.clear()
@@ -162,8 +213,9 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pull_loop(registration))
                 group.create_task(self._push_loop(registration))
+                group.create_task(self._beat_loop(registration))
         except BaseExceptionGroup as failed:
-            lost = failed.subgroup(SessionLost)
+            lost = failed.subgroup((SessionLost, DomainError))
             raise (lost or failed).exceptions[0] from failed
 
     async def _pull_loop(self, registration: Registration) -> None:
@@ -189,13 +241,15 @@ class Session:
     async def _push_loop(self, registration: Registration) -> None:
         seq = 0
         while True:
-            try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                log.debug("heartbeat")
+            await self._news.wait()
             self._news.clear()
             changes, said, answers = self._changes(), self._saying(), dict(self._answers)
+            if len(changes) > MOST_IN_A_REPORT:
+                changes = dict(itertools.islice(changes.items(), MOST_IN_A_REPORT))
+                self._news.set()
+            identity = _identity(said[0])
+            if identity is not None and identity != self._greeted:
+                raise SessionLost("the engine is another one than this session began with")
             seq += 1
             async with asyncio.timeout(CALL_SECONDS):
                 await self._channel.report(
@@ -204,7 +258,7 @@ class Session:
                         session=registration.session,
                         seq=seq,
                         applied_revision=self._applied,
-                        engine=self._engine,
+                        engine=said[0],
                         containers=tuple(
                             ContainerReport(container_id=key, observed=seen) for key, seen in changes.items()
                         ),
@@ -214,6 +268,23 @@ class Session:
             self._accepted(changes, answers)
             self._said = said
             self._pushed()
+
+    async def _beat_loop(self, registration: Registration) -> None:
+        while True:
+            sent = seconds()
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._channel.beat(
+                    Beat(
+                        node_id=registration.node_id,
+                        session=registration.session,
+                        engine_up=self._engine is not None,
+                    )
+                )
+            back = self.lease.lost
+            self.lease.renew(sent)
+            if back:
+                self._wake()
+            await asyncio.sleep(max(BEAT_SECONDS - (seconds() - sent), 0.05))
 
     def _accepted(self, changes: dict[UUID, Observed], answers: dict[UUID, ImageResult]) -> None:
         for request_id in answers:
@@ -232,3 +303,7 @@ class Session:
 
     def _saying(self) -> tuple[EngineInfo | None, int]:
         return self._engine, self._applied
+
+
+def _identity(engine: EngineInfo | None) -> tuple[str, str] | None:
+    return (engine.engine_id, engine.place) if engine else None

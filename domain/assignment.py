@@ -14,8 +14,21 @@ from domain.image import Pull, ResolvedImage
 from domain.registry import RegistryAuth
 from domain.spec import CrashPolicy, Env
 
+BEAT_SECONDS = 1.0
+"""How often an agent says that it is there."""
+
+SILENT_SECONDS = 5.0
+"""A node that was not heard for that long is Unreachable."""
+
 LEASE_SECONDS = 10.0
-"""An agent that was not acknowledged for so long stops the containers that may never run twice."""
+"""An agent that had no beat acknowledged for that long stops the containers of `single_writer` services itself;
+counted from when that beat was sent, so from before the record's `last_seen`."""
+
+FENCE_GRACE_SECONDS = 3
+"""What such a container gets between SIGTERM and SIGKILL, or its own grace when that is shorter."""
+
+FENCED_SECONDS = LEASE_SECONDS + FENCE_GRACE_SECONDS + 2.0
+"""Not before its node was silent for that long may a `single_writer` container be replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +98,7 @@ class EngineInfo:
     """The engine as the agent finds it. `memory` in MB; `gateway` is the host's address on the default bridge.
 
     `disk` and `disk_free` in MB, of the file system that holds its data, in coarse steps; 0 when it is not known.
+    `place` is host and data directory: engines that were cloned with their host's disk share the `engine_id`.
     """
 
     engine_id: str
@@ -95,11 +109,15 @@ class EngineInfo:
     gateway: str = ""
     disk: int = 0
     disk_free: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHello:
-    """An agent introduces itself. `cluster_id` is the one it served before, None the first time."""
+    """An agent introduces itself. `cluster_id` is the one it served before, None the first time.
+
+    `name` counts for the agent in the control plane's own process only: who joined is known by its certificate.
+    """
 
     name: str
     cluster_id: UUID | None
@@ -108,11 +126,31 @@ class NodeHello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """The control plane's answer: revisions and sequence numbers count within one session only."""
+    """The control plane's answer: revisions and sequence numbers count within one session only.
+
+    `control_planes`: the URLs under which agents reach the processes that are up.
+    """
 
     cluster_id: UUID
     node_id: UUID
     session: int
+    control_planes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The agent is there, and whether its engine answers. Cheap: it changes nothing but when the node was heard."""
+
+    node_id: UUID
+    session: int
+    engine_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A beat is on record. `control_planes` as in Registration."""
+
+    control_planes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

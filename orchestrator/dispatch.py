@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
+<<<<<<< HEAD
 from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import Conflict
 from domain.node import starts
 from domain.spec import Env
 from orchestrator.store import containers, nodes, wake
 from orchestrator.store.db import Database, now
+=======
+from domain.assignment import (
+    SILENT_SECONDS,
+    EngineInfo,
+    NodeAssignments,
+    NodeHello,
+    NodeReport,
+    Registration,
+    SessionLost,
+)
+from domain.errors import Conflict, NotAllowed
+from domain.node import NodeState
+from domain.spec import Env
+from orchestrator.store import containers, fleet, nodes, wake
+from orchestrator.store.db import Connection, Database
+>>>>>>> 4ef5169 (wip)
 
 log = structlog.get_logger("dispatch")
+TAKEN_OUT = (
+    "this node was taken out of the installation: its containers are left as they are. To let it join anew:"
+    " ./tutela agent leave, then ./tutela agent join URL TOKEN with a new token"
+)
 
 
-async def register(db: Database, hello: NodeHello) -> Registration:
+async def register(
+    db: Database, hello: NodeHello, *, node_id: UUID | None = None, served_by: UUID | None = None
+) -> Registration:
     """Begin a session for the node's agent; an older session of it ends.
 
-    Raises Conflict when the agent served another installation: it keeps its containers and says so.
+    `node_id`: who the agent has proven to be; None for the one in the control plane's own process, which goes by
+    its name. `served_by`: the control plane that holds the session. Raises Conflict when the agent served another
+    installation, or serves an engine that another agent serves too, and NotAllowed for a node that was taken out:
+    it keeps its containers and says so.
     """
     async with db.transaction() as conn:
         cluster = await nodes.cluster_id(conn)
@@ -30,10 +56,73 @@ async def register(db: Database, hello: NodeHello) -> Registration:
                 f"this node's ledger is of another installation ({hello.cluster_id}, not {cluster}): its containers"
                 " are left alone; move the ledger away to let it join here"
             )
-        node_id, session = await nodes.register(conn, hello.name, hello.engine)
+        known = node_id or await fleet.node_named(conn, hello.name)
+        if hello.engine is not None:
+            await refuse_second_agent(conn, hello.engine, known)
+        if node_id is None:
+            if known is not None and await fleet.has_credential(conn, known):
+                raise Conflict(f"{hello.name} is the name of a node that joined: set TUTELA_NODE_NAME to another one")
+            if known is None or await fleet.terminated(conn, known):
+                known, _ = await nodes.register(conn, hello.name, hello.engine)
+        begun = await fleet.begin_session(conn, known, hello.engine, served_by) if known else None
+        if begun is None:
+            raise NotAllowed(TAKEN_OUT)
         await wake.waiting_services(conn)
-    log.info("agent registered", node=hello.name, session=session)
-    return Registration(cluster_id=cluster, node_id=node_id, session=session)
+    if begun.before is not NodeState.DEPLOYED:
+        await _wake_services_on(db, begun.node_id)
+    log.info("agent registered", node=hello.name, node_id=str(begun.node_id), session=begun.session)
+    return Registration(cluster_id=cluster, node_id=begun.node_id, session=begun.session)
+
+
+async def refuse_second_agent(conn: Connection, engine: EngineInfo, node_id: UUID | None) -> None:
+    """Raises Conflict when the agent of another node, which is alive, serves the engine."""
+    other = await fleet.engine_served(conn, engine, node_id, SILENT_SECONDS)
+    if other is not None:
+        raise Conflict(
+            f"the agent of node {other} serves this Docker engine ({engine.engine_id[:14]}) and is alive: two would undo"
+            " each other's work. Stop that one first, or let this one use another engine"
+        )
+
+
+async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.BeatOutcome:
+    """Agents were heard: by node the session, and whether the engine answers. Returns when it is durable.
+
+    One statement as long as nobody's state changes.
+    """
+    async with db.transaction() as conn:
+        outcome = await fleet.heard(conn, {node_id: session for node_id, (session, _) in beats.items()})
+    for node_id, state in outcome.states.items():
+        session, up = beats[node_id]
+        present = NodeState.DEPLOYED if up else NodeState.UNREACHABLE
+        if state is not present:
+            await _turn(db, node_id, session, present)
+    return outcome
+
+
+async def _turn(db: Database, node_id: UUID, session: int, state: NodeState) -> None:
+    """Services are locked before nodes, here as everywhere."""
+    async with db.transaction() as conn:
+        await wake.services(conn, await nodes.services_on(conn, node_id))
+        if await fleet.turn(conn, node_id, session, state):
+            log.info("node turned", node_id=str(node_id), state=state.value)
+            await wake.waiting_services(conn)
+
+
+async def expire(db: Database) -> None:
+    """Nodes that were not heard for SILENT_SECONDS become Unreachable. Nothing is moved here."""
+    async with db.read() as conn:
+        found = await fleet.silent(conn, SILENT_SECONDS)
+    for node_id in found:
+        async with db.transaction() as conn:
+            await wake.services(conn, await nodes.services_on(conn, node_id))
+            if await fleet.lose(conn, node_id, SILENT_SECONDS):
+                log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
+                await wake.waiting_services(conn)
+
+
+async def _wake_services_on(db: Database, node_id: UUID) -> None:
+    async with db.transaction() as conn:
+        await wake.services(conn, await nodes.services_on(conn, node_id))
 
 
 def _no_secrets(_container_id: UUID) -> Env:
@@ -59,6 +148,8 @@ async def assignments_since(
     async with db.transaction() as conn:
         session, revision = await nodes.session_of(conn, registration.node_id)
         if session != registration.session:
+            if await fleet.terminated(conn, registration.node_id):
+                raise NotAllowed(TAKEN_OUT)
             raise SessionLost(f"session {registration.session} was followed by {session}")
         return NodeAssignments(
             cluster_id=registration.cluster_id,
@@ -94,5 +185,7 @@ async def record(db: Database, report: NodeReport) -> None:
         await nodes.answer_images(conn, report.node_id, report.images)
         if changed:
             await wake.waiting_services(conn)
+    if changed:
+        await _wake_services_on(db, report.node_id)
     if affected:
         log.debug("report", node=str(report.node_id), seq=report.seq, services=len(affected))

@@ -6,8 +6,9 @@ Every (re)connect wakes everybody once, since what was said meanwhile is lost (R
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -26,7 +27,8 @@ class Wakeups:
     def __init__(self) -> None:
         self._service = asyncio.Event()
         self._events = asyncio.Event()
-        self._nodes: dict[str, asyncio.Event] = {}
+        self._nodes: dict[str, set[asyncio.Event]] = {}
+        self._revoked: dict[str, set[asyncio.Event]] = {}
 
     @property
     def service(self) -> asyncio.Event:
@@ -38,16 +40,47 @@ class Wakeups:
         """Set when there are new rows in `events`. For one waiter, who clears it."""
         return self._events
 
-    def node(self, node_id: str) -> asyncio.Event:
-        """Set when there is something new for the node."""
-        return self._nodes.setdefault(node_id, asyncio.Event())
+    @contextlib.contextmanager
+    def node(self, node_id: str) -> Iterator[asyncio.Event]:
+        """A flag of one's own, set when there is something new for the node."""
+        with _registered(self._nodes, node_id) as event:
+            yield event
+
+    @contextlib.contextmanager
+    def revoked(self, node_id: str) -> Iterator[asyncio.Event]:
+        """A flag of one's own, set when the node may have been taken out."""
+        with _registered(self._revoked, node_id) as event:
+            yield event
+
+    def wake_node(self, node_id: str) -> None:
+        """Set the flags of those who wait for news for the node."""
+        for event in self._nodes.get(node_id, ()):
+            event.set()
+
+    def wake_revoked(self, node_id: str) -> None:
+        """Set the flags of those who hold the node's session."""
+        for event in self._revoked.get(node_id, ()):
+            event.set()
 
     def everybody(self) -> None:
         """Set all flags."""
         self._service.set()
         self._events.set()
-        for event in self._nodes.values():
-            event.set()
+        for events in (*self._nodes.values(), *self._revoked.values()):
+            for event in events:
+                event.set()
+
+
+@contextlib.contextmanager
+def _registered(flags: dict[str, set[asyncio.Event]], key: str) -> Iterator[asyncio.Event]:
+    event = asyncio.Event()
+    flags.setdefault(key, set()).add(event)
+    try:
+        yield event
+    finally:
+        flags[key].discard(event)
+        if not flags[key]:
+            del flags[key]
 
 
 async def listen(dsn: str, wakeups: Wakeups) -> None:
@@ -68,11 +101,13 @@ async def _session(dsn: str, wakeups: Wakeups) -> None:
     ended = asyncio.Event()
     on_service = _callback(lambda _payload: wakeups.service.set())
     on_event = _callback(lambda _payload: wakeups.events.set())
-    on_node = _callback(lambda payload: wakeups.node(payload).set())
+    on_node = _callback(wakeups.wake_node)
+    on_revoked = _callback(wakeups.wake_revoked)
     try:
         conn.add_termination_listener(lambda _conn: ended.set())
         await conn.add_listener(wake.SERVICE, on_service)
         await conn.add_listener(wake.NODE, on_node)
+        await conn.add_listener(wake.REVOKED, on_revoked)
         await conn.add_listener(wake.EVENT, on_event)
         wakeups.everybody()
         while not ended.is_set():

@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import structlog
 
+<<<<<<< HEAD
 from orchestrator.store import actions, containers, drains, events, nodes, services, stacks, wake
+=======
+from orchestrator import dispatch
+from orchestrator.store import actions, containers, events, fleet, services, stacks
+>>>>>>> 4ef5169 (wip)
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("sweeps")
-SWEEP_SECONDS = 5.0
-SILENT_SECONDS = 15.0
-PURGE_EVERY = 60
+SWEEP_SECONDS = 0.5
+GRACE_SECONDS = 5.0
+"""After a time without sweeps agents may have had nobody to tell that they are there."""
+
+LATE_SECONDS = 2.0
+PURGE_EVERY = 600
 KEEP_HOURS = 24
 DRAIN_MINUTES = 10
 KEEP_ACTION_DAYS = 90
 
 
+class Patience:
+    """Whether silence of nodes means anything: not just after nobody could listen.
+
+    Each sweep says when it is, by the database's clock: that of the machine may have been stopped with us.
+    """
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+        self._until: datetime | None = None
+
+    def over(self, at: datetime) -> bool:
+        """Whether agents had their time to come back by now."""
+        if self._last is None or at - self._last > timedelta(seconds=LATE_SECONDS):
+            self._until = at + timedelta(seconds=GRACE_SECONDS)
+        self._last = at
+        return self._until is None or at >= self._until
+
+
 async def sweep(db: Database) -> None:
     """Run for ever."""
-    turn = 0
+    turn, patience = 0, Patience()
     while True:
         try:
+<<<<<<< HEAD
             async with db.transaction() as conn:
                 for node_id in await nodes.expire(conn, SILENT_SECONDS):
                     log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
@@ -31,12 +59,21 @@ async def sweep(db: Database) -> None:
                     await wake.services(conn, await nodes.services_on(conn, node_id))
                 await drains.give_up(conn, DRAIN_MINUTES, await now(conn))
                 if turn % PURGE_EVERY == 0:
+=======
+            async with db.read() as conn:
+                at = await now(conn)
+            if patience.over(at):
+                await dispatch.expire(db)
+            if turn % PURGE_EVERY == 0:
+                async with db.transaction() as conn:
+>>>>>>> 4ef5169 (wip)
                     await containers.purge_terminated(conn, KEEP_HOURS)
                     await services.purge_destroyed(conn, KEEP_HOURS)
                     await stacks.purge_terminated(conn, KEEP_HOURS)
                     await nodes.purge_terminated(conn, KEEP_HOURS)
                     await events.purge(conn)
                     await actions.purge(conn, KEEP_ACTION_DAYS)
+                    await fleet.purge_tokens(conn)
         except DatabaseAway as error:
             log.warning("database away", reason=str(error))
         turn += 1

@@ -60,6 +60,7 @@ class DockerRuntime:
                 gateway=_gateway(self._api().networks(names=["bridge"])),
                 disk=disk,
                 disk_free=free,
+                place=f"{found.get('Name', '')}:{found.get('DockerRootDir', '')}",
             )
 
         return await self._calls.short("asking for its info", LOOK_SECONDS, call)

@@ -158,6 +158,7 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
             await actions.end(conn, [node.drain_action], ActionState.SUCCESS, "the node was taken out", at)
         # Its agent's session is over: whoever serves it says so at once.
         await wake.node(conn, node_id)
+        await wake.revoked(conn, node_id)
         await wake.waiting_services(conn)
 
 

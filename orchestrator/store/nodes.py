@@ -127,18 +127,6 @@ async def bump_revision(conn: Connection, node_id: UUID, live: int = 0, memory: 
     return value
 
 
-async def expire(conn: Connection, silent_seconds: float) -> list[UUID]:
-    """Nodes not heard for that long become Unreachable; returns those that just did. Nothing is moved."""
-    rows = await conn.fetch(
-        "UPDATE nodes SET state = $2 WHERE state = $3 AND last_seen < clock_timestamp() - make_interval(secs => $1)"
-        " RETURNING id",
-        silent_seconds,
-        NodeState.UNREACHABLE.value,
-        NodeState.DEPLOYED.value,
-    )
-    return [row["id"] for row in rows]
-
-
 async def gateway(conn: Connection, name: str) -> str:
     """The host's address on the default bridge of the node's engine; empty when it is not known yet."""
     value: str | None = await conn.fetchval("SELECT engine->>'gateway' FROM nodes WHERE name = $1", name)

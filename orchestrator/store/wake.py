@@ -9,6 +9,7 @@ from orchestrator.store.db import Connection
 
 SERVICE = "tutela_service"
 NODE = "tutela_node"
+REVOKED = "tutela_revoked"
 EVENT = "tutela_event"
 """Sent by the triggers of the tables (0002_resources.sql)."""
 
@@ -49,3 +50,8 @@ async def waiting_services(conn: Connection) -> None:
 async def node(conn: Connection, node_id: UUID) -> None:
     """Tell whoever serves the node's agent that there is something new for it."""
     await conn.execute("SELECT pg_notify('tutela_node', $1)", str(node_id))
+
+
+async def revoked(conn: Connection, node_id: UUID) -> None:
+    """Tell whoever serves the node's agent that it was taken out."""
+    await conn.execute("SELECT pg_notify('tutela_revoked', $1)", str(node_id))

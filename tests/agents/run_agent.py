@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from agents.agent import Agent
 from agents.runtime.docker import DockerRuntime
-from domain.assignment import ContainerAssignment, NodeAssignments, NodeHello, NodeReport, Registration
+from domain.assignment import Beat, ContainerAssignment, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 from tests.agents.build import CLUSTER, NODE
 
 WANTED = TypeAdapter(tuple[ContainerAssignment, ...])
@@ -44,6 +44,9 @@ class FileChannel:
     async def report(self, report: NodeReport) -> None:
         with self._seen.open("ab") as file:
             file.write(REPORT.dump_json(report) + b"\n")
+
+    async def beat(self, beat: Beat) -> Heard:
+        return Heard()
 
 
 class Deadly(DockerRuntime):

@@ -6,8 +6,10 @@ import asyncio
 from uuid import UUID
 
 from domain.assignment import (
+    Beat,
     ContainerAssignment,
     EngineInfo,
+    Heard,
     ImageRequest,
     ImageResult,
     NodeAssignments,
@@ -37,6 +39,7 @@ class MemoryChannel:
         self.applied = 0
         self.reports: list[NodeReport] = []
         self.away = False
+        self.beats = 0
         self.hello: NodeHello | None = None
         self._changed = asyncio.Event()
 
@@ -102,6 +105,13 @@ class MemoryChannel:
         for answer in report.images:
             self.answers[answer.request_id] = answer
             self.requests.pop(answer.request_id, None)
+
+    async def beat(self, beat: Beat) -> Heard:
+        self._reach()
+        if beat.session != self.session:
+            raise SessionLost(f"session {beat.session} is over")
+        self.beats += 1
+        return Heard()
 
     def _reach(self) -> None:
         if self.away:

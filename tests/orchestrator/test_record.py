@@ -208,15 +208,15 @@ async def test_the_worker_hears_a_change_without_waiting_for_its_tick(record: Re
         asyncio.create_task(listen(database_url, wakeups)),
         asyncio.create_task(Worker(record.db, wakeups, INSTALLATION, POLICY).run()),
     ]
-    woken = wakeups.node(str(node.registration.node_id))
     async with asyncio.timeout(5):
-        await woken.wait()  # the listener is connected
-        await record.operate(service_id, Verb.START)
-        while await record.state(service_id) is not ServiceState.RUNNING:
-            woken.clear()
-            if not await node.obey():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), 0.05)  # the last pass has no news for the node
+        with wakeups.node(str(node.registration.node_id)) as woken:
+            await woken.wait()  # the listener is connected
+            await record.operate(service_id, Verb.START)
+            while await record.state(service_id) is not ServiceState.RUNNING:
+                woken.clear()
+                if not await node.obey():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(woken.wait(), 0.05)  # the last pass has no news for the node
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,284 @@
+"""Who may be a node and who is heard: the authority, join tokens, credentials, sessions' beats, control planes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from domain.assignment import EngineInfo
+from domain.node import NodeState
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+
+_TERMINATED = NodeState.TERMINATED.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityRow:
+    """The certificate authority: its certificate in PEM, its key sealed."""
+
+    certificate: str
+    sealed_key: bytes = field(repr=False)
+
+
+async def authority(conn: Connection) -> AuthorityRow | None:
+    """The installation's authority; None before the first control plane made it."""
+    row = await conn.fetchrow("SELECT certificate, sealed_key FROM authority")
+    return AuthorityRow(certificate=row["certificate"], sealed_key=row["sealed_key"]) if row else None
+
+
+async def found_authority(conn: Connection, made: AuthorityRow) -> AuthorityRow:
+    """Store a new authority, unless another process was faster; returns the one that counts."""
+    await conn.execute(
+        "INSERT INTO authority (certificate, sealed_key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        made.certificate,
+        made.sealed_key,
+    )
+    found = await authority(conn)
+    assert found is not None  # noqa: S101 - just inserted
+    return found
+
+
+async def add_token(conn: Connection, secret_hash: bytes, account_id: UUID, uses: int, seconds: int) -> datetime:
+    """A new join token; returns when it expires."""
+    value: datetime = await conn.fetchval(
+        "INSERT INTO join_tokens (secret_hash, created_by, uses_left, expires_at)"
+        " VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) RETURNING expires_at",
+        secret_hash,
+        account_id,
+        uses,
+        seconds,
+    )
+    return value
+
+
+async def use_token(conn: Connection, secret_hash: bytes) -> bool:
+    """Take one use of the token; False when it is unknown, used up or expired."""
+    return bool(
+        await conn.fetchval(
+            "UPDATE join_tokens SET uses_left = uses_left - 1"
+            " WHERE secret_hash = $1 AND uses_left > 0 AND expires_at > clock_timestamp() RETURNING true",
+            secret_hash,
+        )
+    )
+
+
+async def purge_tokens(conn: Connection) -> None:
+    """Forget tokens that expired a day ago."""
+    await conn.execute("DELETE FROM join_tokens WHERE expires_at < now() - interval '1 day'")
+
+
+async def joined(conn: Connection, secret_hash: bytes, key_hash: bytes) -> UUID | None:
+    """The node that joined with this token and this key already, as long as the token has not expired."""
+    value: UUID | None = await conn.fetchval(
+        "SELECT n.id FROM nodes n JOIN join_tokens t ON t.secret_hash = n.joined_with"
+        " WHERE n.credential_key = $2 AND n.joined_with = $1 AND n.state <> $3 AND t.expires_at > clock_timestamp()",
+        secret_hash,
+        key_hash,
+        _TERMINATED,
+    )
+    return value
+
+
+async def name_taken(conn: Connection, name: str) -> bool:
+    """Whether a node that was not terminated has the name. A terminated one that has it gives it up."""
+    await conn.execute(
+        "UPDATE nodes SET name = name || '-' || left(id::text, 8) WHERE name = $1 AND state = $2", name, _TERMINATED
+    )
+    return bool(await conn.fetchval("SELECT 1 FROM nodes WHERE name = $1", name))
+
+
+async def enrol(
+    conn: Connection, name: str, engine: EngineInfo | None, secret_hash: bytes, key_hash: bytes, expires: datetime
+) -> UUID:
+    """A new node, not heard yet; returns its id. Raises Conflict when the name or the key is taken."""
+    node_id = uuid4()
+    await conn.execute(
+        "INSERT INTO nodes (id, name, state, engine, joined_with, credential_key, credential_expires)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        node_id,
+        name,
+        NodeState.DEPLOYING.value,
+        codec.dump(codec.ENGINE, engine),
+        secret_hash,
+        key_hash,
+        expires,
+    )
+    return node_id
+
+
+async def renewed(conn: Connection, node_id: UUID, key_hash: bytes, expires: datetime) -> bool:
+    """The node got a new certificate for the key; False when it was terminated meanwhile."""
+    return bool(
+        await conn.fetchval(
+            "UPDATE nodes SET credential_key = $2, credential_expires = $3 WHERE id = $1 AND state <> $4 RETURNING true",
+            node_id,
+            key_hash,
+            expires,
+            _TERMINATED,
+        )
+    )
+
+
+async def engine_served(conn: Connection, engine: EngineInfo, node_id: UUID | None, seconds: float) -> str | None:
+    """The name of another node whose agent serves the same engine and was heard within so many seconds."""
+    value: str | None = await conn.fetchval(
+        "SELECT name FROM nodes WHERE engine->>'engine_id' = $1 AND coalesce(engine->>'place', '') = $2"
+        " AND id IS DISTINCT FROM $3 AND state <> $4"
+        " AND last_seen > clock_timestamp() - make_interval(secs => $5) ORDER BY last_seen DESC LIMIT 1",
+        engine.engine_id,
+        engine.place,
+        node_id,
+        _TERMINATED,
+        seconds,
+    )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A session that began; `before` is the node's state until then."""
+
+    node_id: UUID
+    session: int
+    before: NodeState
+
+
+async def begin_session(
+    conn: Connection, node_id: UUID, engine: EngineInfo | None, served_by: UUID | None
+) -> Begun | None:
+    """A new session of a node that joined; None when it was terminated or never was."""
+    row = await conn.fetchrow(
+        "UPDATE nodes n SET session = n.session + 1, state = $2, last_seen = clock_timestamp(),"
+        " engine = coalesce($3, n.engine), served_by = $5"
+        " FROM (SELECT id, state FROM nodes WHERE id = $1 AND state <> $4 FOR NO KEY UPDATE) o"
+        " WHERE n.id = o.id RETURNING n.id, n.session, o.state AS before",
+        node_id,
+        (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value,
+        codec.dump(codec.ENGINE, engine),
+        _TERMINATED,
+        served_by,
+    )
+    return Begun(node_id=row["id"], session=row["session"], before=NodeState(row["before"])) if row else None
+
+
+async def node_named(conn: Connection, name: str) -> UUID | None:
+    """The node of that name, terminated ones too."""
+    value: UUID | None = await conn.fetchval("SELECT id FROM nodes WHERE name = $1", name)
+    return value
+
+
+async def has_credential(conn: Connection, node_id: UUID) -> bool:
+    """Whether the node joined, and so is known by its certificate."""
+    return bool(await conn.fetchval("SELECT credential_key IS NOT NULL FROM nodes WHERE id = $1", node_id))
+
+
+async def terminated(conn: Connection, node_id: UUID) -> bool:
+    """Whether the node was taken out, or never was."""
+    state = await conn.fetchval("SELECT state FROM nodes WHERE id = $1", node_id)
+    return state is None or state == _TERMINATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatOutcome:
+    """What became of the beats: `states` of those written, `over` those whose session is no more.
+
+    A node in neither was held by another transaction: write its beat again.
+    """
+
+    states: Mapping[UUID, NodeState]
+    over: frozenset[UUID]
+
+
+async def heard(conn: Connection, sessions: Mapping[UUID, int]) -> BeatOutcome:
+    """The agents of these sessions were heard now: one statement for all, and one more when some are missing."""
+    rows = await conn.fetch(
+        "UPDATE nodes n SET last_seen = clock_timestamp() FROM (SELECT nodes.id FROM nodes"
+        " JOIN unnest($1::uuid[], $2::bigint[]) AS h(id, session) ON h.id = nodes.id AND h.session = nodes.session"
+        " WHERE state <> $3 ORDER BY nodes.id FOR NO KEY UPDATE OF nodes SKIP LOCKED) h"
+        " WHERE n.id = h.id RETURNING n.id, n.state",
+        list(sessions),
+        list(sessions.values()),
+        _TERMINATED,
+    )
+    states = {row["id"]: NodeState(row["state"]) for row in rows}
+    missing = sessions.keys() - states.keys()
+    over: frozenset[UUID] = frozenset()
+    if missing:
+        present = await conn.fetch(
+            "SELECT id, session FROM nodes WHERE id = ANY($1) AND state <> $2", list(missing), _TERMINATED
+        )
+        known = {row["id"]: row["session"] for row in present}
+        over = frozenset(each for each in missing if known.get(each) != sessions[each])
+    return BeatOutcome(states=states, over=over)
+
+
+async def turn(conn: Connection, node_id: UUID, session: int, state: NodeState) -> bool:
+    """The node of this session is now in another state; whether it was not before."""
+    return bool(
+        await conn.fetchval(
+            "UPDATE nodes SET state = $3 WHERE id = $1 AND session = $2 AND state NOT IN ($3, $4) RETURNING true",
+            node_id,
+            session,
+            state.value,
+            _TERMINATED,
+        )
+    )
+
+
+async def silent(conn: Connection, seconds: float) -> list[UUID]:
+    """Nodes that were not heard for that long and are not marked so."""
+    rows = await conn.fetch(
+        "SELECT id FROM nodes WHERE state = $2 AND last_seen < clock_timestamp() - make_interval(secs => $1)",
+        seconds,
+        NodeState.DEPLOYED.value,
+    )
+    return [row["id"] for row in rows]
+
+
+async def lose(conn: Connection, node_id: UUID, seconds: float) -> bool:
+    """Mark the node Unreachable if it still was not heard for that long; whether it did."""
+    return bool(
+        await conn.fetchval(
+            "UPDATE nodes SET state = $3 WHERE id = $1 AND state = $4"
+            " AND last_seen < clock_timestamp() - make_interval(secs => $2) RETURNING true",
+            node_id,
+            seconds,
+            NodeState.UNREACHABLE.value,
+            NodeState.DEPLOYED.value,
+        )
+    )
+
+
+async def control_plane_up(conn: Connection, ident: UUID, agent_url: str, prune_seconds: float) -> list[str]:
+    """This process is there; those not heard for `prune_seconds` are not. The URLs of all, by their ids."""
+    await conn.execute(
+        "INSERT INTO control_planes (id, agent_url) VALUES ($1, $2)"
+        " ON CONFLICT (id) DO UPDATE SET agent_url = $2, last_seen = clock_timestamp()",
+        ident,
+        agent_url,
+    )
+    await conn.execute(
+        "DELETE FROM control_planes WHERE id IN (SELECT id FROM control_planes"
+        " WHERE last_seen < clock_timestamp() - make_interval(secs => $1) FOR UPDATE SKIP LOCKED)",
+        prune_seconds,
+    )
+    rows = await conn.fetch("SELECT agent_url FROM control_planes ORDER BY id")
+    return list(dict.fromkeys(row["agent_url"] for row in rows))
+
+
+async def control_plane_down(conn: Connection, ident: UUID) -> None:
+    """This process is about to end."""
+    await conn.execute("DELETE FROM control_planes WHERE id = $1", ident)
+
+
+async def served_by(conn: Connection, node_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Which control plane holds the session of each of the nodes; those of nobody's are left out."""
+    rows = await conn.fetch(
+        "SELECT id, served_by FROM nodes WHERE id = ANY($1) AND served_by IS NOT NULL AND state <> $2",
+        list(node_ids),
+        _TERMINATED,
+    )
+    return {row["id"]: row["served_by"] for row in rows}
