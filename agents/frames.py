@@ -7,7 +7,7 @@ agent calls; the control plane answers, and may ask for a stream at any time.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -52,7 +52,7 @@ class Since:
 class Join:
     """A host asks to be a node. `request` is a certificate signing request in PEM; the key stays on the host."""
 
-    secret: str
+    secret: str = field(repr=False)
     name: str
     request: str
     engine: EngineInfo | None = None
@@ -78,6 +78,13 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityFound:
+    """Who signs for the installation; not secret, and not believed before its digest was compared."""
+
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """An answer without content."""
 
@@ -88,6 +95,7 @@ SINCE: TypeAdapter[Since] = TypeAdapter(Since)
 ASSIGNMENTS: TypeAdapter[NodeAssignments] = TypeAdapter(NodeAssignments)
 REPORT: TypeAdapter[NodeReport] = TypeAdapter(NodeReport)
 DONE: TypeAdapter[Done] = TypeAdapter(Done)
+AUTHORITY: TypeAdapter[AuthorityFound] = TypeAdapter(AuthorityFound)
 BEAT: TypeAdapter[Beat] = TypeAdapter(Beat)
 HEARD: TypeAdapter[Heard] = TypeAdapter(Heard)
 JOIN: TypeAdapter[Join] = TypeAdapter(Join)

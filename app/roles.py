@@ -1,4 +1,4 @@
-"""Which roles this process plays, and the in-process channel between orchestrator and agent.
+"""Which roles this process plays.
 
 The only composer: it is the one module that knows orchestrator and agents at once. The agent starts first and
 never waits for the database: it keeps the containers of its last assignment true by itself.
@@ -11,10 +11,8 @@ import contextlib
 import json
 import os
 import secrets as random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TypeVar
-from uuid import UUID
 
 import structlog
 import uvicorn
@@ -23,13 +21,14 @@ from starlette.types import ASGIApp
 from agents.agent import Agent
 from agents.runtime.docker import DockerRuntime
 from app import inside
+from app.fleet.authority import WrongSecret, open_authority
+from app.fleet.calls import ControlPlane, NodeCalls
+from app.fleet.door import Door
+from app.fleet.presence import keep
 from app.main import create_app
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, StreamProtocol
-from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration
-from domain.spec import Env
-from orchestrator import dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.run import orchestrate
@@ -37,60 +36,8 @@ from orchestrator.store import accounts, nodes
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
-T = TypeVar("T")
 log = structlog.get_logger("roles")
 KEY_FILE = "admin-key.json"
-POLL_SECONDS = 10.0
-
-
-class LocalChannel:
-    """Agent and control plane in one process: the protocol's calls go straight to `dispatch`."""
-
-    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups, secrets: SecretBox) -> None:
-        self._database = database
-        self._secrets = secrets
-        self._wakeups = wakeups
-        self._served = 0
-
-    async def register(self, hello: NodeHello) -> Registration:
-        """Begin a session. Raises ConnectionError while the database is away."""
-        return await _reaching(dispatch.register(await self._db(), hello))
-
-    async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
-        """What changed after `since`; waits for a change, at most some seconds."""
-        db, woken = await self._db(), self._wakeups.node(str(registration.node_id))
-        woken.clear()
-        news = await self._since(db, registration, since)
-        if news.revision > since or self._served != registration.session:
-            self._served = registration.session
-            return news
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
-                await woken.wait()
-        return await self._since(db, registration, since)
-
-    async def report(self, report: NodeReport) -> None:
-        """Hand in a report; returns when it is durable."""
-        await _reaching(dispatch.record(await self._db(), report))
-
-    async def _since(self, db: Database, registration: Registration, since: int) -> NodeAssignments:
-        call = dispatch.assignments_since(db, registration, since, self._environment, self._secrets.unseal)
-        return await _reaching(call)
-
-    def _environment(self, container_id: UUID) -> Env:
-        return (("TUTUM_AUTH", f"Bearer {self._secrets.token(container_id)}"),)
-
-    async def _db(self) -> Database:
-        if not self._database.done():
-            raise ConnectionError("the database is not up yet")
-        return self._database.result()
-
-
-async def _reaching(call: Awaitable[T]) -> T:
-    try:
-        return await call
-    except DatabaseAway as error:
-        raise ConnectionError(str(error)) from error
 
 
 class _Server(uvicorn.Server):
@@ -110,14 +57,13 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     wakeups = Wakeups()
     database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
     secrets = await asyncio.to_thread(SecretBox.open, settings.state_dir, settings.secret_key)
-    agent = _agent(settings, LocalChannel(database, wakeups, secrets)) if "agent" in roles else None
+    shared = ControlPlane(database, wakeups, secrets)
+    agent = _agent(settings, NodeCalls(shared)) if "agent" in roles else None
     tasks: list[asyncio.Task[None]] = []
     if agent is not None:
         tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
     tasks.append(
-        asyncio.create_task(
-            _with_database(settings, roles, dsn, stop, database, wakeups, secrets, agent), name="control"
-        )
+        asyncio.create_task(_with_database(settings, roles, dsn, stop, database, shared, agent), name="control")
     )
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -141,11 +87,10 @@ async def _with_database(
     dsn: Callable[[], Awaitable[str]],
     stop: asyncio.Event,
     database: asyncio.Future[Database],
-    wakeups: Wakeups,
-    secrets: SecretBox,
+    shared: ControlPlane,
     agent: Agent | None,
 ) -> None:
-    address = await dsn()
+    address, wakeups = await dsn(), shared.wakeups
     db = await _open(address)
     await _first_start(db, settings.state_dir / KEY_FILE)
     database.set_result(db)
@@ -158,11 +103,12 @@ async def _with_database(
         inside_address=settings.inside_address,
     )
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(listen(address, wakeups))]
+        background = [group.create_task(listen(address, wakeups)), group.create_task(shared.beats.run())]
         if "orchestrator" in roles:
             background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
         if "api" in roles:
-            await _serve(settings, db, agent, wakeups, secrets, stop)
+            background += [group.create_task(each) for each in await _agents_door(settings, db, shared)]
+            await _serve(settings, db, agent, shared, stop)
         await stop.wait()
         for task in background:
             task.cancel()
@@ -172,11 +118,11 @@ async def _serve(
     settings: Settings,
     db: Database,
     agent: Agent | None,
-    wakeups: Wakeups,
-    secrets: SecretBox,
+    shared: ControlPlane,
     stop: asyncio.Event,
 ) -> None:
-    app = create_app(settings, db, agent.streams if agent else None, wakeups.events, secrets)
+    streams = agent.streams if agent else None
+    app = create_app(settings, db, streams, shared.wakeups.events, shared.secrets)
     server = _Server(_config(app, settings))
     serving = asyncio.create_task(server.serve(), name="uvicorn")
     stopping = asyncio.create_task(stop.wait())
@@ -189,6 +135,18 @@ async def _serve(
     await serving
     if not stop.is_set():
         raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
+
+
+async def _agents_door(
+    settings: Settings, db: Database, shared: ControlPlane
+) -> tuple[Coroutine[None, None, None], ...]:
+    """What serves the hosts that join, and makes it known."""
+    try:
+        authority = await open_authority(db, shared.secrets)
+    except WrongSecret as error:
+        log.error("hosts cannot join here", reason=str(error))
+        return ()
+    return Door(settings, db, shared, authority).run(), keep(shared, db, settings.agents_door)
 
 
 async def _inside(settings: Settings, app: ASGIApp, db: Database) -> None:
@@ -232,7 +190,7 @@ async def _open(address: str) -> Database:
             await asyncio.sleep(1.0)
 
 
-def _agent(settings: Settings, channel: LocalChannel) -> Agent:
+def _agent(settings: Settings, channel: NodeCalls) -> Agent:
     base_url = settings.docker_host or "unix:///var/run/docker.sock"
     return Agent(
         name=settings.node_name,

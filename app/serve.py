@@ -103,13 +103,57 @@ def _handle_signals(stop: asyncio.Event) -> None:
 
 
 def _run(settings: Settings, roles: Roles) -> int:
-    factory = None
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(settings, roles=roles))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     with contextlib.suppress(ImportError):
         import uvloop
 
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(serve(settings, roles=roles))
+        return uvloop.new_event_loop
+    return None
+
+
+def _run_agent(settings: Settings) -> int:
+    """The agent of a host that joined: no database, no API."""
+    from app.fleet import joined
+
+    folder = joined.directory(settings.state_dir)
+    lock = ServerLock(folder)
+    try:
+        engine = settings.docker_host or joined.member(settings.state_dir).docker_host or find_engine(None).url
+        prepare_state_dir(settings.state_dir)
+        prepare_state_dir(folder)
+        lock.take("")
+    except joined.NotJoined as error:
+        log.error("no node", reason=str(error))
+        return BAD_SETTINGS
+    except LockTaken as error:
+        log.error("an agent runs already", reason=str(error))
+        return TAKEN
+    except OSError as error:
+        log.error("cannot use the state directory", path=str(folder), reason=str(error.strerror))
+        return BAD_SETTINGS
+
+    async def serving() -> int:
+        stop = asyncio.Event()
+        _handle_signals(stop)
+        try:
+            await joined.run(settings.state_dir, engine, stop)
+        except joined.LedgerLocked as error:
+            log.error("another agent works here", reason=str(error))
+            return TAKEN
+        except Exception:
+            log.exception("the agent failed")
+            return FAILED
+        return CLEAN
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serving())
+    finally:
+        lock.release()
 
 
 def main(roles: Roles = _roles) -> int:
@@ -121,6 +165,8 @@ def main(roles: Roles = _roles) -> int:
         print(f"tutela: {explain(error)}", file=sys.stderr)
         return BAD_SETTINGS
     logs.configure()
+    if settings.joined_agent:
+        return _run_agent(settings)
     lock = ServerLock(settings.state_dir)
     try:
         prepare_state_dir(settings.state_dir)

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8800, ge=1, le=65535)
     public_url: str = ""
+    agent_host: str = "127.0.0.1"
+    agent_port: int = Field(default=8801, ge=1, le=65535)
+    agent_url: str = ""
     database_url: str | None = Field(
         default=None, repr=False, validation_alias=AliasChoices("TUTELA_DATABASE_URL", "DATABASE_URL")
     )
@@ -98,6 +101,14 @@ class Settings(BaseSettings):
         host = _reachable(str(data.get("host") or "127.0.0.1"))
         return {**data, "public_url": f"http://{host}:{data.get('port') or 8800}"}
 
+    @field_validator("agent_url")
+    @classmethod
+    def _agent_url_is_of_websockets(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme != "wss" or not parts.hostname or parts.path not in {"", "/"}):
+            raise ValueError("must be wss://HOST:PORT, as hosts that join reach the agents' door")
+        return value.rstrip("/")
+
     @model_validator(mode="after")
     def _no_silent_exposure(self) -> Self:
         """Plain HTTP beyond loopback carries keys in the clear: only on request."""
@@ -109,9 +120,22 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def agents_door(self) -> str:
+        """The URL under which hosts that join reach this process."""
+        if self.agent_url:
+            return self.agent_url
+        wild = self.agent_host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        return f"wss://{_reachable(self.public_host if wild else self.agent_host)}:{self.agent_port}"
+
+    @property
     def role_set(self) -> frozenset[str]:
         """The roles this process runs."""
         return frozenset(self.roles.split(","))
+
+    @property
+    def joined_agent(self) -> bool:
+        """Whether this process is the agent of a host that joined, and nothing else."""
+        return self.role_set == {"agent"} and self.database_url is None
 
     @property
     def local_url(self) -> str:

@@ -8,14 +8,6 @@ from uuid import UUID
 
 import structlog
 
-<<<<<<< HEAD
-from domain.assignment import NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
-from domain.errors import Conflict
-from domain.node import starts
-from domain.spec import Env
-from orchestrator.store import containers, nodes, wake
-from orchestrator.store.db import Database, now
-=======
 from domain.assignment import (
     SILENT_SECONDS,
     EngineInfo,
@@ -26,17 +18,18 @@ from domain.assignment import (
     SessionLost,
 )
 from domain.errors import Conflict, NotAllowed
-from domain.node import NodeState
+from domain.node import NodeState, starts
 from domain.spec import Env
 from orchestrator.store import containers, fleet, nodes, wake
-from orchestrator.store.db import Connection, Database
->>>>>>> 4ef5169 (wip)
+from orchestrator.store.db import Connection, Database, now
 
 log = structlog.get_logger("dispatch")
 TAKEN_OUT = (
     "this node was taken out of the installation: its containers are left as they are. To let it join anew:"
     " ./tutela agent leave, then ./tutela agent join URL TOKEN with a new token"
 )
+TAKEN_OUT_SHORT = "this node was taken out of the installation: its containers are left as they are"
+"""What fits into the end of a connection."""
 
 
 async def register(
@@ -79,8 +72,8 @@ async def refuse_second_agent(conn: Connection, engine: EngineInfo, node_id: UUI
     other = await fleet.engine_served(conn, engine, node_id, SILENT_SECONDS)
     if other is not None:
         raise Conflict(
-            f"the agent of node {other} serves this Docker engine ({engine.engine_id[:14]}) and is alive: two would undo"
-            " each other's work. Stop that one first, or let this one use another engine"
+            f"the agent of node {other} serves this Docker engine ({engine.engine_id[:14]}) and is alive: two would"
+            " undo each other's work. Stop that one first, or let this one use another engine"
         )
 
 

@@ -7,12 +7,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-<<<<<<< HEAD
-from orchestrator.store import actions, containers, drains, events, nodes, services, stacks, wake
-=======
 from orchestrator import dispatch
-from orchestrator.store import actions, containers, events, fleet, services, stacks
->>>>>>> 4ef5169 (wip)
+from orchestrator.store import actions, containers, drains, events, fleet, nodes, services, stacks
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
@@ -22,6 +18,7 @@ GRACE_SECONDS = 5.0
 """After a time without sweeps agents may have had nobody to tell that they are there."""
 
 LATE_SECONDS = 2.0
+GIVE_UP_EVERY = 10
 PURGE_EVERY = 600
 KEEP_HOURS = 24
 DRAIN_MINUTES = 10
@@ -51,22 +48,15 @@ async def sweep(db: Database) -> None:
     turn, patience = 0, Patience()
     while True:
         try:
-<<<<<<< HEAD
-            async with db.transaction() as conn:
-                for node_id in await nodes.expire(conn, SILENT_SECONDS):
-                    log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
-                    await wake.waiting_services(conn)
-                    await wake.services(conn, await nodes.services_on(conn, node_id))
-                await drains.give_up(conn, DRAIN_MINUTES, await now(conn))
-                if turn % PURGE_EVERY == 0:
-=======
             async with db.read() as conn:
                 at = await now(conn)
             if patience.over(at):
                 await dispatch.expire(db)
+            if turn % GIVE_UP_EVERY == 0:
+                async with db.transaction() as conn:
+                    await drains.give_up(conn, DRAIN_MINUTES, await now(conn))
             if turn % PURGE_EVERY == 0:
                 async with db.transaction() as conn:
->>>>>>> 4ef5169 (wip)
                     await containers.purge_terminated(conn, KEEP_HOURS)
                     await services.purge_destroyed(conn, KEEP_HOURS)
                     await stacks.purge_terminated(conn, KEEP_HOURS)

@@ -6,17 +6,20 @@ from typing import NoReturn
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import Caller, command, database
+from app.api.asking import asked
+from app.api.deps import Caller, command, database, settings
 from app.api.responses import reply
 from app.commands.services import record_refusal
+from app.fleet.authority import open_authority
+from app.fleet.tokens import TOKEN_URI, make_token
 from app.wire.lists import CLOUD, REGISTRIES, envelope, page_of, read_query
 from app.wire.resource_output import registry_out
+from app.wire.tokens import read_token_request, token_out
 from domain.errors import Invalid, NotFound
 from orchestrator.store import images
 
 router = APIRouter(prefix="/api/v1")
 NO_CLOUD = "this installation has no cloud providers; register nodes with a token"
-NO_TOKENS = "registration of nodes by token is not available in this version; the host it runs on is its node"
 
 
 @router.get("/provider/")
@@ -52,8 +55,12 @@ async def create_cluster(request: Request, caller: Caller) -> Response:
 
 @router.post("/token/")
 async def create_token(request: Request, caller: Caller) -> Response:
-    """Refused for now."""
-    await _refuse(request, caller, "Token Create", "/api/v1/token/", Invalid({"token": NO_TOKENS}))
+    """A token with which a host joins; told once."""
+    body, context = await asked(request, caller, "Token Create", TOKEN_URI)
+    given = read_token_request(body)
+    authority = await open_authority(database(request), request.app.state.secrets)
+    made = await make_token(context, authority, uses=given.uses, seconds=given.expires_in)
+    return reply(request, token_out(made.token, made.expires_at, made.uses, settings(request).agents_door), 201)
 
 
 async def _refuse(request: Request, caller: Caller, verb: str, object_uri: str, error: Invalid) -> NoReturn:

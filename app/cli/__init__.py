@@ -110,6 +110,12 @@ def _bench(context: typer.Context) -> None:
 
 def _groups() -> None:
     """Commands with commands of their own; imported when one of them is asked for."""
+    if len(sys.argv) > 1 and sys.argv[1] == "agent":
+        from app.cli import agent
+
+        app.add_typer(agent.app, name="agent")
+    else:
+        app.add_typer(typer.Typer(help="Have this host join, run its agent, leave."), name="agent")
     if len(sys.argv) > 1 and sys.argv[1] == "node":
         from app.cli import node as command
 

@@ -71,8 +71,13 @@ def log_path(state_dir: Path) -> Path:
     return state_dir / "tutela.log"
 
 
-def spawn(state_dir: Path, docker_host: str | None) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the server detached from this terminal. Returns it and where its part of the log begins."""
+def spawn(
+    state_dir: Path, docker_host: str | None, environment: dict[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the server detached from this terminal. Returns it and where its part of the log begins.
+
+    `environment`: all of it, when it is not what a server of this machine gets.
+    """
     fd = os.open(log_path(state_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(fd, "ab") as log:
         start = log.seek(0, os.SEEK_END)
@@ -82,7 +87,7 @@ def spawn(state_dir: Path, docker_host: str | None) -> tuple[subprocess.Popen[by
             stdout=log,
             stderr=log,
             cwd=state_dir,
-            env=server_environment(docker_host),
+            env=environment or server_environment(docker_host),
             start_new_session=True,
         )
     return process, start

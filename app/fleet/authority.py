@@ -157,7 +157,9 @@ def read_request(request: str) -> x509.CertificateSigningRequest:
         if not isinstance(asked.public_key(), ec.EllipticCurvePublicKey) or not asked.is_signature_valid:
             raise ValueError
     except (ValueError, InvalidSignature) as error:
-        raise Invalid({"request": "must be a certificate signing request with an elliptic-curve key, in PEM"}) from error
+        raise Invalid(
+            {"request": "must be a certificate signing request with an elliptic-curve key, in PEM"}
+        ) from error
     return asked
 
 

@@ -260,6 +260,7 @@ OBJECTS: dict[str, Schema] = {
     "Login": shown(username=TEXT, key=TEXT),
     "TriggersMade": {"anyOf": [ref("Trigger"), page_of("Trigger")]},
     "User": shown(username=TEXT),
+    "JoinToken": shown(token=TEXT, uses={"type": "integer"}, expires_at=DATE, join_url=TEXT, command=TEXT),
     "Nothing": {"type": "object", "description": "There is none of it on this installation."},
     "Volume": shown(**_IDENTITY, state=states(VolumeState), node=URI, volume_group=URI, containers=many(URI)),
     "VolumeGroup": shown(**_IDENTITY, state=states(VolumeState), name=TEXT, services=many(URI), volumes=many(URI)),
@@ -349,5 +350,6 @@ BODIES: dict[str, Schema] = {
     },
     "ImagePatch": asked(username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
     "PasswordSet": asked("password", password={"type": "string", "minLength": 8}, username=_TEXT_IN),
+    "TokenCreate": asked(uses={"type": "integer", "minimum": 1}, expires_in={"type": "integer", "minimum": 60}),
     "ServiceRedeploy": {**asked(tag=_TEXT_IN), "examples": [{"tag": "v2"}]},
 }

@@ -166,5 +166,5 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         for more, row in (("", _page("Nothing", lists.CLOUD)), ("{name}/", Operation(answer="Nothing", code=404)))
     },
     ("POST", "/api/v1/nodecluster/"): _refused(400),
-    ("POST", "/api/v1/token/"): _refused(400),
+    ("POST", "/api/v1/token/"): Operation(answer="JoinToken", code=201, body="TokenCreate"),
 }

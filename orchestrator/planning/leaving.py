@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.assignment import LEASE_SECONDS
+from domain.assignment import FENCED_SECONDS
 from domain.container import Container, Want
 from domain.node import NodeState
 from domain.placement import place
@@ -21,9 +21,6 @@ from orchestrator.planning.settled import first_moment, serving
 from orchestrator.planning.slots import bound
 from orchestrator.planning.steps import KeepSlot, LeaveSlot, RetireContainer, Step
 from orchestrator.planning.view import Policy, ServiceView
-
-LEASE_MARGIN = timedelta(seconds=2)
-"""How much later than an agent gives its lease up its containers are taken for stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime |
     else:
         return None
     if row.spec.single_writer or spec.single_writer:
-        after = max(after, timedelta(seconds=LEASE_SECONDS) + LEASE_MARGIN)
+        after = max(after, timedelta(seconds=FENCED_SECONDS))
     return node.last_seen + after
 
 

@@ -117,3 +117,8 @@ async def admin(conn: Connection) -> Account | None:
     """The first account, or None on a new installation."""
     row = await conn.fetchrow("SELECT id, username FROM accounts ORDER BY created_at LIMIT 1")
     return Account(id=row["id"], username=row["username"]) if row else None
+
+
+async def is_admin(conn: Connection, account_id: UUID) -> bool:
+    """Whether the account may do what concerns the whole installation."""
+    return bool(await conn.fetchval("SELECT role = 'admin' FROM accounts WHERE id = $1", account_id))

@@ -82,6 +82,15 @@ async def joined(conn: Connection, secret_hash: bytes, key_hash: bytes) -> UUID 
     return value
 
 
+async def node_with_key(conn: Connection, key_hash: bytes) -> UUID | None:
+    """The node that has this key. A terminated one that has it gives it up."""
+    await conn.execute(
+        "UPDATE nodes SET credential_key = NULL WHERE credential_key = $1 AND state = $2", key_hash, _TERMINATED
+    )
+    value: UUID | None = await conn.fetchval("SELECT id FROM nodes WHERE credential_key = $1", key_hash)
+    return value
+
+
 async def name_taken(conn: Connection, name: str) -> bool:
     """Whether a node that was not terminated has the name. A terminated one that has it gives it up."""
     await conn.execute(
@@ -113,7 +122,8 @@ async def renewed(conn: Connection, node_id: UUID, key_hash: bytes, expires: dat
     """The node got a new certificate for the key; False when it was terminated meanwhile."""
     return bool(
         await conn.fetchval(
-            "UPDATE nodes SET credential_key = $2, credential_expires = $3 WHERE id = $1 AND state <> $4 RETURNING true",
+            "UPDATE nodes SET credential_key = $2, credential_expires = $3 WHERE id = $1 AND state <> $4"
+            " RETURNING true",
             node_id,
             key_hash,
             expires,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 
@@ -218,10 +219,9 @@ def test_nodes(later: Cli, user: User) -> None:
 
 
 def test_a_node_of_your_own(later: Cli) -> None:
-    """Tokens come with agents of other hosts; until then the answer says so."""
-    said = later.refused("node", "byo")
-    assert said.startswith("Status 400 ")
-    assert "not available in this version" in said
+    """It prints a command of Tutum's with the token; ours is `./tutela agent join URL TOKEN`."""
+    said = later.ok("node", "byo")
+    assert re.search(r"TUTELA-1-[0-9a-f]{64}-[0-9a-f]{32}", said)
 
 
 @pytest.mark.parametrize(

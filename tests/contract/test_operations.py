@@ -132,7 +132,7 @@ REST: dict[str, tuple[str, str, Path, Any, int]] = {
     "check a node's health": ("POST", "node/{uuid}/health-check/", lambda p: f"{p.node}health-check/", None, 202),
     "upgrade a node's docker": ("POST", "node/{uuid}/docker-upgrade/", lambda p: f"{p.node}docker-upgrade/", None, 400),
     "terminate a node": ("DELETE", "node/{uuid}/", lambda p: p.node, None, 409),
-    "make a token for a node": ("POST", "token/", at("token/"), None, 400),
+    "make a token for a node": ("POST", "token/", at("token/"), None, 201),
     "list registries": ("GET", "registry/", at("registry/"), None, 200),
     "get a registry": ("GET", "registry/{host}/", at("registry/docker.io/"), None, 200),
     "list images": ("GET", "image/", at("image/"), None, 200),

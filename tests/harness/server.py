@@ -97,11 +97,13 @@ class TutelaProcess:
     def __init__(self, *, docker_host: str, dsn: str, env: Mapping[str, str] | None = None) -> None:
         self.state_dir = Path(tempfile.mkdtemp(prefix="tutela-test-state-"))
         self.port = free_port()
+        self.agent_port = free_port()
         self.api = Api(self.port, self.state_dir / "admin-key.json")
         self._env = {
             **os.environ,
             "TUTELA_STATE_DIR": str(self.state_dir),
             "TUTELA_PORT": str(self.port),
+            "TUTELA_AGENT_PORT": str(self.agent_port),
             "DATABASE_URL": dsn,
             "DOCKER_HOST": docker_host,
             "PYTHONPATH": str(ROOT),
@@ -127,7 +129,8 @@ class TutelaProcess:
                 [sys.executable, "-m", "app.serve"], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_for(self._healthy, timeout=60, what="the server to answer")
-        wait_for(self._joined, timeout=60, what="the node to join")
+        if "agent" in self._env.get("TUTELA_ROLES", "agent"):
+            wait_for(self._joined, timeout=60, what="the node to join")
 
     def _healthy(self) -> bool | None:
         assert self._process is not None

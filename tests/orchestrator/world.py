@@ -43,7 +43,9 @@ class Node:
 
     @classmethod
     async def join(cls, db: Database, name: str = "local") -> Node:
-        return cls(db, await dispatch.register(db, NodeHello(name=name, cluster_id=None, engine=ENGINE)))
+        return cls(
+            db, await dispatch.register(db, NodeHello(name=name, cluster_id=None, engine=replace(ENGINE, place=name)))
+        )
 
     async def fetch(self) -> list[ContainerAssignment]:
         news = await dispatch.assignments_since(self.db, self.registration, self.revision)

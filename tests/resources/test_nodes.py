@@ -127,12 +127,29 @@ async def test_there_is_no_cloud(world: World, kind: str) -> None:
     assert "token" in answer.json()["error"] or answer.headers["allow"] == "GET"
 
 
-async def test_tokens_come_later(world: World) -> None:
-    answer = await world.call("POST", f"{API}/token/")
-    assert answer.status_code == 400
-    assert "not available" in answer.json()["error"]
+async def test_a_token_is_told_once_and_only_its_hash_is_kept(world: World) -> None:
+    answer = await world.call("POST", f"{API}/token/", json={"uses": 2, "expires_in": 120})
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["command"] == f"./tutela agent join wss://127.0.0.1:8801 {made['token']}"
     (action,) = await world.actions()
-    assert (action["state"], action["resource_uri"]) == ("Failed", answer.headers["x-tutum-action-uri"])
+    assert (action["state"], action["resource_uri"]) == ("Success", answer.headers["x-tutum-action-uri"])
+    secret = made["token"].rpartition("-")[2]
+    async with world.db.read() as conn:
+        kept = [str(row) for table in ("join_tokens", "actions") for row in await conn.fetch(f"SELECT * FROM {table}")]  # noqa: S608
+    assert not any(secret in row for row in kept)
+    assert "uses_left=2" in kept[0]
+
+
+async def test_tokens_are_for_admins_and_within_bounds(world: World) -> None:
+    for body, field in (({"uses": 0}, "uses"), ({"expires_in": 10}, "expires_in"), ([], "body")):
+        answer = await world.call("POST", f"{API}/token/", json=body)
+        assert answer.status_code == 400
+        assert field in answer.json()["fields"]
+    headers = await world.user("eve", "key")
+    answer = await world.call("POST", f"{API}/token/", headers=headers)
+    assert answer.status_code == 409
+    assert "admin" in answer.json()["error"]
 
 
 async def test_registries_are_those_of_the_images(world: World) -> None:

@@ -1,0 +1,110 @@
+"""The control plane's end of the agent protocol, for the agent in this process and for those that joined.
+
+A node reads and writes what is its own: who it is comes from its certificate and not from what it says (S26).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from app.fleet.beats import Beats
+from app.secretbox import SecretBox
+from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
+from domain.errors import NotAllowed
+from domain.spec import Env
+from orchestrator import dispatch
+from orchestrator.listener import Wakeups
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+
+T = TypeVar("T")
+POLL_SECONDS = 10.0
+MOST_IN_A_REPORT = 5000
+"""Containers in one report; agents send a tenth of it."""
+
+
+class ControlPlane:
+    """What the agents' sessions in this process share. `ident` is this process's own."""
+
+    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups, secrets: SecretBox) -> None:
+        self.ident = uuid4()
+        self.wakeups = wakeups
+        self.secrets = secrets
+        self.urls: tuple[str, ...] = ()
+        self.beats = Beats(lambda: database.result() if database.done() else None)
+        self._database = database
+
+    def db(self) -> Database:
+        """The database. Raises ConnectionError before it is up."""
+        if not self._database.done():
+            raise ConnectionError("the database is not up yet")
+        return self._database.result()
+
+
+@dataclass(slots=True)
+class NodeCalls:
+    """One agent's calls. `node_id`: who it has proven to be; None for the one in this process."""
+
+    shared: ControlPlane
+    node_id: UUID | None = None
+    told: int = 0
+    """The session whose full set was told."""
+
+    async def register(self, hello: NodeHello) -> Registration:
+        """Begin a session. Raises ConnectionError while the database is away."""
+        begun = await reaching(
+            dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
+        )
+        return replace(begun, control_planes=self.shared.urls)
+
+    async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
+        """What changed after `since`; waits for a change, at most some seconds."""
+        self._own(registration.node_id)
+        with self.shared.wakeups.node(str(registration.node_id)) as woken:
+            news = await self._since(registration, since)
+            if news.revision > since or self.told != registration.session:
+                self.told = registration.session
+                return news
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await woken.wait()
+        return await self._since(registration, since)
+
+    async def report(self, report: NodeReport) -> None:
+        """Hand in a report; returns when it is durable."""
+        self._own(report.node_id)
+        if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
+            raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
+        await reaching(dispatch.record(self.shared.db(), report))
+
+    async def beat(self, beat: Beat) -> Heard:
+        """The agent is there."""
+        self._own(beat.node_id)
+        await self.shared.beats.beat(beat)
+        return Heard(control_planes=self.shared.urls)
+
+    def _own(self, node_id: UUID) -> None:
+        if self.node_id not in {None, node_id}:
+            raise NotAllowed("a node speaks for itself only")
+
+    async def _since(self, registration: Registration, since: int) -> NodeAssignments:
+        call = dispatch.assignments_since(
+            self.shared.db(), registration, since, self._environment, self.shared.secrets.unseal
+        )
+        return await reaching(call)
+
+    def _environment(self, container_id: UUID) -> Env:
+        return (("TUTUM_AUTH", f"Bearer {self.shared.secrets.token(container_id)}"),)
+
+
+async def reaching(call: Awaitable[T]) -> T:
+    """The call's outcome. Raises ConnectionError while the database is away."""
+    try:
+        return await call
+    except DatabaseAway as error:
+        raise ConnectionError(str(error)) from error

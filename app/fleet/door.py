@@ -1,0 +1,327 @@
+"""The agents' door: a TLS listener of its own. What is not listed here is refused.
+
+`/join` takes hosts without a certificate, and their secret; `/session` a node, by its certificate. An agent's calls
+are served by `NodeCalls`, each in a task of its own, few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from agents import frames
+from agents.frames import Broken, Credential, Join
+from app.fleet.authority import NODE_DAYS, Authority, key_digest
+from app.fleet.calls import ControlPlane, NodeCalls, reaching
+from app.fleet.tokens import secret_hash
+from app.settings import Settings
+from domain.assignment import SessionLost
+from domain.errors import DomainError, Invalid, NotAllowed
+from orchestrator import dispatch, enrolment
+from orchestrator.store import fleet
+from orchestrator.store.db import Database
+
+log = structlog.get_logger("door")
+MOST_JOINING = 16
+MOST_JOIN_BYTES = 64 * 1024
+JOIN_SECONDS = 10.0
+MUTE_SECONDS = 15.0
+"""A session that does not beat for so long is ended."""
+
+LISTEN_AGAIN_SECONDS = 5.0
+REFRESH_SECONDS = 24 * 3600.0
+
+
+class Door:
+    """Serves the agents that dial this process."""
+
+    def __init__(self, settings: Settings, db: Database, shared: ControlPlane, authority: Authority) -> None:
+        self._settings = settings
+        self._db = db
+        self._shared = shared
+        self._authority = authority
+        self._joining = 0
+        self._sessions: dict[UUID, _Session] = {}
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        context = await asyncio.to_thread(self._authority.server_context)
+        host, port = self._settings.agent_host, self._settings.agent_port
+        refreshing = asyncio.create_task(self._refresh(context), name="door certificate")
+        try:
+            while True:
+                try:
+                    async with serve(
+                        self._converse,
+                        host,
+                        port,
+                        ssl=context,
+                        process_request=self._admit,
+                        max_size=frames.MOST_UP,
+                        open_timeout=10,
+                        ping_interval=5,
+                        ping_timeout=10,
+                        close_timeout=1,
+                        server_header=None,
+                    ):
+                        log.info("agents are served", host=host, port=port)
+                        await asyncio.get_running_loop().create_future()
+                except OSError as error:
+                    log.error("agents cannot be served: is the port taken?", host=host, port=port, reason=str(error))
+                    await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+        finally:
+            refreshing.cancel()
+            await asyncio.gather(refreshing, return_exceptions=True)
+
+    async def _refresh(self, context: ssl.SSLContext) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.to_thread(self._authority.refresh, context)
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Before the handshake is answered: None lets the connection in."""
+        if request.path == frames.JOIN_PATH:
+            if self._joining >= MOST_JOINING:
+                return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many hosts join now\n")
+            connection.protocol.max_message_size = MOST_JOIN_BYTES
+            return None
+        if request.path == frames.SESSION_PATH:
+            if _node_of(connection, self._authority) is None:
+                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a node's certificate is needed\n")
+            return None
+        return connection.respond(http.HTTPStatus.NOT_FOUND, "there is nothing at this path\n")
+
+    async def _converse(self, socket: ServerConnection) -> None:
+        assert socket.request is not None  # noqa: S101 - admitted
+        try:
+            if socket.request.path == frames.JOIN_PATH:
+                await self._join(socket)
+            else:
+                node_id = _node_of(socket, self._authority)
+                assert node_id is not None  # noqa: S101 - admitted
+                await _Session(self._db, self._shared, self._authority, node_id, socket).serve()
+        except ConnectionClosed:
+            return
+        except Exception:
+            # The boundary of the connection: a defect ends it and is logged.
+            log.exception("a conversation with an agent failed")
+
+    async def _join(self, socket: ServerConnection) -> None:
+        self._joining += 1
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                frame = frames.parse(await socket.recv())
+                number = int(frame.get("id", 0))
+                try:
+                    await socket.send(await self._join_call(number, frame))
+                except (DomainError, ConnectionError) as error:
+                    log.warning("a host was not let in", peer=_address(socket), reason=str(error))
+                    await socket.send(frames.failure(number, error))
+        except (TimeoutError, Broken, ValueError, TypeError):
+            await socket.close(frames.BROKEN_CODE)
+        finally:
+            self._joining -= 1
+
+    async def _join_call(self, number: int, frame: dict[str, Any]) -> str:
+        match frame.get("call"):
+            case "authority":
+                return frames.answer(number, frames.AUTHORITY, frames.AuthorityFound(certificate=self._authority.pem))
+            case "join":
+                asked = frames.read(frames.JOIN, frame.get("body"))
+                return frames.answer(number, frames.CREDENTIAL, await self._enrol(asked))
+            case _:
+                raise Broken("not a call of a joining host")
+
+    async def _enrol(self, asked: Join) -> Credential:
+        key = key_digest(asked.request)
+        node = await reaching(
+            enrolment.enrol(
+                self._db,
+                secret_hash=secret_hash(asked.secret),
+                key_hash=key,
+                name=asked.name,
+                engine=asked.engine,
+                days=NODE_DAYS,
+            )
+        )
+        log.info("a host joined", node=node.name, node_id=str(node.id))
+        return self._credential(asked.request, node.id, node.name)
+
+    def _credential(self, request: str, node_id: UUID, name: str) -> Credential:
+        return credential(self._authority, self._shared, request, node_id, name)
+
+
+def credential(authority: Authority, shared: ControlPlane, request: str, node_id: UUID, name: str) -> Credential:
+    """The node's certificate for the key in its request, and what else it must know. Raises Invalid."""
+    return Credential(
+        cluster_id=str(authority.cluster_id),
+        node_id=str(node_id),
+        name=name,
+        certificate=authority.issue(request, node_id),
+        authority=authority.pem,
+        control_planes=shared.urls,
+    )
+
+
+class _Session:
+    """One agent's connection."""
+
+    def __init__(
+        self, db: Database, shared: ControlPlane, authority: Authority, node_id: UUID, socket: ServerConnection
+    ) -> None:
+        self._db = db
+        self._shared = shared
+        self._authority = authority
+        self._node_id = node_id
+        self._socket = socket
+        self._calls = NodeCalls(shared, node_id)
+        self._heard = asyncio.Event()
+        self._handlers: dict[str, Callable[[int, Any], Awaitable[str]]] = {
+            "register": self._register,
+            "assignments": self._assignments,
+            "report": self._report,
+            "beat": self._beat,
+            "renew": self._renew,
+        }
+
+    async def serve(self) -> None:
+        """Until either side ends it."""
+        reading = asyncio.create_task(self._read(), name=f"session {self._node_id}")
+        watching = asyncio.create_task(self._watch(), name=f"revocation {self._node_id}")
+        listening = asyncio.create_task(self._mute(), name=f"beats of {self._node_id}")
+        tasks = {reading, watching, listening}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(ConnectionClosed):
+                await self._socket.close()
+
+    async def _read(self) -> None:
+        open_calls: set[asyncio.Task[None]] = set()
+        try:
+            async for text in self._socket:
+                frame = frames.parse(text)
+                number, name = frame.get("id"), frame.get("call")
+                if not isinstance(number, int) or not isinstance(name, str):
+                    raise Broken("not a call")
+                if len(open_calls) >= frames.MOST_CALLS:
+                    raise Broken("too many calls at once")
+                task = asyncio.create_task(self._answer(number, name, frame.get("body")))
+                open_calls.add(task)
+                task.add_done_callback(open_calls.discard)
+        except Broken as error:
+            log.warning("an agent was cut off", node_id=str(self._node_id), reason=str(error))
+            await self._socket.close(frames.BROKEN_CODE, str(error)[:100])
+        finally:
+            for task in open_calls:
+                task.cancel()
+            await asyncio.gather(*open_calls, return_exceptions=True)
+
+    async def _answer(self, number: int, name: str, body: Any) -> None:
+        handler = self._handlers.get(name)
+        try:
+            if handler is None:
+                raise NotAllowed(f"this control plane does not know the call {name[:40]}")
+            text = await handler(number, body)
+        except (SessionLost, DomainError, ConnectionError) as error:
+            text = frames.failure(number, error)
+        except Broken as error:
+            text = frames.failure(number, Invalid({name: str(error)}))
+        except Exception as error:
+            log.exception("an agent's call failed", call=name, node_id=str(self._node_id))
+            text = frames.failure(number, ConnectionError(f"the control plane failed ({type(error).__name__})"))
+        with contextlib.suppress(ConnectionClosed):
+            await self._socket.send(text)
+
+    async def _register(self, number: int, body: Any) -> str:
+        begun = await self._calls.register(frames.read(frames.HELLO, body))
+        return frames.answer(number, frames.REGISTRATION, begun)
+
+    async def _assignments(self, number: int, body: Any) -> str:
+        asked = frames.read(frames.SINCE, body)
+        return frames.answer(number, frames.ASSIGNMENTS, await self._calls.assignments(asked.registration, asked.since))
+
+    async def _report(self, number: int, body: Any) -> str:
+        await self._calls.report(frames.read(frames.REPORT, body))
+        return frames.answer(number, frames.DONE, frames.Done())
+
+    async def _beat(self, number: int, body: Any) -> str:
+        heard = await self._calls.beat(frames.read(frames.BEAT, body))
+        self._heard.set()
+        return frames.answer(number, frames.HEARD, heard)
+
+    async def _renew(self, number: int, body: Any) -> str:
+        asked = frames.read(frames.RENEWAL, body)
+        node = await reaching(
+            enrolment.renew(self._db, self._node_id, key_hash=key_digest(asked.request), days=NODE_DAYS)
+        )
+        log.info("a node's certificate was renewed", node=node.name)
+        return frames.answer(
+            number,
+            frames.CREDENTIAL,
+            credential(self._authority, self._shared, asked.request, node.id, node.name),
+        )
+
+    async def _watch(self) -> None:
+        """End the session of a node that is taken out (S8)."""
+        with self._shared.wakeups.revoked(str(self._node_id)) as event:
+            while True:
+                try:
+                    async with self._db.read() as conn:
+                        gone = await fleet.terminated(conn, self._node_id)
+                except Exception as error:
+                    # Unknown is not revoked; the beats ask again.
+                    log.debug("cannot look whether a node was taken out", reason=str(error))
+                    gone = False
+                if gone:
+                    log.warning("a node that was taken out is cut off", node_id=str(self._node_id))
+                    await self._socket.close(frames.REVOKED_CODE, dispatch.TAKEN_OUT_SHORT)
+                    return
+                await event.wait()
+                event.clear()
+
+    async def _mute(self) -> None:
+        """End a session that says nothing: the next one will be of an agent that does."""
+        while True:
+            self._heard.clear()
+            try:
+                async with asyncio.timeout(MUTE_SECONDS):
+                    await self._heard.wait()
+            except TimeoutError:
+                await self._socket.close(frames.BROKEN_CODE, "no beats")
+                return
+
+
+def _node_of(connection: ServerConnection, authority: Authority) -> UUID | None:
+    """The node in the peer's certificate, which TLS has verified; None without one."""
+    tls = connection.transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert() if tls is not None else None
+    if not certificate:
+        return None
+    named = {key: value for part in certificate.get("subject", ()) for key, value in part}
+    if named.get("organizationName") != str(authority.cluster_id):
+        return None
+    try:
+        return UUID(named.get("commonName", ""))
+    except ValueError:
+        return None
+
+
+def _address(socket: ServerConnection) -> str:
+    peer = socket.remote_address
+    return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -1,0 +1,84 @@
+"""The agent of a host that joined, as a process of its own: no database, no port, only the way to control planes.
+
+Run as `python -m app.serve` with TUTELA_ROLES=agent and without DATABASE_URL, or by `./tutela agent`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from agents import credentials
+from agents.agent import Agent
+from agents.channel_socket import SocketChannel
+from agents.credentials import Membership
+from agents.ledger import LedgerLocked
+from agents.runtime.docker import DockerRuntime
+from domain.errors import DomainError
+
+log = structlog.get_logger("agent")
+RENEW_AGAIN_SECONDS = 600.0
+MOST_SLEEP = 24 * 3600.0
+
+
+class NotJoined(RuntimeError):
+    """There is nothing to run here; the text says what to do."""
+
+
+def directory(state_dir: Path) -> Path:
+    """Where the agent of this host keeps its things."""
+    return state_dir / "agent"
+
+
+def member(state_dir: Path) -> Membership:
+    """The node that this host is. Raises NotJoined."""
+    try:
+        found = credentials.load(directory(state_dir))
+    except (ValueError, OSError) as error:
+        raise NotJoined(str(error)) from error
+    if found is None:
+        raise NotJoined("this host has not joined an installation: ./tutela agent join URL TOKEN")
+    return found
+
+
+async def run(state_dir: Path, docker_host: str, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Raises NotJoined, LedgerLocked."""
+    membership, folder = member(state_dir), directory(state_dir)
+    if credentials.expired(folder):
+        log.error("this node's certificate has expired: leave and join again; containers are kept meanwhile")
+    channel = SocketChannel(folder, membership)
+    agent = Agent(name=membership.name, state_dir=folder, runtime=DockerRuntime(docker_host), channel=channel)
+    renewing = asyncio.create_task(_renew(channel, folder), name="certificate")
+    try:
+        await agent.run(stop)
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        await channel.close()
+
+
+async def _renew(channel: SocketChannel, folder: Path) -> None:
+    """A new certificate when half of the old one's time is over, later by chance, so that not all ask at once."""
+    while True:
+        half, end = await asyncio.to_thread(credentials.half_life, folder)
+        due = half + (end - half) * random.uniform(0.0, 0.2)  # noqa: S311 - jitter
+        wait = (due - datetime.now(UTC)).total_seconds()
+        if wait > 0:
+            await asyncio.sleep(min(wait, MOST_SLEEP))
+            continue
+        try:
+            request = await asyncio.to_thread(credentials.request, folder)
+            async with asyncio.timeout(30):
+                certificate = await channel.renew(request)
+            await asyncio.to_thread(credentials.store_certificate, folder, certificate)
+            log.info("certificate renewed")
+        except (OSError, TimeoutError, DomainError) as error:
+            log.warning("certificate not renewed", reason=str(error), valid_until=end.isoformat())
+            await asyncio.sleep(RENEW_AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+
+__all__ = ["LedgerLocked", "NotJoined", "directory", "member", "run"]
