@@ -27,7 +27,10 @@ def date(value: datetime | None) -> str | None:
 
 
 def parse_date(text: str) -> datetime | None:
-    """A date of a filter: `YYYY-MM-DD`, ISO date and time, or the wire's form; None when it is none of them."""
+    """A date of a filter: `YYYY-MM-DD`, ISO date and time, or the wire's form, in UTC.
+
+    None when it is none of them, or no moment of UTC's years 1 to 9999: an offset can lead out of them.
+    """
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -35,7 +38,10 @@ def parse_date(text: str) -> datetime | None:
             value = parsedate_to_datetime(text)
         except ValueError:
             return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
 
 
 def uri(kind: str, ident: UUID | str) -> str:
