@@ -12,6 +12,8 @@ from domain.errors import Invalid
 
 MOST_DEPTH = 32
 _SECRETS = frozenset({"password", "api_key", "apikey", "token", "secret", "credentials"})
+_VARIABLES = frozenset({"container_envvars", "environment"})
+"""Variables, in services and, as an object or as `KEY=value` too, in stacks (spec 2.7)."""
 MASK = "********"
 
 
@@ -78,13 +80,22 @@ def masked(data: Any) -> Any:
         return data
     out: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "container_envvars" and isinstance(value, list):
-            out[key] = [{**item, "value": MASK} if isinstance(item, dict) else MASK for item in value]
+        if key in _VARIABLES:
+            out[key] = _hidden(value)
         elif key.lower() in _SECRETS:
             out[key] = MASK
         else:
             out[key] = masked(value)
     return out
+
+
+def _hidden(variables: Any) -> Any:
+    """Variables with their names and without anything else, also where their form is wrong: that is recorded too."""
+    if isinstance(variables, list):
+        return [_hidden(item) for item in variables]
+    if not isinstance(variables, dict):
+        return MASK
+    return {name: value if name == "key" and isinstance(value, str) else MASK for name, value in variables.items()}
 
 
 def for_record(data: Any) -> str:
