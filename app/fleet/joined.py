@@ -16,6 +16,7 @@ from agents import credentials
 from agents.agent import Agent
 from agents.channel_socket import SocketChannel
 from agents.credentials import Membership
+from agents.dialback import DialBack
 from agents.ledger import LedgerLocked
 from agents.runtime.docker import DockerRuntime
 from domain.errors import DomainError
@@ -52,12 +53,15 @@ async def run(state_dir: Path, docker_host: str, stop: asyncio.Event) -> None:
         log.error("this node's certificate has expired: leave and join again; containers are kept meanwhile")
     channel = SocketChannel(folder, membership)
     agent = Agent(name=membership.name, state_dir=folder, runtime=DockerRuntime(docker_host), channel=channel)
+    dialback = DialBack(agent.streams, channel.dial)
+    channel.asked = dialback.asked
     renewing = asyncio.create_task(_renew(channel, folder), name="certificate")
     try:
         await agent.run(stop)
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
+        await dialback.close()
         await channel.close()
 
 
