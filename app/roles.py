@@ -110,7 +110,7 @@ async def _with_database(
         background = [group.create_task(listen(address, wakeups)), group.create_task(shared.beats.run())]
         if "orchestrator" in roles:
             background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
-        authority = await _authority(db, shared)
+        authority = await _authority(db, shared) if roles & {"api", "agent"} else None
         if authority is not None:
             if agent is not None:
                 shared.dialbacks.local = DialBack(agent.streams, _dialling(shared, authority))

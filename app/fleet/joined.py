@@ -6,6 +6,7 @@ Run as `python -m app.serve` with TUTELA_ROLES=agent and without DATABASE_URL, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from domain.errors import DomainError
 log = structlog.get_logger("agent")
 RENEW_AGAIN_SECONDS = 600.0
 MOST_SLEEP = 24 * 3600.0
+HANG_UP_SECONDS = 6.0
 
 
 class NotJoined(RuntimeError):
@@ -56,13 +58,25 @@ async def run(state_dir: Path, docker_host: str, stop: asyncio.Event) -> None:
     dialback = DialBack(agent.streams, channel.dial)
     channel.asked = dialback.asked
     renewing = asyncio.create_task(_renew(channel, folder), name="certificate")
+    hung_up = asyncio.Event()
+    hanging_up = asyncio.create_task(_hang_up(dialback, stop, hung_up), name="hang up")
     try:
-        await agent.run(stop)
+        await agent.run(hung_up)
     finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
+        for task in (renewing, hanging_up):
+            task.cancel()
+        await asyncio.gather(renewing, hanging_up, return_exceptions=True)
         await dialback.close()
         await channel.close()
+
+
+async def _hang_up(dialback: DialBack, stop: asyncio.Event, hung_up: asyncio.Event) -> None:
+    """Streams end before the agent does: commands are ended with the engine's help."""
+    await stop.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            await dialback.close()
+    hung_up.set()
 
 
 async def _renew(channel: SocketChannel, folder: Path) -> None:

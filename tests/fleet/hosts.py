@@ -84,6 +84,12 @@ class JoinedHost:
         self._process.kill()
         self._process.wait(timeout=10)
 
+    def stop(self) -> None:
+        """SIGTERM."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(timeout=30) == 0, self.log()[-3000:]
+
     def log(self) -> str:
         """What the agent wrote."""
         return (self._folder / "agent.log").read_text(errors="replace")

@@ -334,7 +334,7 @@ def hosts(engine: PrivateEngine, own_engine: PrivateEngine, database_url: str) -
 
 @pytest.mark.e2e
 async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
-    hosts: Any, engine: PrivateEngine
+    hosts: Any, engine: PrivateEngine, own_engine: PrivateEngine
 ) -> None:
     """One is the other control plane's own host, one joined at its door; then the latter goes away."""
     asked, _, host = hosts
@@ -351,7 +351,12 @@ async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
     async with stream(asked, f"/v1/service/{uuid}/logs/") as reader:
         got = [await frame(reader) for _ in range(2)]
         assert {each["source"] for each in got} == {"web-1", "web-2"}
-        host.kill()
+        async with stream(asked, f"/v1/container/{on['n2']}/exec/") as socket:
+            await socket.send("echo re''ady; sleep 4321\n")
+            await shows(socket, "ready")
+            await eventually(lambda: processes(own_engine, "sleep 4321"), "the command to run")
+            await asyncio.to_thread(host.stop)
+            assert not processes(own_engine, "sleep 4321")
         began = time.monotonic()
         answer = await asyncio.to_thread(user.api.get, path)
         assert answer.json["logs"].count("begun") == 1
