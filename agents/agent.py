@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -17,12 +17,13 @@ import structlog
 from agents import memory as remembering
 from agents.channel import ControlChannel
 from agents.executor import Executor
+from agents.fencing import cut_short
 from agents.ledger import Ledger
 from agents.observe import Observer, engine_time, reported
 from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
-from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, lines
+from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, StopContainer, lines
 from agents.streams import ContainerStreams
 from agents.view import EngineView, ObservedContainer, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
@@ -55,6 +56,7 @@ class Agent:
         self._pulling: set[UUID] = set()
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
+        self._fenced = False
         self._streams = ContainerStreams(runtime)
         self._wake.set()
 
@@ -161,6 +163,7 @@ class Agent:
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
         self._take_in(assignments, view, busy | view.unknown)
+        fences = self._fence(assignments, busy | view.unknown)
         plan = plan_node(
             assignments.values(),
             view,
@@ -170,10 +173,16 @@ class Agent:
             images=self._free_requests(),
             held={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
             complete=self._ledger.complete,
+            fenced=self._fenced,
         )
         self._report(assignments, view, busy | view.unknown)
         self._session.applied(revision)
         due = await self._perform(plan, cluster_id, assignments)
+        for stop in fences:
+            self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
+        if not self._fenced and any(each.spec.single_writer for each in assignments.values()):
+            end = _now() + timedelta(seconds=max(self._session.lease.left, 0.0))
+            due = min(due, end) if due else end
         self._resting = not plan.steps and not self._executor.busy and not view.unknown and not self._wake.is_set()
         self._judge_settled()
         return due
@@ -234,6 +243,22 @@ class Agent:
             seen = reported(assignment, best(assignment, here), memory, gone=not here)
             if seen is not None:
                 self._session.seen(container_id, seen)
+
+    def _fence(self, assignments: dict[UUID, ContainerAssignment], away: Collection[UUID]) -> list[StopContainer]:
+        """Whether the lease is lost; when it just was, what to stop beside the lines at work on it."""
+        before, self._fenced = self._fenced, self._session.fenced
+        if before or not self._fenced:
+            return []
+        confined = [each for each in assignments.values() if each.spec.single_writer]
+        if confined:
+            log.warning("the lease is lost: containers of single_writer services stop", containers=len(confined))
+        for each in confined:
+            self._ledger.remember(each.container_id, remembering.reassigned(self._ledger.memory(each.container_id)))
+        stops = cut_short(confined, away, self._where, self._ledger.memories)
+        for stop in stops:
+            memory = self._ledger.memory(stop.container_id)
+            self._ledger.remember(stop.container_id, remembering.about_to(memory, stop, _now()))
+        return [stop for stop in stops if f"fence {stop.container_id}" not in self._executor.busy]
 
     async def _perform(
         self, plan: NodePlan, cluster_id: UUID, assignments: dict[UUID, ContainerAssignment]
@@ -318,6 +343,11 @@ class Agent:
     def answered(self, result: ImageResult) -> None:
         """An image request has its answer."""
         self._session.answer(result)
+
+    def may_start(self, container_id: UUID) -> bool:
+        """Not without a lease, where two may never run at once."""
+        assignment = self._ledger.assignments.get(container_id)
+        return assignment is None or not assignment.spec.single_writer or not self._session.fenced
 
     def ended(self, key: str, engine_ids: frozenset[str]) -> None:
         """A line is over: look again."""

@@ -87,6 +87,11 @@ class SocketChannel:
         renewal = frames.Renewal(request=request)
         return (await self._call("renew", frames.RENEWAL, renewal, frames.CREDENTIAL)).certificate
 
+    async def dial(self, url: str, path: str) -> ClientConnection:
+        """Another connection, as the same node. Raises ConnectionError, NotAllowed."""
+        context = await asyncio.to_thread(credentials.context, self._directory, self._membership)
+        return await open_socket(url, path, context)
+
     async def close(self) -> None:
         """End the connection."""
         socket, self._socket = self._socket, None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from agents.fencing import gave_way
 from agents.view import ContainerMemory, EngineState, ObservedContainer, Refusal
 from domain.assignment import ContainerAssignment
 from domain.container import Want
@@ -60,7 +61,8 @@ def will_start(assignment: ContainerAssignment, kept: ObservedContainer | None, 
         return memory.refused is None or isinstance(refused(assignment, memory, memory.refused, at), Restart)
     if kept.state is EngineState.CREATED and memory.refused is None:
         return True
-    return isinstance(ended(assignment, kept, memory, at), Restart) or interrupted(kept, memory)
+    again = isinstance(ended(assignment, kept, memory, at), Restart)
+    return again or interrupted(kept, memory) or gave_way(kept, memory)
 
 
 def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:

@@ -63,6 +63,10 @@ class Listener(Protocol):
     def ended(self, key: str, engine_ids: frozenset[str]) -> None:
         """A line is over, and its key is free again."""
 
+    def may_start(self, container_id: UUID) -> bool:
+        """Whether the container may still be started: its line may have waited long for an image."""
+        ...
+
 
 @dataclass(slots=True)
 class _Work:
@@ -115,6 +119,8 @@ class Executor:
         order = max((_order(step) for step in steps), default=0)
         try:
             for step in steps:
+                if isinstance(step, StartContainer) and not self._listener.may_start(step.container_id):
+                    return
                 self._listener.began(step)
                 result = await self._try(step, work, cluster_id)
                 self._listener.tried(result, order)

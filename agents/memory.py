@@ -73,7 +73,7 @@ def about_to(memory: ContainerMemory, step: Step, now: datetime) -> ContainerMem
         case StartContainer():
             return replace(memory, history=RestartHistory(), intent=_intent(step), refused=None)
         case StopContainer():
-            return replace(memory, stopped_run=step.run)
+            return replace(memory, stopped_run=step.run, fenced_run=step.run if step.fence else None)
         case _:
             return memory
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agents.crashes import ended, interrupted, refused
+from agents.fencing import CAUSE, confined, gave_way
 from agents.networks import Networks, attachment_steps, unneeded
 from agents.steps import (
     ConnectNetwork,
@@ -65,12 +66,14 @@ def plan_node(
     images: Iterable[ImageRequest] = (),
     held: Mapping[str, datetime] | None = None,
     complete: bool = True,
+    fenced: bool = False,
 ) -> NodePlan:
     """What to do on the node now, and when to look again.
 
     `busy`: containers that a line is at work on; nothing is planned for them. `images`: open requests that
     nobody is at work on. `held`: networks by name that are not to be tried again before a time. `complete`
     False: the ledger never held a full set, so what is not in it may still be wanted, and nothing is removed.
+    `fenced`: the lease is lost, so nothing of a `single_writer` service may run here.
     """
     wanted = {each.container_id: each for each in assignments}
     away = {*busy, *observed.unknown}
@@ -83,7 +86,8 @@ def plan_node(
         here = sorted(found.get(container_id, []), key=lambda each: each.engine_id)
         assignment = wanted.get(container_id)
         if assignment is not None:
-            planned.append(_assigned(assignment, here, memory.get(container_id, ContainerMemory()), networks, now))
+            known = memory.get(container_id, ContainerMemory())
+            planned.append(_assigned(assignment, here, known, networks, now, fenced=fenced))
         elif complete:
             planned.append(_orphans(here, memory.get(container_id, ContainerMemory()), now))
     steps = [step for line in planned for step in line.steps]
@@ -119,8 +123,12 @@ def _assigned(
     memory: ContainerMemory,
     networks: Networks,
     now: datetime,
+    *,
+    fenced: bool,
 ) -> _Line:
     line = _Line()
+    fence = fenced and assignment.spec.single_writer and assignment.want is Want.RUN
+    assignment = confined(assignment) if fenced else assignment
     if memory.retry is not None and memory.retry.at > now:
         line.due = memory.retry.at
         return line
@@ -146,7 +154,7 @@ def _assigned(
         kept = None
     if assignment.want is Want.STOP:
         if kept is not None:
-            line.add(*_stop(assignment, kept))
+            line.add(*_stop(assignment, kept, fence=fence))
         return line
     if kept is None:
         _make(line, assignment, memory, networks, now)
@@ -196,25 +204,30 @@ def _quieten(each: ObservedContainer, cause: str) -> list[Step]:
     return [SetRestartPolicy(container_id=each.container_id, engine_id=each.engine_id, policy="no", cause=cause)]
 
 
-def _end(each: ObservedContainer, grace: int, cause: str) -> list[Step]:
+def _end(each: ObservedContainer, grace: int, cause: str, *, fence: bool = False) -> list[Step]:
     """A frozen process cannot answer to SIGTERM, so a paused container goes on first."""
     steps: list[Step] = []
     if each.state is EngineState.PAUSED:
         steps.append(Unpause(container_id=each.container_id, engine_id=each.engine_id, cause=cause))
     steps.append(
         StopContainer(
-            container_id=each.container_id, engine_id=each.engine_id, grace=grace, run=each.started_at, cause=cause
+            container_id=each.container_id,
+            engine_id=each.engine_id,
+            grace=grace,
+            run=each.started_at,
+            cause=cause,
+            fence=fence,
         )
     )
     return steps
 
 
-def _stop(assignment: ContainerAssignment, kept: ObservedContainer) -> list[Step]:
+def _stop(assignment: ContainerAssignment, kept: ObservedContainer, *, fence: bool) -> list[Step]:
     """A stopped container with a policy would be started by the engine's next start (E3)."""
-    cause = "it is to be stopped"
+    cause = CAUSE if fence else "it is to be stopped"
     steps = _quieten(kept, cause)
     if kept.state in _UP:
-        steps += _end(kept, assignment.stop_grace, cause)
+        steps += _end(kept, assignment.stop_grace, cause, fence=fence)
     return steps
 
 
@@ -322,6 +335,8 @@ def _start_again(
         cause = f"start order {assignment.start_gen}"
     elif kept.state is EngineState.CREATED and memory.refused is None:
         automatic, cause = False, "it was created and never started"
+    elif gave_way(kept, memory):
+        automatic, cause = False, "its node has its lease again"
     else:
         decision = ended(assignment, kept, memory, now)
         if isinstance(decision, Restart):

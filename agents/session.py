@@ -107,6 +107,14 @@ class Session:
         self._greeted: tuple[str, str] | None = None
         self.registered = False
         self.lease = Lease()
+        self._catching_up = False
+
+    @property
+    def fenced(self) -> bool:
+        """Whether nothing of a `single_writer` service may run here: the lease ran out, and what is wanted was not
+        told anew since, so that the containers may run elsewhere by now.
+        """
+        return self.lease.lost or self._catching_up
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -197,7 +205,7 @@ class Session:
             raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
         self._ledger.begin(registration)
         self._greeted = _identity(engine) or self._greeted
-        self.lease.renew(sent)
+        self._leased(sent)
         self._wake()
         self._sent.clear()
         self._said = None
@@ -229,6 +237,8 @@ class Session:
             self._requests = requests
             for answered in self._answers.keys() - requests.keys():
                 del self._answers[answered]
+            if news.base == 0 and self._catching_up:
+                self._catching_up, changed = False, True
             if self._ledger.accept(news):
                 for container_id in self._seen.keys() - self._ledger.assignments.keys():
                     self.drop(container_id)
@@ -280,11 +290,16 @@ class Session:
                         engine_up=self._engine is not None,
                     )
                 )
-            back = self.lease.lost
-            self.lease.renew(sent)
-            if back:
-                self._wake()
+            if self._leased(sent):
+                raise SessionLost("the lease ran out meanwhile: what is wanted is asked for anew")
             await asyncio.sleep(max(BEAT_SECONDS - (seconds() - sent), 0.05))
+
+    def _leased(self, sent: float) -> bool:
+        """The lease is renewed; whether it had run out before."""
+        back = self.lease.lost
+        self._catching_up |= back
+        self.lease.renew(sent)
+        return back
 
     def _accepted(self, changes: dict[UUID, Observed], answers: dict[UUID, ImageResult]) -> None:
         for request_id in answers:

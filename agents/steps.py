@@ -77,13 +77,17 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopContainer:
-    """Stop it, with `grace` seconds before it is killed. `run` is the start time of the run that ends."""
+    """Stop it, with `grace` seconds before it is killed. `run` is the start time of the run that ends.
+
+    `fence`: for want of a lease only, so that it begins again with one.
+    """
 
     container_id: UUID
     engine_id: str
     grace: int
     run: datetime | None
     cause: str
+    fence: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,8 @@ class ContainerMemory:
     """What the engine cannot tell about a container.
 
     `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen;
-    `interrupted` the run that was on when the engine went away; `stopped_run` the run that was ordered to stop.
+    `interrupted` the run that was on when the engine went away; `stopped_run` the run that was ordered to stop,
+    `fenced_run` the one that was for want of a lease.
     `image_missing`: a create found no image, so the next one pulls first. `volumes_dropped`: the volumes that
     were to go with it are gone.
     """
@@ -128,6 +129,7 @@ class ContainerMemory:
     run: datetime | None = None
     interrupted: Interruption | None = None
     stopped_run: datetime | None = None
+    fenced_run: datetime | None = None
     refused: Refusal | None = None
     retry: Retry | None = None
     image_missing: bool = False

@@ -11,20 +11,24 @@ import contextlib
 import json
 import os
 import secrets as random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from websockets.asyncio.client import ClientConnection
 
 from agents.agent import Agent
+from agents.dial import open_socket
+from agents.dialback import Dial, DialBack
 from agents.runtime.docker import DockerRuntime
 from app import inside
-from app.fleet.authority import WrongSecret, open_authority
+from app.fleet.authority import Authority, WrongSecret, open_authority
 from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
 from app.fleet.presence import keep
+from app.fleet.streams import FleetStreams
 from app.main import create_app
 from app.secretbox import SecretBox
 from app.settings import Settings
@@ -106,8 +110,15 @@ async def _with_database(
         background = [group.create_task(listen(address, wakeups)), group.create_task(shared.beats.run())]
         if "orchestrator" in roles:
             background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
+        authority = await _authority(db, shared) if roles & {"api", "agent"} else None
+        if authority is not None:
+            if agent is not None:
+                shared.dialbacks.local = DialBack(agent.streams, _dialling(shared, authority))
+            background.append(group.create_task(shared.dialbacks.relay(db, wakeups.streams)))
         if "api" in roles:
-            background += [group.create_task(each) for each in await _agents_door(settings, db, shared)]
+            if authority is not None:
+                background.append(group.create_task(Door(settings, db, shared, authority).run()))
+                background.append(group.create_task(keep(shared, db, settings.agents_door)))
             await _serve(settings, db, agent, shared, stop)
         await stop.wait()
         for task in background:
@@ -121,7 +132,7 @@ async def _serve(
     shared: ControlPlane,
     stop: asyncio.Event,
 ) -> None:
-    streams = agent.streams if agent else None
+    streams = FleetStreams(db, shared.dialbacks, agent.streams if agent else None)
     app = create_app(settings, db, streams, shared.wakeups.events, shared.secrets)
     server = _Server(_config(app, settings))
     serving = asyncio.create_task(server.serve(), name="uvicorn")
@@ -137,16 +148,25 @@ async def _serve(
         raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
 
 
-async def _agents_door(
-    settings: Settings, db: Database, shared: ControlPlane
-) -> tuple[Coroutine[None, None, None], ...]:
-    """What serves the hosts that join, and makes it known."""
+async def _authority(db: Database, shared: ControlPlane) -> Authority | None:
+    """Who lets hosts join; None where this process cannot speak for it."""
     try:
-        authority = await open_authority(db, shared.secrets)
+        return await open_authority(db, shared.secrets)
     except WrongSecret as error:
         log.error("hosts cannot join here", reason=str(error))
-        return ()
-    return Door(settings, db, shared, authority).run(), keep(shared, db, settings.agents_door)
+        return None
+
+
+def _dialling(shared: ControlPlane, authority: Authority) -> Dial:
+    """How the agent in this process reaches other control planes: as its node, by the authority that it has."""
+
+    async def dial(url: str, path: str) -> ClientConnection:
+        node_id = shared.dialbacks.local_node
+        if node_id is None:
+            raise ConnectionError("the agent has no session yet")
+        return await open_socket(url, path, await asyncio.to_thread(authority.node_context, node_id))
+
+    return dial
 
 
 async def _inside(settings: Settings, app: ASGIApp, db: Database) -> None:

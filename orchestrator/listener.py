@@ -19,6 +19,7 @@ from orchestrator.store.errors import DatabaseAway
 log = structlog.get_logger("listener")
 PING_SECONDS = 10.0
 LONGEST_PAUSE = 5.0
+MOST_HINTS = 1000
 
 
 class Wakeups:
@@ -29,6 +30,7 @@ class Wakeups:
         self._events = asyncio.Event()
         self._nodes: dict[str, set[asyncio.Event]] = {}
         self._revoked: dict[str, set[asyncio.Event]] = {}
+        self._streams: asyncio.Queue[str] = asyncio.Queue(MOST_HINTS)
 
     @property
     def service(self) -> asyncio.Event:
@@ -39,6 +41,11 @@ class Wakeups:
     def events(self) -> asyncio.Event:
         """Set when there are new rows in `events`. For one waiter, who clears it."""
         return self._events
+
+    @property
+    def streams(self) -> asyncio.Queue[str]:
+        """Streams that control planes ask of nodes (`wake.stream`). For one waiter; what is too much is lost."""
+        return self._streams
 
     @contextlib.contextmanager
     def node(self, node_id: str) -> Iterator[asyncio.Event]:
@@ -61,6 +68,11 @@ class Wakeups:
         """Set the flags of those who hold the node's session."""
         for event in self._revoked.get(node_id, ()):
             event.set()
+
+    def ask_stream(self, payload: str) -> None:
+        """Somebody asks for a stream. Who asks is told nothing if this is lost, and gives up soon."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._streams.put_nowait(payload)
 
     def everybody(self) -> None:
         """Set all flags."""
@@ -103,11 +115,13 @@ async def _session(dsn: str, wakeups: Wakeups) -> None:
     on_event = _callback(lambda _payload: wakeups.events.set())
     on_node = _callback(wakeups.wake_node)
     on_revoked = _callback(wakeups.wake_revoked)
+    on_stream = _callback(wakeups.ask_stream)
     try:
         conn.add_termination_listener(lambda _conn: ended.set())
         await conn.add_listener(wake.SERVICE, on_service)
         await conn.add_listener(wake.NODE, on_node)
         await conn.add_listener(wake.REVOKED, on_revoked)
+        await conn.add_listener(wake.STREAM, on_stream)
         await conn.add_listener(wake.EVENT, on_event)
         wakeups.everybody()
         while not ended.is_set():

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from agents.dial import client_context
 from agents.frames import CONTROL_PLANE
 from app.secretbox import SecretBox
 from domain.errors import Invalid
@@ -54,12 +55,7 @@ class Authority:
     def issue(self, request: str, node_id: UUID) -> str:
         """A node's certificate for the key in its request, in PEM. Raises Invalid."""
         asked = read_request(request)
-        name = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, str(self.cluster_id)),
-                x509.NameAttribute(NameOID.COMMON_NAME, str(node_id)),
-            ]
-        )
+        name = self._node_name(node_id)
         return _pem(self._sign(name, asked.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, NODE_DAYS, names=()))
 
     def server_context(self) -> ssl.SSLContext:
@@ -71,17 +67,28 @@ class Authority:
         self.refresh(context)
         return context
 
+    def node_context(self, node_id: UUID) -> ssl.SSLContext:
+        """TLS as the node whose agent is in this process, to other control planes. Blocking."""
+        context = client_context(self.pem)
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
+        _load(context, key, self._sign(self._node_name(node_id), key.public_key(), usage, SERVER_DAYS, names=()))
+        return context
+
     def refresh(self, context: ssl.SSLContext) -> None:
         """Give the context a new certificate. Blocking."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CONTROL_PLANE)])
         made = self._sign(name, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, names=(CONTROL_PLANE,))
-        # The ssl module takes keys from files only.
-        with tempfile.TemporaryDirectory(prefix="tutela-") as folder:
-            path = Path(folder) / "server.pem"
-            path.touch(mode=0o600)
-            path.write_bytes(private_pem(key) + _pem(made).encode())
-            context.load_cert_chain(path)
+        _load(context, key, made)
+
+    def _node_name(self, node_id: UUID) -> x509.Name:
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, str(self.cluster_id)),
+                x509.NameAttribute(NameOID.COMMON_NAME, str(node_id)),
+            ]
+        )
 
     def _sign(
         self, name: x509.Name, key: object, usage: x509.ObjectIdentifier, days: int, names: tuple[str, ...]
@@ -182,6 +189,15 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _load(context: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    # The ssl module takes keys from files only.
+    with tempfile.TemporaryDirectory(prefix="tutela-") as folder:
+        path = Path(folder) / "own.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(private_pem(key) + _pem(certificate).encode())
+        context.load_cert_chain(path)
 
 
 def _pem(certificate: x509.Certificate) -> str:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from app.fleet.beats import Beats
+from app.fleet.dialbacks import Dialbacks
 from app.secretbox import SecretBox
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 from domain.errors import NotAllowed
@@ -36,6 +37,7 @@ class ControlPlane:
         self.wakeups = wakeups
         self.secrets = secrets
         self.urls: tuple[str, ...] = ()
+        self.dialbacks = Dialbacks(self.ident)
         self.beats = Beats(lambda: database.result() if database.done() else None)
         self._database = database
 
@@ -60,6 +62,8 @@ class NodeCalls:
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )
+        if self.node_id is None:
+            self.shared.dialbacks.local_node = begun.node_id
         return replace(begun, control_planes=self.shared.urls)
 
     async def assignments(self, registration: Registration, since: int) -> NodeAssignments:

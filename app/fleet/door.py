@@ -1,7 +1,8 @@
 """The agents' door: a TLS listener of its own. What is not listed here is refused.
 
-`/join` takes hosts without a certificate, and their secret; `/session` a node, by its certificate. An agent's calls
-are served by `NodeCalls`, each in a task of its own, few at a time.
+`/join` takes hosts without a certificate, and their secret; `/session` a node, by its certificate; `/stream/TICKET`
+the node that was asked for that stream. An agent's calls are served by `NodeCalls`, each in a task of its own, few at
+a time.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from agents import frames
+from agents import dialback, frames
 from agents.frames import Broken, Credential, Join
+from agents.stream_frames import ASKED, MOST_STREAM, StreamAsked
 from app.fleet.authority import NODE_DAYS, Authority, key_digest
 from app.fleet.calls import ControlPlane, NodeCalls, reaching
 from app.fleet.tokens import secret_hash
@@ -38,6 +40,10 @@ JOIN_SECONDS = 10.0
 MUTE_SECONDS = 15.0
 """A session that does not beat for so long is ended."""
 
+STREAM_PING_SECONDS, STREAM_PONG_SECONDS = 1.0, 4.0
+"""A reader of logs shall not wait long on a host that is cut off."""
+
+TELL_SECONDS = 2.0
 LISTEN_AGAIN_SECONDS = 5.0
 REFRESH_SECONDS = 24 * 3600.0
 
@@ -99,7 +105,32 @@ class Door:
             if _node_of(connection, self._authority) is None:
                 return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a node's certificate is needed\n")
             return None
+        if request.path.startswith(frames.STREAM_PATH):
+            return self._admit_stream(connection, request.path.removeprefix(frames.STREAM_PATH))
         return connection.respond(http.HTTPStatus.NOT_FOUND, "there is nothing at this path\n")
+
+    def _admit_stream(self, connection: ServerConnection, ticket: str) -> Response | None:
+        node_id = _node_of(connection, self._authority)
+        if node_id is None:
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a node's certificate is needed\n")
+        if not self._shared.dialbacks.admit(ticket, node_id):
+            log.warning("a stream was refused", node_id=str(node_id), peer=_address(connection))
+            return connection.respond(http.HTTPStatus.FORBIDDEN, "this node is not waited for with this ticket\n")
+        connection.protocol.max_message_size = MOST_STREAM
+        connection.ping_interval, connection.ping_timeout = STREAM_PING_SECONDS, STREAM_PONG_SECONDS
+        return None
+
+    async def _stream(self, socket: ServerConnection, ticket: str, node_id: UUID) -> None:
+        """Hand it to who waits for it; until either side ends it or the node is taken out."""
+        if not self._shared.dialbacks.arrived(ticket, socket):
+            await socket.close()
+            return
+        watching = asyncio.create_task(watch(self._db, self._shared, node_id, socket), name=f"stream of {node_id}")
+        try:
+            await socket.wait_closed()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def _converse(self, socket: ServerConnection) -> None:
         assert socket.request is not None  # noqa: S101 - admitted
@@ -109,6 +140,9 @@ class Door:
             else:
                 node_id = _node_of(socket, self._authority)
                 assert node_id is not None  # noqa: S101 - admitted
+                if socket.request.path.startswith(frames.STREAM_PATH):
+                    await self._stream(socket, socket.request.path.removeprefix(frames.STREAM_PATH), node_id)
+                    return
                 await _Session(self._db, self._shared, self._authority, node_id, socket).serve()
         except ConnectionClosed:
             return
@@ -186,6 +220,7 @@ class _Session:
         self._socket = socket
         self._calls = NodeCalls(shared, node_id)
         self._heard = asyncio.Event()
+        self._telling: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, Callable[[int, Any], Awaitable[str]]] = {
             "register": self._register,
             "assignments": self._assignments,
@@ -197,14 +232,18 @@ class _Session:
     async def serve(self) -> None:
         """Until either side ends it."""
         reading = asyncio.create_task(self._read(), name=f"session {self._node_id}")
-        watching = asyncio.create_task(self._watch(), name=f"revocation {self._node_id}")
+        watching = asyncio.create_task(
+            watch(self._db, self._shared, self._node_id, self._socket), name=f"revocation {self._node_id}"
+        )
         listening = asyncio.create_task(self._mute(), name=f"beats of {self._node_id}")
         tasks = {reading, watching, listening}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with self._shared.dialbacks.holding(self._node_id, self._tell):
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
+            tasks |= self._telling
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -277,23 +316,16 @@ class _Session:
             credential(self._authority, self._shared, asked.request, node.id, node.name),
         )
 
-    async def _watch(self) -> None:
-        """End the session of a node that is taken out (S8)."""
-        with self._shared.wakeups.revoked(str(self._node_id)) as event:
-            while True:
-                try:
-                    async with self._db.read() as conn:
-                        gone = await fleet.terminated(conn, self._node_id)
-                except Exception as error:
-                    # Unknown is not revoked; the beats ask again.
-                    log.debug("cannot look whether a node was taken out", reason=str(error))
-                    gone = False
-                if gone:
-                    log.warning("a node that was taken out is cut off", node_id=str(self._node_id))
-                    await self._socket.close(frames.REVOKED_CODE, dispatch.TAKEN_OUT_SHORT)
-                    return
-                await event.wait()
-                event.clear()
+    def _tell(self, asked: StreamAsked) -> None:
+        """The agent is to dial back. A session that takes no more is ended by its pings."""
+        task = asyncio.create_task(self._say(frames.ask(dialback.ASK, ASKED.dump_python(asked))))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _say(self, text: str) -> None:
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(TELL_SECONDS):
+                await self._socket.send(text)
 
     async def _mute(self) -> None:
         """End a session that says nothing: the next one will be of an agent that does."""
@@ -305,6 +337,25 @@ class _Session:
             except TimeoutError:
                 await self._socket.close(frames.BROKEN_CODE, "no beats")
                 return
+
+
+async def watch(db: Database, shared: ControlPlane, node_id: UUID, socket: ServerConnection) -> None:
+    """End the connection of a node that is taken out (S8)."""
+    with shared.wakeups.revoked(str(node_id)) as event:
+        while True:
+            try:
+                async with db.read() as conn:
+                    gone = await fleet.terminated(conn, node_id)
+            except Exception as error:
+                # Unknown is not revoked; the beats ask again.
+                log.debug("cannot look whether a node was taken out", reason=str(error))
+                gone = False
+            if gone:
+                log.warning("a node that was taken out is cut off", node_id=str(node_id))
+                await socket.close(frames.REVOKED_CODE, dispatch.TAKEN_OUT_SHORT)
+                return
+            await event.wait()
+            event.clear()
 
 
 def _node_of(connection: ServerConnection, authority: Authority) -> UUID | None:

@@ -6,6 +6,7 @@ Run as `python -m app.serve` with TUTELA_ROLES=agent and without DATABASE_URL, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from agents import credentials
 from agents.agent import Agent
 from agents.channel_socket import SocketChannel
 from agents.credentials import Membership
+from agents.dialback import DialBack
 from agents.ledger import LedgerLocked
 from agents.runtime.docker import DockerRuntime
 from domain.errors import DomainError
@@ -23,6 +25,7 @@ from domain.errors import DomainError
 log = structlog.get_logger("agent")
 RENEW_AGAIN_SECONDS = 600.0
 MOST_SLEEP = 24 * 3600.0
+HANG_UP_SECONDS = 6.0
 
 
 class NotJoined(RuntimeError):
@@ -52,13 +55,28 @@ async def run(state_dir: Path, docker_host: str, stop: asyncio.Event) -> None:
         log.error("this node's certificate has expired: leave and join again; containers are kept meanwhile")
     channel = SocketChannel(folder, membership)
     agent = Agent(name=membership.name, state_dir=folder, runtime=DockerRuntime(docker_host), channel=channel)
+    dialback = DialBack(agent.streams, channel.dial)
+    channel.asked = dialback.asked
     renewing = asyncio.create_task(_renew(channel, folder), name="certificate")
+    hung_up = asyncio.Event()
+    hanging_up = asyncio.create_task(_hang_up(dialback, stop, hung_up), name="hang up")
     try:
-        await agent.run(stop)
+        await agent.run(hung_up)
     finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
+        for task in (renewing, hanging_up):
+            task.cancel()
+        await asyncio.gather(renewing, hanging_up, return_exceptions=True)
+        await dialback.close()
         await channel.close()
+
+
+async def _hang_up(dialback: DialBack, stop: asyncio.Event, hung_up: asyncio.Event) -> None:
+    """Streams end before the agent does: commands are ended with the engine's help."""
+    await stop.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            await dialback.close()
+    hung_up.set()
 
 
 async def _renew(channel: SocketChannel, folder: Path) -> None:

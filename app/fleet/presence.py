@@ -19,6 +19,7 @@ GONE_SECONDS = 10.0
 
 async def keep(shared: ControlPlane, db: Database, agent_url: str) -> None:
     """Say that this process is there until cancelled; then that it is not."""
+    shared.dialbacks.url = agent_url
     try:
         while True:
             try:

@@ -26,7 +26,10 @@ class LogSource(Protocol):
     """Whoever can read the output of containers."""
 
     async def logs(self, container_ids: Sequence[UUID], tail: int) -> Sequence[LogLine]:
-        """The last `tail` lines of each container that is here. Raises Conflict while they cannot be read."""
+        """The last `tail` lines of each container, by time. Raises Conflict while they cannot be read.
+
+        Where some hosts are away, their lines are left out and a line of no container says so.
+        """
         ...
 
 
@@ -62,11 +65,11 @@ class Streams(LogSource, Protocol):
 
 
 def joined(lines: Sequence[LogLine], names: Mapping[UUID, str] | None, tail: int) -> str:
-    """The lines by time, each with its container's name where names are given; the end counts when it is long."""
+    """The lines by time, each with its container's name where it has one; the end counts when it is long."""
     ordered = sorted(lines, key=lambda line: line.timestamp)[-tail:]
     out = []
     for line in ordered:
-        name = f"[{names.get(line.container_id, '')}] " if names is not None else ""
+        name = f"[{names[line.container_id]}] " if names is not None and line.container_id in names else ""
         out.append(f"{name}{line.timestamp} {line.text.rstrip(chr(10))}\n")
     text = "".join(out)
     if len(text) <= MOST_BYTES:

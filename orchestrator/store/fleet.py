@@ -284,11 +284,37 @@ async def control_plane_down(conn: Connection, ident: UUID) -> None:
     await conn.execute("DELETE FROM control_planes WHERE id = $1", ident)
 
 
-async def served_by(conn: Connection, node_ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    """Which control plane holds the session of each of the nodes; those of nobody's are left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Where a container is. `served_by`: the control plane with the node's session."""
+
+    container_id: UUID
+    node_id: UUID
+    name: str
+    state: NodeState
+    served_by: UUID | None
+
+
+async def hosts_of(conn: Connection, container_ids: Sequence[UUID]) -> dict[UUID, Host]:
+    """Where each of the containers is; those that were terminated are left out."""
     rows = await conn.fetch(
-        "SELECT id, served_by FROM nodes WHERE id = ANY($1) AND served_by IS NOT NULL AND state <> $2",
-        list(node_ids),
-        _TERMINATED,
+        "SELECT c.id AS container_id, n.id AS node_id, n.name, n.state, n.served_by FROM containers c"
+        " JOIN nodes n ON n.id = c.node_id WHERE c.id = ANY($1) AND c.terminated_at IS NULL",
+        list(container_ids),
     )
-    return {row["id"]: row["served_by"] for row in rows}
+    return {
+        row["container_id"]: Host(
+            container_id=row["container_id"],
+            node_id=row["node_id"],
+            name=row["name"],
+            state=NodeState(row["state"]),
+            served_by=row["served_by"],
+        )
+        for row in rows
+    }
+
+
+async def agent_url(conn: Connection, ident: UUID) -> str | None:
+    """Where agents reach the control plane; None when it is not there."""
+    value: str | None = await conn.fetchval("SELECT agent_url FROM control_planes WHERE id = $1", ident)
+    return value

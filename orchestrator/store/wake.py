@@ -10,6 +10,7 @@ from orchestrator.store.db import Connection
 SERVICE = "tutela_service"
 NODE = "tutela_node"
 REVOKED = "tutela_revoked"
+STREAM = "tutela_stream"
 EVENT = "tutela_event"
 """Sent by the triggers of the tables (0002_resources.sql)."""
 
@@ -55,3 +56,8 @@ async def node(conn: Connection, node_id: UUID) -> None:
 async def revoked(conn: Connection, node_id: UUID) -> None:
     """Tell whoever serves the node's agent that it was taken out."""
     await conn.execute("SELECT pg_notify('tutela_revoked', $1)", str(node_id))
+
+
+async def stream(conn: Connection, node_id: UUID, ticket: str, asker: UUID) -> None:
+    """Tell whoever serves the node's agent that the control plane `asker` waits for a stream from it."""
+    await conn.execute("SELECT pg_notify('tutela_stream', $1)", f"{node_id} {ticket} {asker}")

@@ -12,6 +12,7 @@ from tests.e2e.scenario import User, owned, wait_for
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 from tests.streams.client import rest, stream, until
+from tests.streams.conftest import EVERYWHERE
 
 pytestmark = pytest.mark.e2e
 END = {"type": "exec", "output": "EOF", "streamType": ""}
@@ -56,6 +57,7 @@ async def test_a_command_and_its_end(user: User, server: TutelaProcess) -> None:
         assert output((await rest(socket))[0]) == "a  b c\r\n"
 
 
+@EVERYWHERE
 async def test_a_shell_by_default_and_what_is_typed(user: User, server: TutelaProcess, engine: PrivateEngine) -> None:
     uuid = await container(user)
     async with stream(server, f"/v1/container/{uuid}/exec/") as socket:
@@ -74,6 +76,7 @@ async def test_a_shell_by_default_and_what_is_typed(user: User, server: TutelaPr
     assert frames[-1] == END
 
 
+@EVERYWHERE
 async def test_much_output_is_complete(user: User, server: TutelaProcess) -> None:
     uuid = await container(user)
     command = "sh+-c+%22i%3D0%3Bwhile+%5B+%24i+-lt+20000+%5D%3Bdo+echo+%24i%3Bi%3D%24%28%28i%2B1%29%29%3Bdone%22"
@@ -82,6 +85,7 @@ async def test_much_output_is_complete(user: User, server: TutelaProcess) -> Non
     assert output(frames) == "".join(f"{number}\r\n" for number in range(20_000))
 
 
+@EVERYWHERE
 async def test_nothing_is_left_when_the_client_goes(user: User, server: TutelaProcess, engine: PrivateEngine) -> None:
     uuid = await container(user)
     async with stream(server, f"/v1/container/{uuid}/exec/") as socket:

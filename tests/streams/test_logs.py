@@ -13,6 +13,7 @@ from tests.e2e.scenario import User, owned, wait_for
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 from tests.streams.client import frame, key_of, rest, stream, text_of, until
+from tests.streams.conftest import EVERYWHERE
 
 pytestmark = pytest.mark.e2e
 COUNT = "i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done"
@@ -67,6 +68,7 @@ def logged(user: User, uuid: str, lines: int) -> bool | None:
     return text.count("\n") >= lines or None
 
 
+@EVERYWHERE
 async def test_ten_thousand_lines_arrive_complete_and_in_order(user: User, server: TutelaProcess) -> None:
     uuid = await run(user, "writer", "sleep 2; " + COUNT.format(n=10_000) + "; " + THEN_WAIT)
     container = await container_of(user, uuid)
@@ -81,6 +83,7 @@ async def test_ten_thousand_lines_arrive_complete_and_in_order(user: User, serve
         assert [each["log"] for each in (await rest(socket))[0]] == wanted
 
 
+@EVERYWHERE
 async def test_lines_that_are_there_and_lines_that_come_meet_without_a_gap(user: User, server: TutelaProcess) -> None:
     text = "i=0; while :; do echo line $i; i=$((i+1)); [ $((i%50)) = 0 ] && sleep 0.01; done"
     uuid = await run(user, "writer", text)
@@ -91,6 +94,7 @@ async def test_lines_that_are_there_and_lines_that_come_meet_without_a_gap(user:
         assert numbers == list(range(numbers[0], numbers[0] + 500))
 
 
+@EVERYWHERE
 async def test_a_service_is_followed_over_scaling_and_restarts(
     user: User, server: TutelaProcess, engine: PrivateEngine
 ) -> None:
@@ -144,6 +148,7 @@ async def test_logs_go_on_when_the_engine_was_restarted(
         assert (await frame(socket, within=60))["log"] == "begun\n"
 
 
+@EVERYWHERE
 @pytest.mark.slow
 async def test_who_never_reads_slows_nobody(user: User, server: TutelaProcess) -> None:
     """Some 7 MB, less than the engine keeps in one file: what it has thrown away nobody can read any more."""

@@ -1,0 +1,219 @@
+"""Containers of which two may never run at once, on a node that has lost its control plane."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.fencing import cut_short
+from agents.memory import about_to
+from agents.planning import plan_node
+from agents.runtime.docker import DockerRuntime
+from agents.steps import RemoveNetwork, ResolveImage, StartContainer, StopContainer, render
+from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
+from domain.assignment import FENCE_GRACE_SECONDS, FENCED_SECONDS, ContainerAssignment
+from domain.container import Seen, Want, spec_digest
+from domain.spec import CrashPolicy
+from tests.agents.build import NOW, assigned, on_engine, spec
+from tests.agents.harness import eventually, running, until
+from tests.agents.test_planning_properties import assignments, views
+from tests.agents.test_real_engine import World, sweep
+from tests.fakes.channel import MemoryChannel
+from tests.fakes.runtime import FakeRuntime
+from tests.harness.engine import PrivateEngine
+from tests.harness.images import SLEEPER
+
+ONE_WRITER = assigned(1, spec=spec(hostname="web-1", single_writer=True), stop_grace=60, autorestart=CrashPolicy.ALWAYS)
+RUNNING = replace(on_engine(ONE_WRITER, EngineState.RUNNING), restart_policy="always")
+DONE = ContainerMemory(start_gen=1)
+CAUSE = "its node has lost the control plane, and two of it may never run at once"
+
+
+def plan(
+    one: ContainerAssignment,
+    *here: ObservedContainer,
+    fenced: bool = True,
+    memory: ContainerMemory = DONE,
+    after: float = 0.5,
+) -> str:
+    now = NOW + timedelta(seconds=after)
+    return render(plan_node([one], EngineView(containers=here), {one.container_id: memory}, now, fenced=fenced))
+
+
+GAVE_WAY = replace(DONE, stopped_run=NOW, fenced_run=NOW)
+ENDED = on_engine(ONE_WRITER, EngineState.EXITED)
+CASES = {
+    "running": (
+        plan(ONE_WRITER, RUNNING),
+        f"0001 restart policy of e-web-1 no: {CAUSE}\n0001 stop e-web-1 within 3 s: {CAUSE}",
+    ),
+    "a shorter grace stays": (
+        plan(replace(ONE_WRITER, stop_grace=1), replace(RUNNING, restart_policy="no")),
+        f"0001 stop e-web-1 within 1 s: {CAUSE}",
+    ),
+    "absent": (plan(ONE_WRITER, memory=ContainerMemory()), "at rest"),
+    "crashed": (plan(ONE_WRITER, ENDED), "at rest"),
+    "to be stopped anyway": (
+        plan(replace(ONE_WRITER, want=Want.STOP), replace(RUNNING, restart_policy="no")),
+        "0001 stop e-web-1 within 3 s: it is to be stopped",
+    ),
+    "no longer wanted": (
+        plan(replace(ONE_WRITER, want=Want.GONE), replace(RUNNING, restart_policy="no")),
+        "0001 stop e-web-1 within 3 s: it is no longer wanted\n0001 remove e-web-1: it is no longer wanted",
+    ),
+    "others run on": (plan(assigned(1), on_engine(assigned(1), EngineState.RUNNING)), "at rest"),
+    "the lease is back, without autorestart": (
+        plan(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fenced=False, memory=GAVE_WAY),
+        "0001 start e-web-1 (order 1): its node has its lease again",
+    ),
+    "the lease is back, and it had ended before": (
+        plan(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fenced=False),
+        "at rest",
+    ),
+    "the lease is back, and it is to be stopped": (
+        plan(replace(ONE_WRITER, want=Want.STOP), ENDED, fenced=False, memory=GAVE_WAY),
+        "at rest",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plan(case: str) -> None:
+    got, wanted = CASES[case]
+    assert got == wanted
+
+
+def test_a_line_at_work_does_not_hold_up_the_stop() -> None:
+    other, elsewhere = assigned(2), replace(ONE_WRITER, container_id=assigned(3).container_id)
+    away = {each.container_id for each in (ONE_WRITER, other, elsewhere)}
+    where = {ONE_WRITER.container_id: "e1", other.container_id: "e2"}
+    (stop,) = cut_short(
+        [ONE_WRITER, other, elsewhere], away, where, {ONE_WRITER.container_id: ContainerMemory(run=NOW)}
+    )
+    assert (stop.engine_id, stop.grace, stop.run) == ("e1", FENCE_GRACE_SECONDS, NOW)
+    assert about_to(DONE, stop, NOW).fenced_run == NOW
+    assert about_to(GAVE_WAY, replace(stop, fence=False), NOW).fenced_run is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(assignments(), views(), st.sets(st.integers(1, 4)))
+def test_nothing_of_them_runs_without_a_lease_and_others_do_not_notice(
+    wanted: list[ContainerAssignment], view: EngineView, single: set[int]
+) -> None:
+    """The digest stays: whether two may run at once is no other container."""
+    numbers = {assigned(n).container_id for n in single}
+    wanted = [
+        replace(each, spec=replace(each.spec, single_writer=True)) if each.container_id in numbers else each
+        for each in wanted
+    ]
+    fenced = {each.container_id for each in wanted if each.spec.single_writer}
+    plan = plan_node(wanted, view, {}, NOW, fenced=True)
+    mine = [each for each in plan.steps if not isinstance(each, RemoveNetwork | ResolveImage)]
+    assert not [each for each in mine if isinstance(each, StartContainer) and each.container_id in fenced]
+    stopped = {each.engine_id for each in mine if isinstance(each, StopContainer)}
+    for each in view.containers:
+        if each.container_id in fenced and each.state in {EngineState.RUNNING, EngineState.PAUSED}:
+            assert each.engine_id in stopped
+    assert all(
+        each.grace <= FENCE_GRACE_SECONDS
+        for each in mine
+        if isinstance(each, StopContainer) and each.container_id in fenced
+    )
+    without = plan_node(wanted, view, {}, NOW)
+    others = [each for each in without.steps if getattr(each, "container_id", None) not in fenced]
+    assert [each for each in mine if each.container_id not in fenced] == [
+        each for each in others if not isinstance(each, RemoveNetwork | ResolveImage)
+    ]
+
+
+def single_writer(assignment: ContainerAssignment) -> ContainerAssignment:
+    made = replace(assignment.spec, single_writer=True)
+    return replace(assignment, spec=made, spec_digest=spec_digest(made))
+
+
+async def test_an_agent_that_starts_without_a_control_plane_stops_them_and_goes_on_with_the_others(
+    tmp_path: Path,
+) -> None:
+    """Four seconds after its start, since it does not know when the agent before it was heard."""
+    runtime, channel = FakeRuntime(), MemoryChannel()
+    runtime.add_image("tutela/web:latest", "sha256:web")
+    one, other = single_writer(assigned(1)), assigned(2)
+    channel.assign(one, other)
+    async with running(runtime, channel, tmp_path) as agent:
+        for each in (one, other):
+            await until(channel, each.container_id, Seen.RUNNING)
+        await agent.settled()
+        engine_id = channel.seen[one.container_id].engine_id or ""
+        other_id = channel.seen[other.container_id].engine_id or ""
+    channel.away = True
+    async with running(runtime, channel, tmp_path):
+        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
+        assert runs(runtime, other_id)
+        channel.away = False
+        await until(channel, one.container_id, Seen.RUNNING, more=lambda _: runs(runtime, engine_id))
+    assert Seen.EXITED not in {seen.state for key, seen in channel.history if key == one.container_id}, (
+        "that it was stopped for a while is no end of it"
+    )
+
+
+async def test_what_runs_elsewhere_by_now_is_not_started_when_the_lease_is_back(tmp_path: Path) -> None:
+    runtime, channel = FakeRuntime(), MemoryChannel()
+    runtime.add_image("tutela/web:latest", "sha256:web")
+    one = single_writer(assigned(1))
+    channel.assign(one)
+    async with running(runtime, channel, tmp_path) as agent:
+        await until(channel, one.container_id, Seen.RUNNING)
+        await agent.settled()
+        engine_id = channel.seen[one.container_id].engine_id or ""
+    channel.away = True
+    starts = runtime.calls.count("start")
+    async with running(runtime, channel, tmp_path):
+        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
+        channel.assign(replace(one, want=Want.GONE))
+        channel.away = False
+        await until(channel, one.container_id, Seen.GONE)
+    assert runtime.calls.count("start") == starts
+
+
+def runs(runtime: FakeRuntime, engine_id: str) -> bool:
+    found = runtime.containers.get(engine_id)
+    return found is not None and found["State"]["Status"] == "running"
+
+
+@pytest.fixture
+async def world(engine: PrivateEngine, tmp_path: Path) -> AsyncIterator[World]:
+    channel = MemoryChannel()
+    async with running(DockerRuntime(engine.base_url), channel, tmp_path) as agent:
+        yield World(engine, channel, agent)
+    sweep(engine)
+
+
+@pytest.mark.engine
+async def test_the_channel_is_cut(world: World) -> None:
+    """A deaf one is killed in time, one in the middle of a long stop too; the engine does not bring them back."""
+    deaf = {"command": ("sh", "-c", "trap '' TERM; while :; do sleep 1; done")}
+    one = world.want(SLEEPER, spec={"single_writer": True, **deaf}, stop_grace=120, autorestart=CrashPolicy.ALWAYS)
+    two = world.want(SLEEPER, spec={"single_writer": True, "hostname": "web-2", **deaf}, stop_grace=120)
+    other = world.want(SLEEPER, spec={"hostname": "web-3"})
+    one, two, other = (replace(each, name=f"web-{n}") for n, each in enumerate((one, two, other)))
+    await world.up(one, two, other)
+    world.channel.assign(replace(two, want=Want.STOP))
+    world.channel.leave()
+    for each in (one, two):
+        await eventually(
+            lambda key=each.container_id: not world.runs(key),  # type: ignore[misc]
+            "it to be stopped",
+            within=FENCED_SECONDS,
+        )
+    assert world.runs(other.container_id)
+    assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    world.channel.away = False
+    await eventually(lambda: world.runs(one.container_id), "it to run again")
+    assert not world.runs(two.container_id)
+    assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "always"
