@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from app.api import (
     actions,
+    admin_audit,
     admin_nodes,
+    admin_users,
     auth,
     calls,
     cloud,
@@ -16,6 +18,7 @@ from app.api import (
     errors,
     health,
     images,
+    keys,
     nodes,
     openapi,
     services,
@@ -24,13 +27,15 @@ from app.api import (
     triggers,
     volumes,
 )
+from app.api.audited import Audited
 from app.api.middleware import BodyLimit, Paths
-from app.api.security import FailedLogins
+from app.api.security import FailedLogins, permitted
 from app.passwords import Passwords
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.hub import EventHub
 from app.streams.routes import routes
+from app.streams.watch import Watch
 from app.wire.logs import Streams
 from orchestrator.store.db import Database
 
@@ -58,11 +63,13 @@ def create_app(
     app.state.failed_logins = FailedLogins()
     app.state.passwords = Passwords()
     app.state.calls = calls.Calls()
+    app.state.watch = Watch(db)
     errors.install(app)
     app.state.routers = all_routers()
     for router in app.state.routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(permitted)])
     app.router.routes.extend(routes())
+    app.add_middleware(Audited)
     app.add_middleware(BodyLimit)
     app.add_middleware(Paths)
     return app
@@ -79,8 +86,11 @@ def all_routers() -> list[APIRouter]:
         containers.router,
         actions.router,
         auth.router,
+        keys.router,
         nodes.router,
         admin_nodes.router,
+        admin_users.router,
+        admin_audit.router,
         tags.router,
         triggers.router,
         images.router,

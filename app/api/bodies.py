@@ -12,6 +12,7 @@ from domain.errors import Invalid
 
 MOST_DEPTH = 32
 _SECRETS = frozenset({"password", "api_key", "apikey", "token", "secret", "credentials"})
+_VARIABLES = frozenset({"container_envvars", "calculated_envvars", "environment"})
 MASK = "********"
 
 
@@ -78,13 +79,37 @@ def masked(data: Any) -> Any:
         return data
     out: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "container_envvars" and isinstance(value, list):
-            out[key] = [{**item, "value": MASK} if isinstance(item, dict) else MASK for item in value]
+        if key in _VARIABLES:
+            out[key] = _valueless(value)
         elif key.lower() in _SECRETS:
             out[key] = MASK
         else:
             out[key] = masked(value)
     return out
+
+
+def _valueless(value: Any) -> Any:
+    """Variables in any of the forms that bodies and stack files have, without their values."""
+    if isinstance(value, dict):
+        return dict.fromkeys(value, MASK)
+    if isinstance(value, list):
+        return [{**item, "value": MASK} if isinstance(item, dict) else _named(item) for item in value]
+    return MASK
+
+
+def _named(item: Any) -> str:
+    name, separator, _ = str(item).partition("=")
+    return f"{name}={MASK}" if separator else MASK
+
+
+def without_values(shown: dict[str, Any]) -> dict[str, Any]:
+    """A service or container as shown to who may read, but not know what its variables hold (RELIABILITY S6)."""
+    out: dict[str, Any] = masked(shown)
+    variables = out.get("link_variables", {})
+    return {
+        **out,
+        "link_variables": {key: MASK if "_ENV_" in key else value for key, value in variables.items()},
+    }
 
 
 def for_record(data: Any) -> str:

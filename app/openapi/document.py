@@ -14,6 +14,7 @@ from app.openapi.table import OPERATIONS, Operation
 ERRORS = {
     "400": "The input breaks a rule; `fields` names what and says what would be right.",
     "401": "Wrong or missing credentials.",
+    "403": "The caller's role, or its key's scope, does not permit this.",
     "404": "No such object, or one of another account.",
     "405": "The method is not for this path; `Allow` has those that are.",
     "409": "Not allowed in the present state; the text says what is.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from domain.access import Role, Via
 from domain.action import ActionState
 from domain.container import ContainerState
 from domain.node import NodeState
@@ -88,6 +89,23 @@ _DOCKER: dict[str, Schema] = {
 }
 _DATES = ("deployed_datetime", "started_datetime", "stopped_datetime", "destroyed_datetime")
 _IDENTITY: dict[str, Schema] = {"uuid": UUID, "resource_uri": URI}
+_USER: dict[str, Schema] = {
+    **_IDENTITY,
+    "username": TEXT,
+    "role": states(Role),
+    "enabled": FLAG,
+    "has_password": FLAG,
+    "created": DATE,
+    "disabled": maybe(DATE),
+}
+_KEY: dict[str, Schema] = {
+    **_IDENTITY,
+    "name": TEXT,
+    "scope": states(Role),
+    "created": DATE,
+    "expires": maybe(DATE),
+    "last_used": maybe(DATE),
+}
 
 OBJECTS: dict[str, Schema] = {
     "Error": {
@@ -260,6 +278,18 @@ OBJECTS: dict[str, Schema] = {
     "Login": shown(username=TEXT, key=TEXT),
     "TriggersMade": {"anyOf": [ref("Trigger"), page_of("Trigger")]},
     "User": shown(username=TEXT),
+    "UserAccount": shown(**_USER),
+    "Me": shown(**_USER, effective_role=states(Role), via=states(Via), key=maybe(UUID)),
+    "ApiKey": shown(**_KEY),
+    "ApiKeyMade": shown(**_KEY, key=TEXT),
+    "AuditRow": shown(
+        **dict.fromkeys(("user", "via", "ip", "action", "object", "method", "path", "request_id", "detail"), TEXT),
+        uuid=UUID,
+        date=DATE,
+        key=maybe(UUID),
+        status=WHOLE,
+        action_uri=maybe(URI),
+    ),
     "JoinToken": shown(token=TEXT, uses={"type": "integer"}, expires_at=DATE, join_url=TEXT, command=TEXT),
     "Nothing": {"type": "object", "description": "There is none of it on this installation."},
     "Volume": shown(**_IDENTITY, state=states(VolumeState), node=URI, volume_group=URI, containers=many(URI)),
@@ -350,6 +380,11 @@ BODIES: dict[str, Schema] = {
     },
     "ImagePatch": asked(username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
     "PasswordSet": asked("password", password={"type": "string", "minLength": 8}, username=_TEXT_IN),
+    "UserCreate": asked("username", username=TEXT, role=states(Role), password=_TEXT_IN),
+    "UserPatch": asked(role=maybe(states(Role)), enabled=maybe(FLAG)),
+    "KeyCreate": asked(
+        "name", name=TEXT, scope=maybe(states(Role)), expires_in=maybe({"type": "integer", "minimum": 60})
+    ),
     "TokenCreate": asked(uses={"type": "integer", "minimum": 1}, expires_in={"type": "integer", "minimum": 60}),
     "ServiceRedeploy": {**asked(tag=_TEXT_IN), "examples": [{"tag": "v2"}]},
 }

@@ -32,6 +32,7 @@ _TAKEN = {
     "services_subnet": "a service was created at the same moment: try again",
     "image_name": "an image of that name is registered already",
     "nodes_name_key": "another node has that name",
+    "accounts_username": "another user has that name",
     "port_taken": "the port was taken at the same moment",
 }
 

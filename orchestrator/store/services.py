@@ -156,10 +156,14 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
 
 
 async def take_due(conn: Connection) -> UUID | None:
-    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile."""
+    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile.
+
+    What is paused is never due (decision 14).
+    """
     value: UUID | None = await conn.fetchval(
-        "SELECT id FROM services WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT 1"
-        " FOR NO KEY UPDATE SKIP LOCKED"
+        "SELECT id FROM services WHERE look_at <= clock_timestamp() AND paused_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
+        " ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE OF services SKIP LOCKED"
     )
     return value
 
@@ -173,9 +177,11 @@ async def locked(conn: Connection, service_id: UUID) -> Service:
 
 
 async def next_due(conn: Connection) -> float | None:
-    """Seconds until the next service is due, or None when none is."""
+    """Seconds until the next service is due, or None when none is, or all are paused."""
     value: float | None = await conn.fetchval(
-        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services WHERE look_at IS NOT NULL"
+        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services"
+        " WHERE look_at IS NOT NULL AND paused_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
     )
     return value
 
