@@ -20,7 +20,7 @@ from domain.assignment import (
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.spec import Env
-from orchestrator.store import containers, fleet, nodes, wake
+from orchestrator.store import containers, fleet, nodes, pauses, wake
 from orchestrator.store.db import Connection, Database, now
 
 log = structlog.get_logger("dispatch")
@@ -135,6 +135,8 @@ async def assignments_since(
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
+    A paused node is told nothing: its agent goes on with what it has.
+
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
     `unseal` opens the stored password of a registry; None when it cannot be opened (spec 4.3).
     """
@@ -144,6 +146,11 @@ async def assignments_since(
             if await fleet.terminated(conn, registration.node_id):
                 raise NotAllowed(TAKEN_OUT)
             raise SessionLost(f"session {registration.session} was followed by {session}")
+        if await pauses.node_is_paused(conn, registration.node_id):
+            # Nothing that a ledger takes in: not newer than what it has, and no full set.
+            return NodeAssignments(
+                cluster_id=registration.cluster_id, session=session, base=max(since, 1), revision=since
+            )
         return NodeAssignments(
             cluster_id=registration.cluster_id,
             session=session,

@@ -81,7 +81,9 @@ _DECLARED: dict[Right, tuple[str, ...]] = {
         *(f"{method} {_V1}/admin/user/{{uuid}}/" for method in ("GET", "PATCH", "DELETE")),
         *(f"{method} {_V1}/admin/user/{{uuid}}/key/" for method in ("GET", "POST")),
         f"DELETE {_V1}/admin/user/{{uuid}}/key/{{key}}/",
-        f"GET {_V1}/admin/audit/",
+        *(f"GET {_V1}/admin/{what}/" for what in ("audit", "queue", "reconciler")),
+        *(f"POST {_V1}/admin/{what}/{verb}/" for what in ("reconciler", "service/{uuid}", "node/{uuid}")
+          for verb in ("pause", "resume", "look")),
     ),
 }  # fmt: skip
 RIGHTS: dict[str, Right] = {route: right for right, routes in _DECLARED.items() for route in routes}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.openapi import schemas
+from app.openapi import schemas, schemas_admin
 from app.openapi.schemas import ref
 from app.openapi.table import OPERATIONS, Operation
 
@@ -53,7 +53,7 @@ def document(version: str, found: Iterable[Served]) -> dict[str, Any]:
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {**schemas.OBJECTS, **schemas.BODIES},
+            "schemas": {**schemas.OBJECTS, **schemas.BODIES, **schemas_admin.OBJECTS, **schemas_admin.BODIES},
             "securitySchemes": {
                 "ApiKey": {
                     "type": "apiKey",

@@ -155,6 +155,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("PATCH", "/api/v1/admin/user/{uuid}/"): Operation(answer="UserAccount", body="UserPatch"),
     ("DELETE", "/api/v1/admin/user/{uuid}/"): Operation(answer=None, code=204),
     ("GET", "/api/v1/admin/audit/"): _page("AuditRow", lists.AUDIT),
+    ("GET", "/api/v1/admin/queue/"): _page("Waiting", lists.QUEUE),
+    ("GET", "/api/v1/admin/reconciler/"): Operation(answer="Reconciler"),
+    **{
+        ("POST", f"/api/v1/admin/{what}/{verb}/"): Operation(answer=answer, code=202)
+        for what, answer in (("reconciler", "Reconciler"), ("service/{uuid}", "Waiting"), ("node/{uuid}", "Node"))
+        for verb in ("pause", "resume", "look")
+    },
     ("POST", "/api/v1/auth/password/"): Operation(
         answer="User", body="PasswordSet", names_another=True, body_required=True
     ),

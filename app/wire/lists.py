@@ -141,6 +141,9 @@ AUDIT = {
     "object": Field(name="object", operators=("exact", "in", "startswith"), read=_audited),
     "date": Field(name="date", operators=_DATE, read=parse_date),
 }  # fmt: skip
+QUEUE = {
+    **_NAMED, "user": _text("user"), "due": _flag("due"), "blocked": _flag("blocked"), "paused": _flag("paused"),
+}  # fmt: skip
 STACKS = {**_NAMED, "state": _states(StackState)}
 VOLUMES = {
     "uuid": _uuid(), "state": _states(VolumeState), "node": _reference("node", "node"),

@@ -15,11 +15,12 @@ from domain.service import Service, ServiceState, ServiceWant
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
+from orchestrator.store.pauses import of_row
 
 _COLUMNS = """
     s.id, s.account_id, a.username, s.name, s.unique_name, s.target, s.want, s.spec, s.operation, s.deploy_gen,
     s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at,
-    s.queued, s.stack_id, k.name AS stack
+    s.queued, s.stack_id, k.name AS stack, s.paused_at, s.paused_by
 """
 _FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
 _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {
@@ -55,6 +56,7 @@ def _service(row: Any) -> Service:
         started_at=row["started_at"],
         stopped_at=row["stopped_at"],
         destroyed_at=row["destroyed_at"],
+        paused=of_row(row),
     )
 
 
