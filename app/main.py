@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Depends, FastAPI
 
@@ -20,6 +21,7 @@ from app.api import (
     health,
     images,
     keys,
+    metrics,
     nodes,
     openapi,
     services,
@@ -30,7 +32,9 @@ from app.api import (
 )
 from app.api.audited import Audited
 from app.api.middleware import BodyLimit, Paths
+from app.api.observed import Observed
 from app.api.security import FailedLogins, permitted
+from app.migrate import newest
 from app.passwords import Passwords
 from app.secretbox import SecretBox
 from app.settings import Settings
@@ -57,6 +61,8 @@ def create_app(
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
+    app.state.schema = newest()
+    app.state.started = datetime.now(UTC)
     app.state.db = db
     app.state.logs = streams
     app.state.hub = EventHub(db, events or asyncio.Event())
@@ -72,6 +78,7 @@ def create_app(
     app.router.routes.extend(routes())
     app.add_middleware(Audited)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Observed)
     app.add_middleware(Paths)
     return app
 
@@ -80,6 +87,7 @@ def all_routers() -> list[APIRouter]:
     """What is served over HTTP."""
     return [
         health.router,
+        metrics.router,
         openapi.router,
         services.router,
         stacks.router,

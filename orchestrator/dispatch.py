@@ -20,6 +20,7 @@ from domain.assignment import (
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.spec import Env
+from orchestrator.metrics import BEATS, REPORTS
 from orchestrator.store import containers, fleet, nodes, pauses, wake
 from orchestrator.store.db import Connection, Database, now
 
@@ -84,6 +85,7 @@ async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.B
     """
     async with db.transaction() as conn:
         outcome = await fleet.heard(conn, {node_id: session for node_id, (session, _) in beats.items()})
+    BEATS.add(n=len(outcome.states))
     for node_id, state in outcome.states.items():
         session, up = beats[node_id]
         present = NodeState.DEPLOYED if up else NodeState.UNREACHABLE
@@ -185,6 +187,7 @@ async def record(db: Database, report: NodeReport) -> None:
         await nodes.answer_images(conn, report.node_id, report.images)
         if changed:
             await wake.waiting_services(conn)
+    REPORTS.add()
     if changed:
         await _wake_services_on(db, report.node_id)
     if affected:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.metrics import AUDIT_MISSING
 from orchestrator.store import audit
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database
@@ -73,4 +74,5 @@ async def _write(db: Database, entry: Entry, status: int) -> None:
         async with db.transaction() as conn:
             await audit.write(conn, entry, status)
     except DatabaseAway as error:
+        AUDIT_MISSING.add()
         log.error("a refusal is missing in the audit log", request_id=entry.request_id, reason=str(error))

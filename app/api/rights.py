@@ -17,7 +17,7 @@ _ONE = {"image": "{name}", "registry": "{host}"}
 
 _DECLARED: dict[Right, tuple[str, ...]] = {
     Right.OPEN: (
-        "GET /health",
+        *(f"GET /{name}" for name in ("health", "healthz", "readyz")),
         "GET /openapi.json",
         # The address of a trigger is the secret.
         f"POST {_V1}/service/{{uuid}}/trigger/{{trigger}}/call/",
@@ -81,10 +81,11 @@ _DECLARED: dict[Right, tuple[str, ...]] = {
         *(f"{method} {_V1}/admin/user/{{uuid}}/" for method in ("GET", "PATCH", "DELETE")),
         *(f"{method} {_V1}/admin/user/{{uuid}}/key/" for method in ("GET", "POST")),
         f"DELETE {_V1}/admin/user/{{uuid}}/key/{{key}}/",
-        *(f"GET {_V1}/admin/{what}/" for what in ("audit", "queue", "reconciler")),
+        *(f"GET {_V1}/admin/{what}/" for what in ("audit", "queue", "reconciler", "health")),
         *(f"POST {_V1}/admin/{what}/{verb}/" for what in ("reconciler", "service/{uuid}", "node/{uuid}")
           for verb in ("pause", "resume", "look")),
     ),
+    Right.METRICS: ("GET /metrics",),
 }  # fmt: skip
 RIGHTS: dict[str, Right] = {route: right for right, routes in _DECLARED.items() for route in routes}
 _CONVERTER = re.compile(r"{(\w+):\w+}")

@@ -17,8 +17,10 @@ from app.api.rights import right_of, template
 from app.openapi.table import OPERATIONS
 from app.passwords import Passwords
 from app.secretbox import SecretBox
+from app.settings import is_loopback
 from domain.access import Right, Via, refusal
 from domain.errors import NotFound
+from orchestrator.metrics import FAILED_LOGINS
 from orchestrator.store import accounts, audit
 from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.audit import Entry
@@ -111,6 +113,7 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
             found = await _by_password(connection, *given)
             if found is not None:
                 return found, ""
+        FAILED_LOGINS.add()
         _throttled(_logins(connection).count(_address(connection)))
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
     raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})
@@ -172,12 +175,13 @@ async def permitted(request: Request) -> None:
     Raises 401, 429, 403, and NotFound for a namespace that is not the caller's own (spec 5.7).
     """
     path = template(request.scope["route"].path)
+    request.scope["tutela.matched"].route = path
     right = right_of(request.method, path)
     row = OPERATIONS.get((request.method, path))
     entry: Entry = request.scope["tutela.audit"]
     if row is not None:
         entry.done, entry.begun = row.code, 202 if 202 in row.also else row.code
-    if right is Right.OPEN:
+    if right is Right.OPEN or (right is Right.METRICS and _open_here(request)):
         return
     principal, request.state.key = await login(request, request.headers.get("authorization", ""))
     request.state.who = principal
@@ -188,6 +192,13 @@ async def permitted(request: Request) -> None:
     if why is not None:
         entry.denied = True
         raise Refused(403, f"Not permitted: {why}.", "forbidden", {})
+
+
+def _open_here(request: Request) -> bool:
+    """Whether the figures are open to this caller: the setting says so, and it is on this machine, not behind a
+    proxy on it."""
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    return bool(request.app.state.settings.metrics_open) and is_loopback(_address(request)) and not forwarded
 
 
 async def account(request: Request, _permitted: Annotated[None, Depends(permitted)]) -> Account:

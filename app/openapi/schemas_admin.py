@@ -16,12 +16,15 @@ from app.openapi.schemas import (
     asked,
     many,
     maybe,
+    ref,
     shown,
     states,
 )
 from domain.access import Role, Via
+from domain.node import NodeState
 from domain.service import ServiceState
 
+_WELL: Schema = {"type": "string", "enum": ["ok", "not ok"]}
 NUMBER: Schema = {"type": "number"}
 _USER: dict[str, Schema] = {
     **IDENTITY,
@@ -54,6 +57,21 @@ OBJECTS: dict[str, Schema] = {
         paused_nodes=many(TEXT),
         oldest_due_seconds=NUMBER,
         next_look_seconds=maybe(NUMBER),
+    ),
+    "Health": shown(
+        status=_WELL,
+        components=shown(database=_WELL, migrations=_WELL, reconciler=_WELL),
+        versions=shown(**dict.fromkeys(("tutela", "python", "postgres", "schema", "newest_schema"), TEXT)),
+        started=DATE,
+        postgres=shown(
+            **dict.fromkeys(
+                ("size_bytes", "connections", "most_connections", "pool_size", "pool_idle", "pool_most"), WHOLE
+            )
+        ),
+        control_planes=many(shown(uuid=UUID, agent_url=TEXT, last_seen=DATE)),
+        agents={"type": "object", "additionalProperties": WHOLE},
+        nodes=many(shown(name=TEXT, state=states(NodeState), last_seen=maybe(DATE), containers=WHOLE, paused=FLAG)),
+        reconciler=ref("Reconciler"),
     ),
     "Waiting": shown(
         **IDENTITY,

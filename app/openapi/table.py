@@ -155,6 +155,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("PATCH", "/api/v1/admin/user/{uuid}/"): Operation(answer="UserAccount", body="UserPatch"),
     ("DELETE", "/api/v1/admin/user/{uuid}/"): Operation(answer=None, code=204),
     ("GET", "/api/v1/admin/audit/"): _page("AuditRow", lists.AUDIT),
+    ("GET", "/api/v1/admin/health/"): Operation(answer="Health"),
     ("GET", "/api/v1/admin/queue/"): _page("Waiting", lists.QUEUE),
     ("GET", "/api/v1/admin/reconciler/"): Operation(answer="Reconciler"),
     **{

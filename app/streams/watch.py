@@ -26,6 +26,10 @@ class Watch:
         self._watched: dict[asyncio.Event, tuple[Principal, Right]] = {}
         self._task: asyncio.Task[None] | None = None
 
+    def count(self) -> int:
+        """How many streams are open."""
+        return len(self._watched)
+
     @contextlib.asynccontextmanager
     async def over(self, principal: Principal, right: Right) -> AsyncIterator[asyncio.Event]:
         """A flag that is set when the caller has the right no more."""

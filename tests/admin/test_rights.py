@@ -48,7 +48,7 @@ async def test_the_application_serves_nothing_but_these(office: Office) -> None:
 def test_what_is_open_is_this_and_nothing_else() -> None:
     call = "POST /api/v1/service/{uuid}/trigger/{trigger}/call/"
     assert {route for route, right in RIGHTS.items() if right is Right.OPEN} == {
-        "GET /health", "GET /openapi.json", call, f"{call}{{count}}/",
+        "GET /health", "GET /healthz", "GET /readyz", "GET /openapi.json", call, f"{call}{{count}}/",
     }  # fmt: skip
     for route, right in RIGHTS.items():
         assert right is Right.ADMIN or "/admin/" not in route
