@@ -14,7 +14,7 @@ from app.main import create_app
 from app.settings import Settings
 from orchestrator.metrics import Counter, Histogram, gauge
 from orchestrator.store.db import Database
-from tests.admin.conftest import ADMIN, Office
+from tests.admin.conftest import ADMIN, Office, header
 from tests.admin.servers import control_plane
 from tests.api.client import API
 from tests.harness.postgres import TestPostgres
