@@ -42,7 +42,7 @@ def listed(
     """The first so many objects of a list, page after page."""
     out: list[dict[str, Any]] = []
     while len(out) < most:
-        asked = {**(query or {}), "limit": min(MOST, most - len(out)), "offset": len(out)}
+        asked: dict[str, str | int] = {**(query or {}), "limit": min(MOST, most - len(out)), "offset": len(out)}
         page = call(partial(api.get, path, **asked))
         out += page["objects"]
         if page["meta"]["next"] is None:
