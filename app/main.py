@@ -76,8 +76,8 @@ def create_app(
     for router in app.state.routers:
         app.include_router(router, dependencies=[Depends(permitted)])
     app.router.routes.extend(routes())
-    app.add_middleware(Audited)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Audited)
     app.add_middleware(Observed)
     app.add_middleware(Paths)
     return app

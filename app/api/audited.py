@@ -45,7 +45,13 @@ class Audited:
                 await _write(scope["app"].state.db, entry, message["status"])
             await send(message)
 
-        await self._app(scope, receive, answering)
+        try:
+            await self._app(scope, receive, answering)
+        except Exception:
+            # What nobody expected is answered outside of this; the row is due here.
+            if _wanted(entry, 500):
+                await _write(scope["app"].state.db, entry, 500)
+            raise
 
 
 def entry_of(scope: Scope) -> Entry:
@@ -76,3 +82,7 @@ async def _write(db: Database, entry: Entry, status: int) -> None:
     except DatabaseAway as error:
         AUDIT_MISSING.add()
         log.error("a refusal is missing in the audit log", request_id=entry.request_id, reason=str(error))
+    except Exception:
+        # The boundary of the log: the caller gets its answer all the same.
+        AUDIT_MISSING.add()
+        log.exception("a refusal is missing in the audit log", request_id=entry.request_id)

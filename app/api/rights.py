@@ -27,6 +27,7 @@ _DECLARED: dict[Right, tuple[str, ...]] = {
         *(f"GET {_V1}/{kind}/" for kind in (*_LISTED, *_CLOUD, "tag", "auth")),
         *(f"GET {_V1}/{kind}/{_ONE.get(kind, '{uuid}')}/" for kind in _LISTED),
         *(f"GET {_V1}/{kind}/{{name}}/" for kind in _CLOUD),
+        f"GET {_V1}/auth/account/",
         f"GET {_V1}/service/{{uuid}}/logs/",
         f"GET {_V1}/service/{{uuid}}/explain/",
         f"GET {_V1}/service/{{uuid}}/tags/",
@@ -64,7 +65,6 @@ _DECLARED: dict[Right, tuple[str, ...]] = {
     ),
     Right.ACCOUNT: (
         f"POST {_V1}/auth/password/",
-        f"GET {_V1}/auth/account/",
         f"GET {_V1}/auth/key/",
         f"POST {_V1}/auth/key/",
         f"DELETE {_V1}/auth/key/{{key}}/",

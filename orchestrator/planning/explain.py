@@ -16,7 +16,7 @@ from domain.container import ALIVE, Container, Seen, Want, obeyed
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
 from domain.placement import Placement, Refusal, Verdict, place
-from domain.service import ServiceWant, usable_image
+from domain.service import Service, ServiceWant, usable_image
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.settled import complaint
 from orchestrator.planning.slots import bound, wanted_slots
@@ -108,7 +108,7 @@ def explain(
             told = _occupied(view, row, policy)
             stories.append(replace(told, verdicts=placements.get(row.id, ())))
     if paused is not None:
-        stories = [_held(story, paused) for story in stories]
+        stories = [_held(view, story, paused) for story in stories]
     for row in rows:
         if row.leaving:
             stories.append(replace(_leaving(view, row), verdicts=placements.get(row.id, ())))
@@ -118,11 +118,22 @@ def explain(
 _BY_PASSES = frozenset({Reason.STACK_ORDER, Reason.IMAGE, Reason.TURN, Reason.NO_NODE, Reason.PLACING})
 
 
-def _held(story: SlotStory, paused: Pause) -> SlotStory:
-    if story.reason not in _BY_PASSES:
+def _held(view: ServiceView, story: SlotStory, paused: Pause) -> SlotStory:
+    row = next((row for row in view.containers if row.id == story.container), None)
+    if story.reason not in _BY_PASSES and (row is None or not _behind(view.service, row)):
         return story
     text = f"no passes are made for it: paused by {paused.by}. When it is resumed: {story.text}"
     return replace(story, reason=Reason.PAUSED, text=text, remedy=RESUME, since=paused.since)
+
+
+_FOLLOWS = {ServiceWant.RUNNING: Want.RUN, ServiceWant.STOPPED: Want.STOP, ServiceWant.TERMINATED: Want.GONE}
+
+
+def _behind(service: Service, row: Container) -> bool:
+    """Whether the operation under way has not come to the container yet."""
+    if service.operation is None:
+        return False
+    return row.want is not _FOLLOWS.get(service.want) or row.deploy_gen < service.deploy_gen
 
 
 def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory:

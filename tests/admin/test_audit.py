@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +13,11 @@ import pytest
 from app.fleet.tokens import secret_hash
 from orchestrator.enrolment import enrol
 from orchestrator.store import audit
+from orchestrator.store.db import Database
 from tests.admin.conftest import ADMIN, Office
 from tests.admin.test_rights import CHANGING, filled
 from tests.api.client import API
+from tests.api.test_cost import logged
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)
@@ -114,6 +117,24 @@ async def test_who_is_not_known_and_who_reads_leave_none(office: Office) -> None
     assert await office.count("audit") == before
 
 
+async def test_what_fails_or_is_too_large_leaves_a_row_too(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 100_000
+
+    assert (await office.call("POST", f"{API}/service/", content=endless())).status_code == 413
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.commands.services.create", fails)
+    answer = await office.call("POST", f"{API}/service/", json={"image": "a"})
+    assert answer.status_code == 500
+    rows = await office.audit()
+    assert [row["status"] for row in rows] == [500, 413]
+    assert rows[0]["request_id"] == answer.json()["request_id"] != ""
+
+
 async def test_the_row_of_a_change_commits_with_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(*_: Any) -> None:
         raise RuntimeError("full")
@@ -193,3 +214,21 @@ async def test_a_host_that_joins_leaves_a_row(office: Office) -> None:
     assert (row["action"], row["object"], row["ip"], row["detail"]) == (
         "Node Join", f"{API}/node/{node.id}/", "192.0.2.7", "n1",
     )  # fmt: skip
+
+
+async def test_the_row_of_a_change_costs_one_statement_and_no_transaction_of_its_own(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, tuple[Any, ...]]] = []
+    begun: list[Database] = []
+    with logged(seen):
+        watched = Database.transaction
+
+        def counted(db: Database) -> Any:
+            begun.append(db)
+            return watched(db)
+
+        monkeypatch.setattr(Database, "transaction", counted)
+        assert (await office.call("POST", f"{API}/service/", json={"image": "a"})).status_code == 201
+    assert len(begun) == 1
+    assert sum("INTO audit" in query for query, _ in seen) == 1

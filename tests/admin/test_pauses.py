@@ -218,6 +218,18 @@ async def test_filters_of_the_queue(office: Office) -> None:
     assert (await office.call("GET", f"{ADMIN}/queue/?state=x")).status_code == 400
 
 
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.REDEPLOY, Verb.TERMINATE])
+def test_an_operation_that_a_pause_holds_up_is_told_of_each_container(verb: Verb) -> None:
+    world = World(a_service(), nodes=fleet(A))
+    world.operate(Verb.START)
+    world.run()
+    world.operate(verb)
+    pause = Pause(since=START, by="root")
+    stories = explain(world.view(), Policy(), {}, None, pause)
+    assert {story.reason for story in stories} == {Reason.PAUSED}
+    assert all("it runs" in story.text for story in stories)
+
+
 def test_a_pause_is_the_reason_of_what_only_passes_move_on() -> None:
     world = World(a_service(), nodes=fleet(A))
     world.operate(Verb.START)
