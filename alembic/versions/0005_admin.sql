@@ -9,6 +9,17 @@ ALTER TABLE accounts
 ALTER TABLE accounts DROP CONSTRAINT accounts_username_key;
 CREATE UNIQUE INDEX accounts_username ON accounts (username) WHERE deleted_at IS NULL;
 
+-- The row of a deleted user stays, so a foreign key alone does not keep a service from being made for it meanwhile.
+CREATE FUNCTION tutela_owner_is_there() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM accounts WHERE id = NEW.account_id AND deleted_at IS NULL FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the user was deleted' USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER service_owner BEFORE INSERT ON services FOR EACH ROW EXECUTE FUNCTION tutela_owner_is_there();
+
 -- `scope` bounds what a key may do, below its owner's role. `last_used_at` is written at most once a minute.
 ALTER TABLE api_keys
     ADD COLUMN id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,

@@ -50,7 +50,7 @@ async def delete(context: Context, user_id: UUID) -> None:
     """The user goes, with its keys. Raises NotFound, and NotAllowed while it has services and for the last admin."""
     async with recorded(context, "User Delete", user_uri(user_id)) as work:
         await users.administering(work.conn)
-        user = await users.get(work.conn, user_id)
+        user = await users.lock(work.conn, user_id)
         await _not_the_last(work.conn, user)
         running = await users.live_services(work.conn, user_id, MOST_NAMED + 1)
         if running:

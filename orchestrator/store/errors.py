@@ -42,6 +42,8 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, asyncpg.UniqueViolationError):
         name = getattr(error, "constraint_name", None) or ""
         return Conflict(_TAKEN.get(name, f"a unique value is taken ({name})"))
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return Conflict("something that it belongs to was deleted at the same moment")
     # The server's DataError, or the client's of the same meaning, which is an InterfaceError and a ValueError.
     if isinstance(error, asyncpg.DataError) or (
         isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)

@@ -115,6 +115,12 @@ async def set_role(conn: Connection, user_id: UUID, role: Role, *, enabled: bool
     )
 
 
+async def lock(conn: Connection, user_id: UUID) -> User:
+    """One user, and until the transaction ends nobody makes a service for it. Raises NotFound."""
+    await conn.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", user_id)
+    return await get(conn, user_id)
+
+
 async def live_services(conn: Connection, user_id: UUID, most: int) -> list[str]:
     """The names of some of the user's services that are not destroyed."""
     rows = await conn.fetch(

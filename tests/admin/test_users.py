@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from app.streams.watch import Watch
 from domain.access import Right, Role, Via, at_most, least, refusal
 from orchestrator.store import accounts, users
+from orchestrator.store.db import Connection
 from tests.admin.conftest import ADMIN, Office, header
 from tests.api.client import API, KEY
 
@@ -112,6 +113,26 @@ async def test_a_user_with_services_is_not_deleted_and_the_answer_names_them(off
     assert (await office.call("GET", f"{API}/service/", headers=eve)).status_code == 401
 
 
+async def test_no_service_is_made_for_a_user_that_is_being_deleted(office: Office) -> None:
+    eve = await office.hire("eve")
+    user = UUID((await office.user_named("eve"))["uuid"])
+
+    async def waits(conn: Connection) -> None:
+        async with asyncio.timeout(30):
+            while not await conn.fetchval("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                pass  # the question itself takes its time
+
+    async with office.db.transaction() as conn:
+        await users.lock(conn, user)
+        making = asyncio.ensure_future(office.call("POST", f"{API}/service/", headers=eve, json={"image": "a"}))
+        async with office.db.read() as other:
+            await waits(other)
+        await users.delete(conn, user)
+    answer = await making
+    assert answer.status_code == 409, answer.text
+    assert await office.count("services") == 0
+
+
 async def test_a_revoked_key_and_a_disabled_user_are_out_with_the_next_request(office: Office) -> None:
     eve = await office.hire("eve")
     user = await office.user_named("eve")
@@ -134,8 +155,6 @@ async def test_a_disabled_user_is_not_let_in_by_password_container_or_trigger(of
     ).json()
     trigger = (await office.call("POST", f"{service['resource_uri']}trigger/", headers=eve, json={})).json()
     node = await office.node()
-    from uuid import UUID
-
     container = await office.container(service["uuid"], node)
     token = {"Authorization": f"Bearer {office.app.state.secrets.token(UUID(container))}"}
     assert (await office.http.get(f"{API}/service/", headers=token)).status_code == 200
