@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from app.api import (
     actions,
+    admin_audit,
     admin_nodes,
+    admin_reconciler,
+    admin_users,
     auth,
     calls,
     cloud,
@@ -16,6 +20,8 @@ from app.api import (
     errors,
     health,
     images,
+    keys,
+    metrics,
     nodes,
     openapi,
     services,
@@ -24,13 +30,17 @@ from app.api import (
     triggers,
     volumes,
 )
+from app.api.audited import Audited
 from app.api.middleware import BodyLimit, Paths
-from app.api.security import FailedLogins
+from app.api.observed import Observed
+from app.api.security import FailedLogins, permitted
+from app.migrate import newest
 from app.passwords import Passwords
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.hub import EventHub
 from app.streams.routes import routes
+from app.streams.watch import Watch
 from app.wire.logs import Streams
 from orchestrator.store.db import Database
 
@@ -51,6 +61,8 @@ def create_app(
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
+    app.state.schema = newest()
+    app.state.started = datetime.now(UTC)
     app.state.db = db
     app.state.logs = streams
     app.state.hub = EventHub(db, events or asyncio.Event())
@@ -58,12 +70,15 @@ def create_app(
     app.state.failed_logins = FailedLogins()
     app.state.passwords = Passwords()
     app.state.calls = calls.Calls()
+    app.state.watch = Watch(db)
     errors.install(app)
     app.state.routers = all_routers()
     for router in app.state.routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(permitted)])
     app.router.routes.extend(routes())
     app.add_middleware(BodyLimit)
+    app.add_middleware(Audited)
+    app.add_middleware(Observed)
     app.add_middleware(Paths)
     return app
 
@@ -72,6 +87,7 @@ def all_routers() -> list[APIRouter]:
     """What is served over HTTP."""
     return [
         health.router,
+        metrics.router,
         openapi.router,
         services.router,
         stacks.router,
@@ -79,8 +95,12 @@ def all_routers() -> list[APIRouter]:
         containers.router,
         actions.router,
         auth.router,
+        keys.router,
         nodes.router,
         admin_nodes.router,
+        admin_users.router,
+        admin_audit.router,
+        admin_reconciler.router,
         tags.router,
         triggers.router,
         images.router,

@@ -28,6 +28,11 @@ def upgrade(dsn: str, *, script_location: Path | None = None) -> None:
     command.upgrade(config, "head")
 
 
+def newest() -> str:
+    """The version of the schema that this code is for."""
+    return max(path.stem.split("_", 1)[0] for path in (ROOT / "alembic" / "versions").glob("[0-9]*.py"))
+
+
 def classify(error: BaseException) -> tuple[int, str]:
     """The exit code and one line for an error of `upgrade`. SQLSTATE 08 and 57P mean: not there now."""
     chain: list[BaseException] = []

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     inside_address: str = ""
     max_containers: int = Field(default=1000, ge=1)
     insecure_http: bool = False
+    metrics_open: bool = False
 
     @field_validator("state_dir")
     @classmethod

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.assignment import EngineInfo
 from domain.container import Container, Observed, Seen
+from domain.pause import Pause
 from domain.spec import Transport
 
 
@@ -45,6 +46,7 @@ class Node:
     reserved_cpu: int = 0
     failures: tuple[StartFailure, ...] = ()
     terminated_at: datetime | None = None
+    paused: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,3 +124,9 @@ class Candidate:
     reserved_cpu: int = 0
     disk_full: bool = False
     failing: str = ""
+    paused: Pause | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it hears what is wanted of it now."""
+        return self.state is NodeState.DEPLOYED and self.paused is None

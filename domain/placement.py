@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     """Why a node cannot take a container; for programs, the sentence is for people."""
 
     NODE_DOWN = "node-down"
+    PAUSED = "node-paused"
     CORDONED = "node-cordoned"
     TAGS = "tags-missing"
     VOLUMES = "volumes-elsewhere"
@@ -58,6 +59,8 @@ def refusal(spec: ServiceSpec, node: Candidate) -> tuple[Refusal, str] | None:
     """Why the node cannot take one more container of the service, or None when it can."""
     if node.state is not NodeState.DEPLOYED:
         return Refusal.NODE_DOWN, f"is {node.state.value}"
+    if node.paused is not None:
+        return Refusal.PAUSED, f"is paused by {node.paused.by}: it is told nothing new until it is resumed"
     if node.cordoned:
         return Refusal.CORDONED, "is cordoned: it takes no new containers until it is uncordoned"
     missing = sorted(set(spec.tags) - node.tags)

@@ -15,6 +15,7 @@ from uuid import UUID
 from domain.container import Container, ContainerState, container_state
 from domain.errors import Invalid, NotAllowed
 from domain.image import Pull, ResolvedImage
+from domain.pause import Pause
 from domain.spec import ServiceSpec, Strategy, digest
 
 
@@ -112,6 +113,7 @@ class Service:
     started_at: datetime | None = None
     stopped_at: datetime | None = None
     destroyed_at: datetime | None = None
+    paused: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from domain.assignment import (
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.spec import Env
-from orchestrator.store import containers, fleet, nodes, wake
+from orchestrator.metrics import BEATS, REPORTS
+from orchestrator.store import containers, fleet, nodes, pauses, wake
 from orchestrator.store.db import Connection, Database, now
 
 log = structlog.get_logger("dispatch")
@@ -84,6 +85,7 @@ async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.B
     """
     async with db.transaction() as conn:
         outcome = await fleet.heard(conn, {node_id: session for node_id, (session, _) in beats.items()})
+    BEATS.add(n=len(outcome.states))
     for node_id, state in outcome.states.items():
         session, up = beats[node_id]
         present = NodeState.DEPLOYED if up else NodeState.UNREACHABLE
@@ -135,6 +137,8 @@ async def assignments_since(
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
+    A paused node is told nothing: its agent goes on with what it has.
+
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
     `unseal` opens the stored password of a registry; None when it cannot be opened (spec 4.3).
     """
@@ -144,6 +148,11 @@ async def assignments_since(
             if await fleet.terminated(conn, registration.node_id):
                 raise NotAllowed(TAKEN_OUT)
             raise SessionLost(f"session {registration.session} was followed by {session}")
+        if await pauses.node_is_paused(conn, registration.node_id):
+            # Nothing that a ledger takes in: not newer than what it has, and no full set.
+            return NodeAssignments(
+                cluster_id=registration.cluster_id, session=session, base=max(since, 1), revision=since
+            )
         return NodeAssignments(
             cluster_id=registration.cluster_id,
             session=session,
@@ -178,6 +187,7 @@ async def record(db: Database, report: NodeReport) -> None:
         await nodes.answer_images(conn, report.node_id, report.images)
         if changed:
             await wake.waiting_services(conn)
+    REPORTS.add()
     if changed:
         await _wake_services_on(db, report.node_id)
     if affected:

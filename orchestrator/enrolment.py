@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from domain.access import Via
 from domain.assignment import EngineInfo
 from domain.errors import Conflict, Invalid, NotAllowed
 from orchestrator.dispatch import TAKEN_OUT, refuse_second_agent
-from orchestrator.store import fleet, nodes, wake
+from orchestrator.store import audit, fleet, nodes, wake
+from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database, now
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -25,9 +27,11 @@ class Enrolled:
 
 
 async def enrol(
-    db: Database, *, secret_hash: bytes, key_hash: bytes, name: str, engine: EngineInfo | None, days: int
+    db: Database, *, secret_hash: bytes, key_hash: bytes, name: str, engine: EngineInfo | None, days: int, ip: str = ""
 ) -> Enrolled:
     """Make the host a node with one use of a join token; the same node when it asks again with the same key.
+
+    A new node leaves a row in the audit log; `ip` is where it came from.
 
     Raises Invalid, Conflict, and NotAllowed for a token that is unknown, used up or expired.
     """
@@ -56,7 +60,22 @@ async def enrol(
         expires = await now(conn) + timedelta(days=days)
         node_id = await fleet.enrol(conn, name, engine, secret_hash, key_hash, expires)
         await wake.waiting_services(conn)
+        await audit.write(conn, _joining(node_id, name, ip), 201)
     return Enrolled(id=node_id, name=name)
+
+
+def _joining(node_id: UUID, name: str, ip: str) -> Entry:
+    return Entry(
+        id=uuid4(),
+        request_id="",
+        ip=ip,
+        method="",
+        path="/join",
+        via=Via.TOKEN,
+        verb="Node Join",
+        object_uri=f"/api/v1/node/{node_id}/",
+        detail=name,
+    )
 
 
 async def renew(db: Database, node_id: UUID, *, key_hash: bytes, days: int) -> Enrolled:

@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.pause import Pause
 from domain.service import Service, ServiceState, counts, service_state
 from orchestrator import snapshot
 from orchestrator.planning.explain import SlotStory, explain
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import containers, services
+from orchestrator.store import containers, pauses, services
 from orchestrator.store.db import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A service and its slots; `waits_for`: what its next step waits for."""
+    """A service and its slots; `waits_for`: what its next step waits for. `paused`: it, or everything, is."""
 
     service: Service
     state: ServiceState
     waits_for: str | None
     look_at: datetime | None
     slots: tuple[SlotStory, ...]
+    paused: Pause | None = None
 
 
 async def explain_service(
@@ -33,10 +35,12 @@ async def explain_service(
     plan = plan_service(view, policy)
     since = await services.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])
+    paused = service.paused or await pauses.of_all(conn)
     return Explanation(
         service=service,
         state=service_state(service, counts(view.containers)),
         waits_for=plan.waits_for,
         look_at=plan.requeue_at,
-        slots=explain(view, policy, placements, since),
+        slots=explain(view, policy, placements, since, paused),
+        paused=paused,
     )

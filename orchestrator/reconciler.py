@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 import structlog
 
 from domain.errors import Conflict
 from orchestrator import apply, snapshot
+from orchestrator.metrics import PASS_SECONDS, PASSES
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.store import services
@@ -26,6 +28,7 @@ class PassFailed(Exception):
 async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
     """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway."""
     service_id: UUID | None = None
+    began = time.monotonic()
     try:
         async with db.transaction() as conn:
             service_id = await services.take_due(conn)
@@ -39,14 +42,18 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
         raise
     except Conflict as error:
         # Two passes raced for one port: the next look sees who has it.
+        PASSES.add("raced")
         log.info("pass raced", service=str(service_id), reason=str(error))
         await _postpone(db, service_id, RACE_SECONDS)
         return True
     except Exception:
         # The boundary of one pass: a defect met by one service must not stop the others.
+        PASSES.add("failed")
         log.exception("pass failed", service=str(service_id))
         await _postpone(db, service_id, POSTPONE_SECONDS)
         return True
+    PASSES.add("done")
+    PASS_SECONDS.observe(time.monotonic() - began)
     for step in plan.steps:
         log.info("step", service=service.unique_name, kind=type(step).__name__, cause=step.cause)
     return True

@@ -94,6 +94,7 @@ async def candidates(
             reserved_cpu=node.reserved_cpu,
             disk_full=disk_full(node.engine),
             failing=failing(node.failures, at),
+            paused=node.paused,
         )
         for node in await nodes.everyone(conn)
     )

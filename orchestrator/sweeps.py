@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from orchestrator import dispatch
-from orchestrator.store import actions, containers, drains, events, fleet, nodes, services, stacks
+from orchestrator.store import actions, audit, containers, drains, events, fleet, nodes, services, stacks, users
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
@@ -23,6 +23,7 @@ PURGE_EVERY = 600
 KEEP_HOURS = 24
 DRAIN_MINUTES = 10
 KEEP_ACTION_DAYS = 90
+KEEP_AUDIT_DAYS = 90
 
 
 class Patience:
@@ -63,6 +64,8 @@ async def sweep(db: Database) -> None:
                     await nodes.purge_terminated(conn, KEEP_HOURS)
                     await events.purge(conn)
                     await actions.purge(conn, KEEP_ACTION_DAYS)
+                    await audit.purge(conn, KEEP_AUDIT_DAYS)
+                    await users.purge_deleted(conn)
                     await fleet.purge_tokens(conn)
         except DatabaseAway as error:
             log.warning("database away", reason=str(error))

@@ -27,7 +27,7 @@ async def administer_node(request: Request, caller: Caller, uuid: str) -> Respon
     given = read_admin_node(body)
     wanted = Attributes(name=given.name, public_ip=given.public_ip)
     await commands.administer(context, node_id, wanted, own_name=own_name(settings(request)))
-    return await _one(request, node_id, 200)
+    return await node_shown(request, node_id, 200)
 
 
 @router.post("/{uuid}/cordon/")
@@ -35,7 +35,7 @@ async def cordon_node(request: Request, caller: Caller, uuid: str) -> Response:
     """It takes no new containers; those on it stay."""
     node_id = ident(uuid, "node")
     await commands.cordon(command(request, caller, None), node_id, cordoned=True)
-    return await _one(request, node_id, 202)
+    return await node_shown(request, node_id, 202)
 
 
 @router.post("/{uuid}/uncordon/")
@@ -43,7 +43,7 @@ async def uncordon_node(request: Request, caller: Caller, uuid: str) -> Response
     """It takes containers again; a drain under way ends."""
     node_id = ident(uuid, "node")
     await commands.cordon(command(request, caller, None), node_id, cordoned=False)
-    return await _one(request, node_id, 202)
+    return await node_shown(request, node_id, 202)
 
 
 @router.post("/{uuid}/drain/")
@@ -51,10 +51,11 @@ async def drain_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Cordon it and move its containers away; the action ends when nothing is left that can be moved."""
     node_id = ident(uuid, "node")
     await commands.drain(command(request, caller, None), node_id)
-    return await _one(request, node_id, 202)
+    return await node_shown(request, node_id, 202)
 
 
-async def _one(request: Request, node_id: UUID, status: int) -> Response:
+async def node_shown(request: Request, node_id: UUID, status: int) -> Response:
+    """The answer that shows the node. Raises NotFound."""
     async with database(request).read() as conn:
         node = await nodes.get(conn, node_id)
         live = await nodes.live_counts(conn, [node.id])

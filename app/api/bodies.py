@@ -12,8 +12,9 @@ from domain.errors import Invalid
 
 MOST_DEPTH = 32
 _SECRETS = frozenset({"password", "api_key", "apikey", "token", "secret", "credentials"})
-_VARIABLES = frozenset({"container_envvars", "environment"})
+_VARIABLES = frozenset({"container_envvars", "calculated_envvars", "environment"})
 """Variables, in services and, as an object or as `KEY=value` too, in stacks (spec 2.7)."""
+_NAMING = frozenset({"key", "origin"})
 MASK = "********"
 
 
@@ -95,7 +96,17 @@ def _hidden(variables: Any) -> Any:
         return [_hidden(item) for item in variables]
     if not isinstance(variables, dict):
         return MASK
-    return {name: value if name == "key" and isinstance(value, str) else MASK for name, value in variables.items()}
+    return {name: value if name in _NAMING and isinstance(value, str) else MASK for name, value in variables.items()}
+
+
+def without_values(shown: dict[str, Any]) -> dict[str, Any]:
+    """A service or container as shown to who may read, but not know what its variables hold (RELIABILITY S6)."""
+    out: dict[str, Any] = masked(shown)
+    variables = out.get("link_variables", {})
+    return {
+        **out,
+        "link_variables": {key: MASK if "_ENV_" in key else value for key, value in variables.items()},
+    }
 
 
 def for_record(data: Any) -> str:

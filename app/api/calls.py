@@ -14,8 +14,10 @@ from app.api.security import FailedLogins, Refused
 from app.commands import calls as commands
 from app.wire.reading import Reading
 from app.wire.resource_output import trigger_out
+from domain.access import Via
 from domain.errors import Invalid, NotFound
 from orchestrator.store import triggers
+from orchestrator.store.audit import Entry
 
 router = APIRouter(prefix="/api/v1/service")
 CALLS, WINDOW = 30, 60.0
@@ -67,6 +69,8 @@ async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Respo
         if logins.count(request.client.host if request.client else "") is not None:
             raise Refused(429, "Too many wrong addresses.", "throttled", {"Retry-After": "60"}) from None
         raise
+    entry: Entry = request.scope["tutela.audit"]
+    entry.account_id, entry.username, entry.via = account.id, account.username, Via.TRIGGER
     calls: Calls = request.app.state.calls
     wait = calls.count(trigger_id)
     if wait is not None:

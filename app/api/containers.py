@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import Caller, command, database, flag, ident, log_source, settings
+from app.api.deps import Caller, command, database, flag, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import containers as commands
@@ -101,7 +101,7 @@ async def containers_out(
         others.setdefault(row.service_id, []).append(row)
     hosts = await nodes.many(conn, sorted({row.node_id for row in found}))
     newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
-    return [
+    shown = [
         container_out(
             ContainerDetails(
                 container=row,
@@ -115,3 +115,4 @@ async def containers_out(
         )
         for row in found
     ]
+    return visible(request, shown)

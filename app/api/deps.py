@@ -8,18 +8,19 @@ from uuid import UUID, uuid4
 
 from fastapi import Depends, Request
 
-from app.api.bodies import for_record
+from app.api.bodies import for_record, without_values
 from app.api.security import account
 from app.commands.services import Context
 from app.settings import Settings
 from app.wire.logs import LogSource
 from app.wire.service_output import ServiceDetails, service_out
+from domain.access import Role
 from domain.action import Request as Origin
 from domain.container import Container
 from domain.errors import Invalid, NotFound
 from domain.service import Service
 from orchestrator.store import actions, containers, relations
-from orchestrator.store.accounts import Account
+from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.db import Connection, Database
 
 Caller = Annotated[Account, Depends(account)]
@@ -47,6 +48,12 @@ def database(request: Request) -> Database:
     """The application's database."""
     db: Database = request.app.state.db
     return db
+
+
+def who(request: Request) -> Principal:
+    """Who is asking, and with what right; of a request that had to log in."""
+    found: Principal = request.state.who
+    return found
 
 
 def settings(request: Request) -> Settings:
@@ -77,7 +84,13 @@ def command(request: Request, caller: Account, body: Any) -> Context:
         request=origin,
         action_id=request.state.action_id,
         network_pool=settings(request).network_pool,
+        audit=request.scope["tutela.audit"],
     )
+
+
+def visible(request: Request, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Services or containers as the caller may see them: without their variables' values for who may only read."""
+    return [without_values(each) for each in shown] if who(request).role is Role.READ_ONLY else shown
 
 
 async def services_out(conn: Connection, request: Request, found: Sequence[Service]) -> list[dict[str, Any]]:
@@ -92,7 +105,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
         sources.setdefault(row.service_id, []).append(row)
     names = {each: target.unique_name for each, target in targets.items()}
     config = settings(request)
-    return [
+    shown = [
         service_out(
             ServiceDetails(
                 service=service,
@@ -108,3 +121,4 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
         )
         for service in found
     ]
+    return visible(request, shown)

@@ -55,7 +55,9 @@ class Paths:
             namespace = None
             if scope["type"] == "http":
                 path, namespace = _plain(path)
-            scope = {**scope, "path": path, "raw_path": path.encode(), "tutela.request_id": uuid4().hex[:12]}
+            # On the given scope too: what nobody expected is answered with it, outside of this middleware.
+            given["tutela.request_id"] = uuid4().hex[:12]
+            scope = {**scope, "path": path, "raw_path": path.encode()}
             if namespace is not None:
                 scope["tutela.namespace"] = namespace
             if scope["type"] == "websocket":

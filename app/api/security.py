@@ -1,4 +1,4 @@
-"""Who is asking: `ApiKey` and `Basic`, deny by default (spec 1.2, RELIABILITY S4, S10)."""
+"""Who is asking, and whether it may: `ApiKey`, `Basic` and `Bearer`, deny by default (spec 1.2; S4, S10)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from app.api.audited import entry_of
+from app.api.rights import right_of, template
+from app.openapi.table import OPERATIONS
 from app.passwords import Passwords
 from app.secretbox import SecretBox
+from app.settings import is_loopback
+from domain.access import Right, Via, refusal
 from domain.errors import NotFound
-from orchestrator.store import accounts
-from orchestrator.store.accounts import Account
+from orchestrator.metrics import FAILED_LOGINS
+from orchestrator.store import accounts, audit
+from orchestrator.store.accounts import Account, Principal
+from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
 
+AUTH_URI = "/api/v1/auth/"
 FAILURES, WINDOW = 10, 60.0
 _REMEMBERED = 4096
 
@@ -77,15 +86,15 @@ def bearer(header: str) -> str | None:
     return value.strip().strip('"').strip() if scheme.lower() == "bearer" else None
 
 
-async def _of_container(conn: Connection, connection: HTTPConnection, token: str) -> Account | None:
-    """The account that a container's token speaks for, as long as the container lives and its service has a role."""
+async def _of_container(conn: Connection, connection: HTTPConnection, token: str) -> Principal | None:
+    """Whom a container's token speaks for, as long as the container lives and its service has a role."""
     box: SecretBox = connection.app.state.secrets
     container_id = box.bearer(token)
     return await accounts.of_container(conn, container_id) if container_id else None
 
 
-async def login(connection: HTTPConnection, header: str) -> tuple[Account, str]:
-    """The account that an Authorization header's value names, and the key or token in it; for REST and streams.
+async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str]:
+    """Who an Authorization header's value names, and the key or token in it; for REST and streams.
 
     The key is empty when a password was given. Raises 401, or 429 after too many wrong keys from one address.
     """
@@ -104,13 +113,17 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Account, str]:
             found = await _by_password(connection, *given)
             if found is not None:
                 return found, ""
+        FAILED_LOGINS.add()
         _throttled(_logins(connection).count(_address(connection)))
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
     raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})
 
 
-async def _by_password(connection: HTTPConnection, user: str, password: str) -> Account | None:
-    """The account whose password it is, or None. Raises 429: unlike keys, passwords can be guessed."""
+async def _by_password(connection: HTTPConnection, user: str, password: str) -> Principal | None:
+    """Whose password it is, or None. Raises 429: unlike keys, passwords can be guessed.
+
+    A check leaves a row in the audit log; one that was right a short time ago is none.
+    """
     db: Database = connection.app.state.db
     passwords: Passwords = connection.app.state.passwords
     async with db.read() as conn:
@@ -118,9 +131,20 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
     stored = known.password_hash if known else None
     if not passwords.known(stored, password):
         _throttled(_logins(connection).waiting(_address(connection)))
-        if not await passwords.check(stored, password):
+        right = await passwords.check(stored, password)
+        if known is not None:
+            await _note_login(connection, known, right=right)
+        if not right:
             return None
-    return known.account if known else None
+    return known
+
+
+async def _note_login(connection: HTTPConnection, known: Principal, *, right: bool) -> None:
+    entry = entry_of(connection.scope)
+    entry.account_id, entry.username = known.account.id, known.account.username
+    entry.via, entry.verb, entry.object_uri = Via.PASSWORD, "Login", AUTH_URI
+    async with connection.app.state.db.transaction() as conn:
+        await audit.write(conn, entry, 200 if right else 401)
 
 
 def _logins(connection: HTTPConnection) -> FailedLogins:
@@ -138,9 +162,46 @@ def _throttled(wait: int | None) -> None:
         raise Refused(429, text, "throttled", {"Retry-After": str(wait)})
 
 
-async def account(request: Request) -> Account:
-    """The account of the request. Raises 401 or 429, and NotFound for a namespace that is not its own (spec 5.7)."""
-    found, request.state.key = await login(request, request.headers.get("authorization", ""))
-    if request.scope.get("tutela.namespace", found.username) != found.username:
+def identified(connection: HTTPConnection, principal: Principal) -> None:
+    """Let the request's row in the audit log say who it was."""
+    entry: Entry = connection.scope["tutela.audit"]
+    entry.account_id, entry.username = principal.account.id, principal.account.username
+    entry.via, entry.key_id = principal.via, principal.key_id
+
+
+async def permitted(request: Request) -> None:
+    """The guard of every router: the caller has the right that the route declares, or the request ends here.
+
+    Raises 401, 429, 403, and NotFound for a namespace that is not the caller's own (spec 5.7).
+    """
+    path = template(request.scope["route"].path)
+    request.scope["tutela.matched"].route = path
+    right = right_of(request.method, path)
+    row = OPERATIONS.get((request.method, path))
+    entry: Entry = request.scope["tutela.audit"]
+    if row is not None:
+        entry.done, entry.begun = row.code, 202 if 202 in row.also else row.code
+    if right is Right.OPEN or (right is Right.METRICS and _open_here(request)):
+        return
+    principal, request.state.key = await login(request, request.headers.get("authorization", ""))
+    request.state.who = principal
+    identified(request, principal)
+    if request.scope.get("tutela.namespace", principal.account.username) != principal.account.username:
         raise NotFound("There is nothing at this path.")
-    return found
+    why = "nobody may use this route" if right is None else refusal(principal.role, principal.via, right)
+    if why is not None:
+        entry.denied = True
+        raise Refused(403, f"Not permitted: {why}.", "forbidden", {})
+
+
+def _open_here(request: Request) -> bool:
+    """Whether the figures are open to this caller: the setting says so, and it is on this machine, not behind a
+    proxy on it."""
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    return bool(request.app.state.settings.metrics_open) and is_loopback(_address(request)) and not forwarded
+
+
+async def account(request: Request, _permitted: Annotated[None, Depends(permitted)]) -> Account:
+    """The account of the request."""
+    who: Principal = request.state.who
+    return who.account

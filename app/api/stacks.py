@@ -9,13 +9,15 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
-from app.api.deps import Caller, command, database, flag, ident, settings
+from app.api.bodies import masked
+from app.api.deps import Caller, command, database, flag, ident, settings, who
 from app.api.responses import reply
 from app.commands import stacks as commands
 from app.wire.lists import STACKS, envelope, read_query
 from app.wire.stack_file import to_file
 from app.wire.stack_input import read_stack
 from app.wire.stack_output import StackDetails, stack_out
+from domain.access import Role
 from domain.service import Verb, synchronized
 from domain.stack import Stack, StackState
 from orchestrator.store import containers, services, stacks
@@ -68,7 +70,8 @@ async def export_stack(request: Request, caller: Caller, uuid: str) -> Response:
         each: service.name if service.stack_id in (None, stack.id) else f"{service.name}.{service.stack}"
         for each, service in others.items()
     }
-    return reply(request, {service.name: to_file(service, names) for service in found})
+    file = {service.name: to_file(service, names) for service in found}
+    return reply(request, masked(file) if who(request).role is Role.READ_ONLY else file)
 
 
 @router.patch("/{uuid}/")

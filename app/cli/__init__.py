@@ -122,6 +122,12 @@ def _groups() -> None:
         app.add_typer(command.app, name="node")
     else:
         app.add_typer(typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove."), name="node")
+    if len(sys.argv) > 1 and sys.argv[1] == "admin":
+        from app.cli import admin
+
+        app.add_typer(admin.app, name="admin")
+    else:
+        app.add_typer(typer.Typer(help="Users, keys, health, the queue, pauses, the audit log."), name="admin")
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ def token(
 ) -> None:
     """On the control plane: make a join token, and print the command for the new host."""
     from app.cli import client
-    from app.cli.node import connected
+    from app.cli.api import connected
 
     try:
         made = connected().post("token/", {"uses": uses, "expires_in": int(hours * 3600)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from dataclasses import dataclass
@@ -77,12 +78,20 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{self.url} does not answer: {error}") from error
         if status >= 400:
-            raise ApiError(f"{method} /api/v1/{path} answered {status}: {answer.decode(errors='replace')[:300]}")
+            raise ApiError(f"{method} /api/v1/{path} answered {status}: {_said(answer)}")
         try:
             value = json.loads(answer or b"{}")
         except ValueError as error:
             raise ApiError(f"{method} /api/v1/{path} did not answer JSON") from error
         return value if isinstance(value, dict) else {"objects": value}
+
+
+def _said(answer: bytes) -> str:
+    """What a refusal says, in one line."""
+    text = answer.decode(errors="replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["error"])
+    return " ".join(text.split())[:500]
 
 
 def _call(

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated, Any
 
 import typer
 
-from app.cli import CommandError, client, process
+from app.cli import CommandError, client
+from app.cli.api import as_json, call, connected, listed, table
 
 app = typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove.", no_args_is_help=True)
 WAIT_SECONDS = 0.5
 Name = Annotated[str, typer.Argument(help="Name, uuid, or the beginning of one.")]
 
 
-def connected() -> client.Client:
-    """A client of the server on this machine, with the admin's key. Raises CommandError."""
-    settings = process.settings()
-    found = process.server(settings.state_dir)
-    if found is None:
-        raise CommandError("the control plane does not run: start it with ./tutela up")
-    key = client.read_key(settings.state_dir)
-    if key is None:
-        raise CommandError(f"{settings.state_dir / client.KEY_FILE} cannot be read: run this as who started Tutela")
-    return client.Client(found.url, key)
-
-
-def _call(work: Any) -> Any:
-    try:
-        return work()
-    except client.ApiError as error:
-        raise CommandError(str(error)) from error
-
-
 def _nodes(api: client.Client) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _call(lambda: api.get("node/", limit=1000))["objects"]
-    return found
+    return listed(api, "node/")
 
 
 def find(api: client.Client, name: str) -> dict[str, Any]:
@@ -51,21 +31,18 @@ def find(api: client.Client, name: str) -> dict[str, Any]:
 
 
 @app.command("list")
-def list_nodes(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+def list_nodes(machine: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """All hosts with their state."""
     nodes = _nodes(connected())
-    if as_json:
-        typer.echo(json.dumps(nodes, indent=2))
+    if machine:
+        as_json(nodes)
         return
-    head = ("NAME", "UUID", "STATE", "CONTAINERS", "CPU", "MEMORY MB", "DOCKER", "TAGS")
-    rows = [head, *(_row(node) for node in nodes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table(("NAME", "UUID", "STATE", "CONTAINERS", "CPU", "MEMORY MB", "DOCKER", "TAGS"), map(_row, nodes))
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
     state = node["state"] + (" (draining)" if node["draining"] else " (cordoned)" if node["cordoned"] else "")
+    state += " (paused)" if node["paused"] else ""
     return (
         node["external_fqdn"],
         node["uuid"][:8],
@@ -99,12 +76,12 @@ def drain(
     """Move its containers to other hosts, each started there before it stops here; it stays cordoned."""
     api = connected()
     node = find(api, name)
-    _call(lambda: api.post(f"admin/node/{node['uuid']}/drain/"))
+    call(lambda: api.post(f"admin/node/{node['uuid']}/drain/"))
     if not wait:
         typer.echo(f"{name} is being drained")
         return
     while True:
-        (action,) = _call(lambda: api.get("action/", object=node["resource_uri"], action="Node Drain", limit=1))[
+        (action,) = call(lambda: api.get("action/", object=node["resource_uri"], action="Node Drain", limit=1))[
             "objects"
         ]
         if action["end_date"] is not None:
@@ -119,7 +96,7 @@ def drain(
 def rename(name: Name, new: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
     """Give it another name."""
     api = connected()
-    _call(lambda: api.patch(f"admin/node/{find(api, name)['uuid']}/", {"name": new}))
+    call(lambda: api.patch(f"admin/node/{find(api, name)['uuid']}/", {"name": new}))
     typer.echo(f"{name} is called {new} now")
 
 
@@ -129,7 +106,7 @@ def tag(
 ) -> None:
     """Set its tags; services with tags run where all of them are."""
     api = connected()
-    found = _call(
+    found = call(
         lambda: api.patch(f"node/{find(api, name)['uuid']}/", {"tags": [{"name": each} for each in tags or []]})
     )
     typer.echo(f"{name} has the tags: {', '.join(each['name'] for each in found['tags']) or 'none'}")
@@ -143,10 +120,10 @@ def remove(
     """Take it out; its agent's right to connect ends at once."""
     api = connected()
     node = find(api, name)
-    _call(lambda: api.delete(f"node/{node['uuid']}/", **({"force": "true"} if force else {})))
+    call(lambda: api.delete(f"node/{node['uuid']}/", **({"force": "true"} if force else {})))
     typer.echo(f"{name} is taken out")
 
 
 def _operate(name: str, verb: str) -> None:
     api = connected()
-    _call(lambda: api.post(f"admin/node/{find(api, name)['uuid']}/{verb}/"))
+    call(lambda: api.post(f"admin/node/{find(api, name)['uuid']}/{verb}/"))

@@ -24,8 +24,8 @@ async def login_key(db: Database, secrets: SecretBox, account: Account) -> str:
     return key
 
 
-async def set_password(context: Context, username: str, password: str) -> None:
-    """Set the password of the user. Raises NotFound."""
+async def set_password(context: Context, username: str, password: str, *, anybodys: bool) -> None:
+    """Set the password of the user; without `anybodys`, of the caller. Raises NotFound."""
     stored = await asyncio.to_thread(hashed, password)
     async with recorded(context, "Account Update", AUTH_URI) as work:
-        await accounts.set_password(work.conn, context.account.id, username, stored)
+        await accounts.set_password(work.conn, context.account.id, username, stored, anybodys=anybodys)

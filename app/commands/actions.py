@@ -49,6 +49,8 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
             ended |= await _let_go(conn, context, service_id, action_id)
         await actions.log(conn, [(each, "canceled by the user") for each in sorted(ended)])
         await actions.cancel(conn, sorted(ended), at)
+        uri = f"/api/v1/action/{action_id}/"
+        await service_commands.audited(conn, replace(context, action_id=action_id), "Action Cancel", uri, begun=True)
 
 
 async def _services_of(conn: Connection, context: Context, action: Action) -> Sequence[UUID]:

@@ -36,7 +36,7 @@ async def update(context: Context, node_id: UUID, read: Callable[[Node], Descrip
     """Set tags and nickname, from the present ones. Raises NotFound, NotAllowed, Invalid."""
     async with recorded(context, "Node Update", node_uri(node_id)) as work:
         node = await nodes.lock(work.conn, node_id)
-        _there(node)
+        there(node)
         wanted = read(node)
         await nodes.describe(work.conn, node_id, wanted.tags, wanted.nickname)
         if set(wanted.tags) != set(node.tags):
@@ -56,7 +56,7 @@ async def administer(context: Context, node_id: UUID, wanted: Attributes, *, own
     """Rename the node, and say where it can be reached. Raises NotFound, NotAllowed, Conflict."""
     async with recorded(context, "Node Update", node_uri(node_id)) as work:
         node = await nodes.lock(work.conn, node_id)
-        _there(node)
+        there(node)
         if wanted.name not in {None, node.name} and node.name == own_name:
             raise NotAllowed("the node of this process has its name from the setting TUTELA_NODE_NAME: change it there")
         await nodes.administer(
@@ -75,7 +75,7 @@ async def cordon(context: Context, node_id: UUID, *, cordoned: bool) -> None:
     async with recorded(context, "Node Cordon" if cordoned else "Node Uncordon", node_uri(node_id)) as work:
         concerned = [] if cordoned else await nodes.services_on(work.conn, node_id)
         await wake.services(work.conn, concerned)
-        _there(await nodes.lock(work.conn, node_id))
+        there(await nodes.lock(work.conn, node_id))
         drain = await drains.cordon(work.conn, node_id, cordoned=cordoned)
         if drain is not None:
             await actions.cancel(work.conn, [drain], await now(work.conn))
@@ -92,7 +92,7 @@ async def drain(context: Context, node_id: UUID) -> None:
     async with refusals_recorded(context, verb, None, uri), context.db.transaction() as conn:
         await wake.services(conn, await nodes.services_on(conn, node_id))
         node = await nodes.lock(conn, node_id)
-        _there(node)
+        there(node)
         if node.drain_action is not None:
             raise NotAllowed(f"the node is being drained already, by action {node.drain_action}")
         at = await now(conn)
@@ -104,7 +104,7 @@ async def drain(context: Context, node_id: UUID) -> None:
 async def health_check(context: Context, node_id: UUID) -> None:
     """Have the node's agent look and say how it is; its answer shows in `last_seen`. Raises NotFound, NotAllowed."""
     async with recorded(context, "Node Health Check", node_uri(node_id)) as work:
-        _there(await nodes.get(work.conn, node_id))
+        there(await nodes.get(work.conn, node_id))
         await wake.node(work.conn, node_id)
 
 
@@ -138,7 +138,7 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
         concerned = await nodes.services_on(conn, node_id) if force else []
         await wake.services(conn, concerned)
         node = await nodes.lock(conn, node_id)
-        _there(node)
+        there(node)
         if node.name == own_name and node.state is NodeState.DEPLOYED:
             raise NotAllowed("this is the host that Tutela itself runs on, and it is up: stop Tutela there first")
         on_it = [row for row in await containers.open_rows(conn, concerned) if row.node_id == node_id]
@@ -162,6 +162,7 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
         await wake.waiting_services(conn)
 
 
-def _there(node: Node) -> None:
+def there(node: Node) -> None:
+    """Raises NotAllowed for a node that was taken out."""
     if node.state is NodeState.TERMINATED:
         raise NotAllowed("the node was terminated")

@@ -32,8 +32,9 @@ from domain.service import (
 )
 from domain.service import change as apply_change
 from domain.spec import Link, ServiceSpec
-from orchestrator.store import actions, containers, relations, services, wake
+from orchestrator.store import actions, audit, containers, relations, services, wake
 from orchestrator.store.accounts import Account
+from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database, now
 
 SERVICES_URI = "/api/v1/service/"
@@ -48,6 +49,7 @@ class Context:
     request: Request
     action_id: UUID
     network_pool: str
+    audit: Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,9 @@ async def record_refusal(
     context: Context, verb: str, message: str, service_id: UUID | None, object_uri: str | None = None
 ) -> None:
     """A Failed action for a request that changed nothing, in a transaction of its own."""
+    uri = object_uri or (f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI)
+    # The audit's row is added with the answer, when its code is known.
+    context.audit.verb, context.audit.object_uri, context.audit.action_id = verb, uri, context.action_id
     async with context.db.transaction() as conn:
         at = await now(conn)
         await actions.insert(
@@ -93,7 +98,7 @@ async def record_refusal(
                 account_id=context.account.id,
                 service_id=service_id,
                 verb=verb,
-                object_uri=object_uri or (f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI),
+                object_uri=uri,
                 state=ActionState.FAILED,
                 request=context.request,
                 message=message[:2000],
@@ -296,6 +301,14 @@ async def open_action(
             parts=parts,
         ),
     )
+    await audited(conn, context, verb, object_uri, begun=effect is Effect.BEGUN)
+
+
+async def audited(conn: Connection, context: Context, verb: str, object_uri: str, *, begun: bool) -> None:
+    """The request's row in the audit log, in the transaction of what it changed."""
+    entry = context.audit
+    entry.verb, entry.object_uri, entry.action_id = verb, object_uri, context.action_id
+    await audit.write(conn, entry, entry.begun if begun else entry.done)
 
 
 async def resolve_links(

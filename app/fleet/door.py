@@ -157,7 +157,7 @@ class Door:
                 frame = frames.parse(await socket.recv())
                 number = int(frame.get("id", 0))
                 try:
-                    await socket.send(await self._join_call(number, frame))
+                    await socket.send(await self._join_call(number, frame, _address(socket)))
                 except (DomainError, ConnectionError) as error:
                     log.warning("a host was not let in", peer=_address(socket), reason=str(error))
                     await socket.send(frames.failure(number, error))
@@ -166,17 +166,17 @@ class Door:
         finally:
             self._joining -= 1
 
-    async def _join_call(self, number: int, frame: dict[str, Any]) -> str:
+    async def _join_call(self, number: int, frame: dict[str, Any], ip: str) -> str:
         match frame.get("call"):
             case "authority":
                 return frames.answer(number, frames.AUTHORITY, frames.AuthorityFound(certificate=self._authority.pem))
             case "join":
                 asked = frames.read(frames.JOIN, frame.get("body"))
-                return frames.answer(number, frames.CREDENTIAL, await self._enrol(asked))
+                return frames.answer(number, frames.CREDENTIAL, await self._enrol(asked, ip))
             case _:
                 raise Broken("not a call of a joining host")
 
-    async def _enrol(self, asked: Join) -> Credential:
+    async def _enrol(self, asked: Join, ip: str) -> Credential:
         key = key_digest(asked.request)
         node = await reaching(
             enrolment.enrol(
@@ -186,6 +186,7 @@ class Door:
                 name=asked.name,
                 engine=asked.engine,
                 days=NODE_DAYS,
+                ip=ip,
             )
         )
         log.info("a host joined", node=node.name, node_id=str(node.id))

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.openapi import schemas
+from app.openapi import schemas, schemas_admin
 from app.openapi.schemas import ref
 from app.openapi.table import OPERATIONS, Operation
 
 ERRORS = {
     "400": "The input breaks a rule; `fields` names what and says what would be right.",
     "401": "Wrong or missing credentials.",
+    "403": "The caller's role, or its key's scope, does not permit this.",
     "404": "No such object, or one of another account.",
     "405": "The method is not for this path; `Allow` has those that are.",
     "409": "Not allowed in the present state; the text says what is.",
@@ -52,7 +53,7 @@ def document(version: str, found: Iterable[Served]) -> dict[str, Any]:
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {**schemas.OBJECTS, **schemas.BODIES},
+            "schemas": {**schemas.OBJECTS, **schemas.BODIES, **schemas_admin.OBJECTS, **schemas_admin.BODIES},
             "securitySchemes": {
                 "ApiKey": {
                     "type": "apiKey",

@@ -87,7 +87,8 @@ _DOCKER: dict[str, Schema] = {
     "memory_swap": maybe(WHOLE),
 }
 _DATES = ("deployed_datetime", "started_datetime", "stopped_datetime", "destroyed_datetime")
-_IDENTITY: dict[str, Schema] = {"uuid": UUID, "resource_uri": URI}
+IDENTITY: dict[str, Schema] = {"uuid": UUID, "resource_uri": URI}
+PAUSE: Schema = maybe(shown(since=DATE, by=TEXT))
 
 OBJECTS: dict[str, Schema] = {
     "Error": {
@@ -104,7 +105,7 @@ OBJECTS: dict[str, Schema] = {
     "Binding": shown(host_path=maybe(TEXT), container_path=maybe(TEXT), rewritable=FLAG, volumes_from=maybe(URI)),
     "ContainerBinding": shown(volume=maybe(URI), host_path=maybe(TEXT), container_path=TEXT, rewritable=FLAG),
     "Service": shown(
-        **_IDENTITY,
+        **IDENTITY,
         **_POLICIES,
         **_DOCKER,
         **{name: maybe(DATE) for name in _DATES},
@@ -136,12 +137,13 @@ OBJECTS: dict[str, Schema] = {
         deployment_strategy=states(Strategy),
         lost_after=maybe(WHOLE),
         single_writer=FLAG,
+        paused=PAUSE,
         public_dns=TEXT,
         stack=maybe(URI),
         bindings=many(ref("Binding")),
     ),
     "Container": shown(
-        **_IDENTITY,
+        **IDENTITY,
         **_POLICIES,
         **_DOCKER,
         **{name: maybe(DATE) for name in _DATES},
@@ -173,7 +175,7 @@ OBJECTS: dict[str, Schema] = {
         actions=many(URI),
     ),
     "Stack": shown(
-        **_IDENTITY,
+        **IDENTITY,
         name=TEXT,
         nickname=TEXT,
         state=states(StackState),
@@ -184,7 +186,7 @@ OBJECTS: dict[str, Schema] = {
     ),
     "StackFile": {"type": "object", "additionalProperties": {"type": "object"}},
     "Action": shown(
-        **_IDENTITY,
+        **IDENTITY,
         action=TEXT,
         object=URI,
         state=states(ActionState),
@@ -202,7 +204,7 @@ OBJECTS: dict[str, Schema] = {
         can_be_retried=FLAG,
     ),
     "Node": shown(
-        **_IDENTITY,
+        **IDENTITY,
         state=states(NodeState),
         nickname=TEXT,
         external_fqdn=TEXT,
@@ -218,6 +220,7 @@ OBJECTS: dict[str, Schema] = {
         current_num_containers=WHOLE,
         cordoned=FLAG,
         draining=FLAG,
+        paused=PAUSE,
         last_metric={},
         last_seen=maybe(DATE),
         deployed_datetime=maybe(DATE),
@@ -238,6 +241,7 @@ OBJECTS: dict[str, Schema] = {
         actions=many(URI),
         waits_for=maybe(TEXT),
         look_at=maybe(DATE),
+        paused=PAUSE,
         slots=many(
             shown(
                 slot=WHOLE,
@@ -256,15 +260,15 @@ OBJECTS: dict[str, Schema] = {
         ),
     ),
     "Logs": shown(logs=TEXT),
-    "Trigger": shown(**_IDENTITY, name=TEXT, operation={"enum": ["REDEPLOY", "SCALEUP"]}, url=TEXT),
+    "Trigger": shown(**IDENTITY, name=TEXT, operation={"enum": ["REDEPLOY", "SCALEUP"]}, url=TEXT),
     "Login": shown(username=TEXT, key=TEXT),
     "TriggersMade": {"anyOf": [ref("Trigger"), page_of("Trigger")]},
     "User": shown(username=TEXT),
     "JoinToken": shown(token=TEXT, uses={"type": "integer"}, expires_at=DATE, join_url=TEXT, command=TEXT),
     "Nothing": {"type": "object", "description": "There is none of it on this installation."},
-    "Volume": shown(**_IDENTITY, state=states(VolumeState), node=URI, volume_group=URI, containers=many(URI)),
-    "VolumeGroup": shown(**_IDENTITY, state=states(VolumeState), name=TEXT, services=many(URI), volumes=many(URI)),
-    "Registry": shown(**_IDENTITY, name=TEXT, host=TEXT, icon_url=TEXT, is_ssl=FLAG, is_tutum_registry=FLAG),
+    "Volume": shown(**IDENTITY, state=states(VolumeState), node=URI, volume_group=URI, containers=many(URI)),
+    "VolumeGroup": shown(**IDENTITY, state=states(VolumeState), name=TEXT, services=many(URI), volumes=many(URI)),
+    "Registry": shown(**IDENTITY, name=TEXT, host=TEXT, icon_url=TEXT, is_ssl=FLAG, is_tutum_registry=FLAG),
     "Image": shown(
         **dict.fromkeys(("name", "description", "public_url", "icon_url"), TEXT),
         **dict.fromkeys(("is_private_image", "jumpstart", "in_use"), FLAG),
@@ -298,14 +302,14 @@ OBJECTS: dict[str, Schema] = {
 }
 
 _NUMBER_IN: Schema = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
-_TEXT_IN = maybe(TEXT)
+TEXT_IN = maybe(TEXT)
 _SERVICE_IN: dict[str, Schema] = {
     "target_num_containers": maybe({"type": "integer", "minimum": 0}),
-    "run_command": _TEXT_IN,
-    "entrypoint": _TEXT_IN,
+    "run_command": TEXT_IN,
+    "entrypoint": TEXT_IN,
     "container_ports": many(asked("protocol", "inner_port", **_PORT)),
     "container_envvars": many(asked("key", "value", key={"type": "string", "minLength": 1}, value=TEXT)),
-    "linked_to_service": many(asked("to_service", to_service=TEXT, name=_TEXT_IN)),
+    "linked_to_service": many(asked("to_service", to_service=TEXT, name=TEXT_IN)),
     **_POLICIES,
     "sequential_deployment": FLAG,
     "roles": many({"enum": ["global"]}),
@@ -314,8 +318,8 @@ _SERVICE_IN: dict[str, Schema] = {
     "lost_after": maybe({"type": "integer", "minimum": 1, "maximum": 2_592_000}),
     "single_writer": FLAG,
     "autoredeploy": FLAG,
-    "nickname": _TEXT_IN,
-    "bindings": many(asked(host_path=_TEXT_IN, container_path=_TEXT_IN, rewritable=FLAG, volumes_from=_TEXT_IN)),
+    "nickname": TEXT_IN,
+    "bindings": many(asked(host_path=TEXT_IN, container_path=TEXT_IN, rewritable=FLAG, volumes_from=TEXT_IN)),
     **_DOCKER,
 }
 BODIES: dict[str, Schema] = {
@@ -324,7 +328,7 @@ BODIES: dict[str, Schema] = {
         "examples": [{"image": "tutum/hello-world", "name": "my-new-app", "target_num_containers": 2}],
     },
     "StackCreate": {
-        **asked("name", name=TEXT, nickname=_TEXT_IN, services=many({"type": "object"})),
+        **asked("name", name=TEXT, nickname=TEXT_IN, services=many({"type": "object"})),
         "examples": [
             {
                 "name": "shop",
@@ -335,21 +339,21 @@ BODIES: dict[str, Schema] = {
             }
         ],
     },
-    "StackPatch": asked(nickname=_TEXT_IN, services=many({"type": "object"})),
+    "StackPatch": asked(nickname=TEXT_IN, services=many({"type": "object"})),
     "ServicePatch": {**asked(image=TEXT, **_SERVICE_IN), "examples": [{"target_num_containers": 3}]},
     "TagsAdd": {
         "anyOf": [many(ref("Tag")), asked("tags", tags=many(ref("Tag"))), ref("Tag")],
         "examples": [[{"name": "production"}]],
     },
-    "AdminNodePatch": asked(name=_TEXT_IN, public_ip=_TEXT_IN),
-    "NodePatch": asked(tags=many(ref("Tag")), nickname=_TEXT_IN),
-    "TriggerCreate": asked(name=_TEXT_IN, operation={"enum": ["REDEPLOY", "SCALEUP"]}),
+    "AdminNodePatch": asked(name=TEXT_IN, public_ip=TEXT_IN),
+    "NodePatch": asked(tags=many(ref("Tag")), nickname=TEXT_IN),
+    "TriggerCreate": asked(name=TEXT_IN, operation={"enum": ["REDEPLOY", "SCALEUP"]}),
     "ImageCreate": {
-        **asked("name", name=TEXT, username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
+        **asked("name", name=TEXT, username=TEXT_IN, password=TEXT_IN, description=TEXT_IN),
         "examples": [{"name": "registry.example.com/team/app", "username": "me", "password": "secret"}],
     },
-    "ImagePatch": asked(username=_TEXT_IN, password=_TEXT_IN, description=_TEXT_IN),
-    "PasswordSet": asked("password", password={"type": "string", "minLength": 8}, username=_TEXT_IN),
+    "ImagePatch": asked(username=TEXT_IN, password=TEXT_IN, description=TEXT_IN),
+    "PasswordSet": asked("password", password={"type": "string", "minLength": 8}, username=TEXT_IN),
     "TokenCreate": asked(uses={"type": "integer", "minimum": 1}, expires_in={"type": "integer", "minimum": 60}),
-    "ServiceRedeploy": {**asked(tag=_TEXT_IN), "examples": [{"tag": "v2"}]},
+    "ServiceRedeploy": {**asked(tag=TEXT_IN), "examples": [{"tag": "v2"}]},
 }

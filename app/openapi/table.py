@@ -36,7 +36,7 @@ class Operation:
         """The codes of its refusals."""
         codes = {"400", "429", "503"}
         if not self.open:
-            codes.add("401")
+            codes |= {"401", "403"}
         if "{" in path or self.names_another:
             codes.add("404")
         if self.answer == "Logs":
@@ -138,6 +138,30 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ("GET", "{trigger}/", Operation(answer="Trigger")),
             ("DELETE", "{trigger}/", Operation(answer="Trigger")),
         )
+    },
+    ("GET", "/api/v1/auth/account/"): Operation(answer="Me"),
+    **{
+        (method, f"{at}{more}"): row
+        for at in ("/api/v1/auth/key/", "/api/v1/admin/user/{uuid}/key/")
+        for method, more, row in (
+            ("GET", "", _page("ApiKey", lists.KEYS)),
+            ("POST", "", Operation(answer="ApiKeyMade", code=201, body="KeyCreate", body_required=True)),
+            ("DELETE", "{key}/", Operation(answer=None, code=204)),
+        )
+    },
+    ("GET", "/api/v1/admin/user/"): _page("UserAccount", lists.USERS),
+    ("POST", "/api/v1/admin/user/"): Operation(answer="UserAccount", code=201, body="UserCreate", body_required=True),
+    ("GET", "/api/v1/admin/user/{uuid}/"): Operation(answer="UserAccount"),
+    ("PATCH", "/api/v1/admin/user/{uuid}/"): Operation(answer="UserAccount", body="UserPatch"),
+    ("DELETE", "/api/v1/admin/user/{uuid}/"): Operation(answer=None, code=204),
+    ("GET", "/api/v1/admin/audit/"): _page("AuditRow", lists.AUDIT),
+    ("GET", "/api/v1/admin/health/"): Operation(answer="Health"),
+    ("GET", "/api/v1/admin/queue/"): _page("Waiting", lists.QUEUE),
+    ("GET", "/api/v1/admin/reconciler/"): Operation(answer="Reconciler"),
+    **{
+        ("POST", f"/api/v1/admin/{what}/{verb}/"): Operation(answer=answer, code=202)
+        for what, answer in (("reconciler", "Reconciler"), ("service/{uuid}", "Waiting"), ("node/{uuid}", "Node"))
+        for verb in ("pause", "resume", "look")
     },
     ("POST", "/api/v1/auth/password/"): Operation(
         answer="User", body="PasswordSet", names_another=True, body_required=True

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import shlex
 
 from app.streams.options import ident, read_command
 from app.streams.peer import LATER, Ended, Peer
 from app.wire.logs import Console, Streams
+from app.wire.scalars import uri
 from app.wire.streams import EXEC_END, exec_frame
 from domain.container import ContainerState, container_state
 from domain.errors import Conflict, NotAllowed
-from orchestrator.store import containers
+from orchestrator.store import audit, containers
 from orchestrator.store.accounts import Account
+from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database
 
 
@@ -27,6 +30,10 @@ async def exec_command(peer: Peer, account: Account) -> None:
         raise NotAllowed(f"the container is {state.value}: a command needs a running one")
     if streams is None:
         raise Ended("commands cannot be run here: no node's agent is connected", LATER)
+    entry: Entry = peer.socket.scope["tutela.audit"]
+    entry.verb, entry.object_uri, entry.detail = "Container Exec", uri("container", container_id), shlex.join(command)
+    async with db.transaction() as conn:
+        await audit.write(conn, entry, 101)
     console = await streams.exec(container_id, command)
     typing = asyncio.ensure_future(_type(peer, console))
     try:

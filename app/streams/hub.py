@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from app.wire.streams import event_frame
+from orchestrator.metrics import EVENTS
 from orchestrator.store import events
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
@@ -105,6 +106,7 @@ class EventHub:
                 self._position = Position(self._position.since, edge, 0)
             while True:
                 found = await events.window(conn, self._position, PAGE)
+                EVENTS.add(n=len(found))
                 for event in found:
                     self._position = replace(self._position, id=event.id)
                     frame = event_frame(event, str(self._position))

@@ -10,10 +10,14 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.errors import body
-from app.api.security import Refused, login
+from app.api.security import Refused, identified, login
+from app.streams.watch import Watch
 from app.wire.streams import UNAUTHORIZED, error_frame
+from domain.access import Right, refusal
 from domain.errors import DomainError, Invalid, NotFound
-from orchestrator.store.accounts import Account
+from orchestrator.store import audit
+from orchestrator.store.accounts import Account, Principal
+from orchestrator.store.audit import Entry
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("streams")
@@ -25,7 +29,7 @@ MOST_INPUT = 4
 
 ENDED, INTERNAL, LATER = 1000, 1011, 1013
 REFUSED, UNKNOWN, TOO_SLOW, CLASH, GONE = 4400, 4404, 4408, 4409, 4410
-UNAUTHORIZED_CODE = 4401
+UNAUTHORIZED_CODE, FORBIDDEN = 4401, 4403
 AWAY = "The database does not answer. Try again in a moment."
 
 
@@ -88,15 +92,21 @@ class Peer:
 Work = Callable[[Peer, Account], Awaitable[None]]
 
 
-async def converse(socket: WebSocket, work: Work, *, listens: bool, at_handshake: bool) -> None:
-    """Let the client in and do the work, until it ends or the client goes. `listens`: it matters what it says.
+async def converse(socket: WebSocket, work: Work, right: Right, *, listens: bool, at_handshake: bool) -> None:
+    """Let the client in and do the work, until it ends, the client goes, or it has the right no more (S8).
 
+    `listens`: it matters what the client says.
     `at_handshake`: how a refusal is told, as an HTTP answer or as a frame on an accepted connection (spec 1.3).
     """
     try:
-        account = await _who(socket)
+        principal = await _who(socket)
+        account = principal.account
         if socket.path_params.get("namespace", account.username) != account.username:
             await _deny(socket, 404, body("There is nothing at this path.", "not_found"))
+            return
+        why = refusal(principal.role, principal.via, right)
+        if why is not None:
+            await _forbid(socket, why, at_handshake=at_handshake)
             return
     except Refused as error:
         if at_handshake:
@@ -116,21 +126,40 @@ async def converse(socket: WebSocket, work: Work, *, listens: bool, at_handshake
     peer = Peer(socket, listens=listens)
     hearing = asyncio.ensure_future(peer.hear())
     working = asyncio.ensure_future(_conclude(peer, work, account))
-    try:
-        await asyncio.wait({hearing, working}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        hearing.cancel()
-        working.cancel()
-        await asyncio.gather(hearing, working, return_exceptions=True)
+    watch: Watch = socket.app.state.watch
+    async with watch.over(principal, right) as revoked:
+        losing = asyncio.ensure_future(revoked.wait())
+        try:
+            await asyncio.wait({hearing, working, losing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (hearing, working, losing):
+                task.cancel()
+            await asyncio.gather(hearing, working, losing, return_exceptions=True)
+        if revoked.is_set():
+            log.info("stream ended", path=socket.scope["path"], reason="the right to it was taken away")
+            await peer.close(UNAUTHORIZED_CODE, UNAUTHORIZED)
 
 
-async def _who(socket: WebSocket) -> Account:
-    """The account, by header, by `user` and `token`, or by `auth`, a header's value (spec 1.3). Raises Refused."""
+async def _who(socket: WebSocket) -> Principal:
+    """Who it is, by header, by `user` and `token`, or by `auth`, a header's value (spec 1.3). Raises Refused."""
     header, query = socket.headers.get("authorization", ""), socket.query_params
     if not header and "token" in query:
         header = f"ApiKey {query.get('user', '')}:{query['token']}"
-    account, _secret = await login(socket, header or query.get("auth", ""))
-    return account
+    principal, _secret = await login(socket, header or query.get("auth", ""))
+    identified(socket, principal)
+    return principal
+
+
+async def _forbid(socket: WebSocket, why: str, *, at_handshake: bool) -> None:
+    entry: Entry = socket.scope["tutela.audit"]
+    async with socket.app.state.db.transaction() as conn:
+        await audit.write(conn, entry, 403)
+    text = f"Not permitted: {why}."
+    if at_handshake:
+        await _deny(socket, 403, body(text, "forbidden"))
+    else:
+        await socket.accept()
+        await Peer(socket).close(FORBIDDEN, text)
 
 
 async def _conclude(peer: Peer, work: Work, account: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.wire.others import pause_out
 from app.wire.scalars import date, uri
 from orchestrator.explaining import Explanation
 from orchestrator.planning.explain import SlotStory
@@ -23,6 +24,7 @@ def explanation_out(explanation: Explanation) -> dict[str, Any]:
         "actions": [uri("action", each) for each in operation.actions] if operation else [],
         "waits_for": explanation.waits_for,
         "look_at": date(explanation.look_at),
+        "paused": pause_out(explanation.paused),
         "slots": [_slot(each) for each in explanation.slots],
     }
 

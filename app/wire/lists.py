@@ -97,6 +97,16 @@ def _object(text: str) -> str | list[str]:
     return [uri(kind, ident) for kind in _KINDS]
 
 
+def _audited(text: str) -> str:
+    """The URI of what a row of the audit log is about, also from an absolute URL."""
+    path = _plain(text).strip()
+    return path[path.find(f"{API}/") :] if f"{API}/" in path else path
+
+
+def _code(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
+
+
 _NAMED = {"uuid": _uuid(), "name": _text("name")}
 SERVICES = {
     **_NAMED, "state": _states(ServiceState), "unique_name": _text("unique_name"), "image_name": _text("image_name"),
@@ -121,6 +131,18 @@ NODES = {
     "external_fqdn": _text("external_fqdn"), "tags": _tags(), "docker_version": _text("docker_version"),
     "node_cluster": _reference("node_cluster", "nodecluster"), "node_type": _text("node_type"),
     "region": _text("region"),
+}  # fmt: skip
+USERS = {"uuid": _uuid(), "username": _text("username"), "role": _text("role"), "enabled": _flag("enabled")}
+KEYS = {**_NAMED, "scope": _text("scope")}
+AUDIT = {
+    "uuid": _uuid(), "user": _text("user"), "via": _text("via"), "ip": _text("ip"), "action": _text("action"),
+    "method": _text("method"), "status": Field(name="status", operators=_DATE, read=_code),
+    "key": _reference("key", "auth/key"),
+    "object": Field(name="object", operators=("exact", "in", "startswith"), read=_audited),
+    "date": Field(name="date", operators=_DATE, read=parse_date),
+}  # fmt: skip
+QUEUE = {
+    **_NAMED, "user": _text("user"), "due": _flag("due"), "blocked": _flag("blocked"), "paused": _flag("paused"),
 }  # fmt: skip
 STACKS = {**_NAMED, "state": _states(StackState)}
 VOLUMES = {

@@ -7,6 +7,7 @@ from typing import Any
 from app.wire.scalars import date, uri
 from domain.action import Action, can_be_canceled, can_be_retried
 from domain.node import Node
+from domain.pause import Pause
 
 
 def action_out(action: Action) -> dict[str, Any]:
@@ -32,6 +33,11 @@ def action_out(action: Action) -> dict[str, Any]:
     }
 
 
+def pause_out(pause: Pause | None) -> dict[str, Any] | None:
+    """Since when something is paused, and by whom; None when it is not."""
+    return {"since": date(pause.since), "by": pause.by} if pause else None
+
+
 def node_out(node: Node, *, containers: int) -> dict[str, Any]:
     """A node as a client needs it to show its containers (spec 4.1 quirk, 4.5)."""
     engine = node.engine
@@ -53,6 +59,7 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "current_num_containers": containers,
         "cordoned": node.cordoned,
         "draining": node.drain_action is not None,
+        "paused": pause_out(node.paused),
         "last_metric": None,
         "last_seen": date(node.last_seen),
         "deployed_datetime": date(node.created_at),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from app.wire.others import pause_out
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import Container
 from domain.links import LinkTarget, client_environment, contributes, link_variables, source_of
@@ -85,6 +86,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
         "deployment_strategy": spec.deployment_strategy.value,
         "lost_after": spec.lost_after,
         "single_writer": spec.single_writer,
+        "paused": pause_out(service.paused),
         "public_dns": _public_dns(service, public_domain) or host,
         "working_dir": spec.working_dir,
         "user": spec.user,

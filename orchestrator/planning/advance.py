@@ -60,12 +60,15 @@ def advance(
         return Plan(
             steps=tuple(steps), waits_for=waiting(open_rows, "to settle"), requeue_at=min(settling, default=None)
         )
-    if unplaced and not any(node.state is NodeState.DEPLOYED for node in view.nodes):
+    if unplaced and not any(node.open for node in view.nodes):
         return Plan(steps=tuple(steps), waits_for=unplaced)
     problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
     message = "; ".join(problems) or None
     cause = "not all containers could be started" if problems else "all containers are as wanted"
     return Plan(steps=(*steps, FinishOperation(success=not problems, message=message, cause=cause)))
+
+
+START_ONE = "start an agent, or wait for it to come back"
 
 
 def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]:
@@ -79,9 +82,11 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
     if answer is None:
         if not needed and not view.slots:
             return None, []
-        able = sorted((node for node in view.nodes if node.state is NodeState.DEPLOYED), key=lambda node: node.name)
+        able = sorted((node for node in view.nodes if node.open), key=lambda node: node.name)
         if not able:
-            return Plan(waits_for="no node is up: start an agent, or wait for it to come back"), []
+            paused = any(node.state is NodeState.DEPLOYED for node in view.nodes)
+            why = "every node that is up is paused" if paused else "no node is up"
+            return Plan(waits_for=f"{why}: {'resume one' if paused else START_ONE}"), []
         step = RequestImage(
             node_id=able[0].node_id,
             request_id=operation.image_request,

@@ -14,8 +14,9 @@ from uuid import UUID
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
 from domain.node import Candidate, NodeState
+from domain.pause import Pause
 from domain.placement import Placement, Refusal, Verdict, place
-from domain.service import ServiceWant, usable_image
+from domain.service import Service, ServiceWant, usable_image
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.settled import complaint
 from orchestrator.planning.slots import bound, wanted_slots
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     TURN = "sequential-turn"
     NO_NODE = "no-node"
     PLACING = "placing"
+    PAUSED = "paused"
     UNREACHABLE = "node-unreachable"
     REMOVING = "removing"
     STOPPING = "stopping"
@@ -68,6 +70,7 @@ class SlotStory:
 
 _REMEDIES = {
     Refusal.NODE_DOWN: "bring the node back, or let another host join",
+    Refusal.PAUSED: "resume the node, or let another host join",
     Refusal.CORDONED: "uncordon the node, or let another host join",
     Refusal.TAGS: "tag a node, or change the service's tags",
     Refusal.VOLUMES: "bring back the node that has the volumes",
@@ -76,6 +79,7 @@ _REMEDIES = {
     Refusal.CPU: "ask for fewer CPU shares, terminate something, or let another host join",
     Refusal.DISK: "free disk space on the node",
 }
+RESUME = "resume it: ./tutela admin resume"
 JOIN = "let a host join: POST /api/v1/token/ and `./tutela agent join` on the host"
 
 
@@ -84,10 +88,12 @@ def explain(
     policy: Policy,
     placements: Mapping[UUID, tuple[Verdict, ...]],
     waits_since: datetime | None = None,
+    paused: Pause | None = None,
 ) -> tuple[SlotStory, ...]:
     """All slots by number, those on their way out last. `placements`: the verdicts of when each was placed.
 
     `waits_since`: since when the service as a whole waits for something; an empty slot has no time of its own.
+    `paused`: no passes are made for it, so what only a pass can move on waits for that.
     """
     view = replace(view, slots=wanted_slots(view))
     rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
@@ -101,10 +107,33 @@ def explain(
         else:
             told = _occupied(view, row, policy)
             stories.append(replace(told, verdicts=placements.get(row.id, ())))
+    if paused is not None:
+        stories = [_held(view, story, paused) for story in stories]
     for row in rows:
         if row.leaving:
             stories.append(replace(_leaving(view, row), verdicts=placements.get(row.id, ())))
     return tuple(stories)
+
+
+_BY_PASSES = frozenset({Reason.STACK_ORDER, Reason.IMAGE, Reason.TURN, Reason.NO_NODE, Reason.PLACING})
+
+
+def _held(view: ServiceView, story: SlotStory, paused: Pause) -> SlotStory:
+    row = next((row for row in view.containers if row.id == story.container), None)
+    if story.reason not in _BY_PASSES and (row is None or not _behind(view.service, row)):
+        return story
+    text = f"no passes are made for it: paused by {paused.by}. When it is resumed: {story.text}"
+    return replace(story, reason=Reason.PAUSED, text=text, remedy=RESUME, since=paused.since)
+
+
+_FOLLOWS = {ServiceWant.RUNNING: Want.RUN, ServiceWant.STOPPED: Want.STOP, ServiceWant.TERMINATED: Want.GONE}
+
+
+def _behind(service: Service, row: Container) -> bool:
+    """Whether the operation under way has not come to the container yet."""
+    if service.operation is None:
+        return False
+    return row.want is not _FOLLOWS.get(service.want) or row.deploy_gen < service.deploy_gen
 
 
 def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory:
@@ -154,6 +183,9 @@ def _occupied(view: ServiceView, row: Container, policy: Policy) -> SlotStory:
     story = _story(view, row, node)
     if node is not None and node.state is NodeState.UNREACHABLE:
         return _away(view, story, row, node, policy)
+    if node is not None and node.paused is not None and not _as_wanted(row):
+        text = f"node {node.name} is paused by {node.paused.by}: it is told nothing new"
+        return replace(story, reason=Reason.PAUSED, text=text, remedy=RESUME, since=node.paused.since)
     if row.want is Want.GONE:
         return replace(story, reason=Reason.REMOVING, text="its node is removing it", wanted="gone")
     if node is not None and node.draining and bound(row):
@@ -164,6 +196,11 @@ def _occupied(view: ServiceView, row: Container, policy: Policy) -> SlotStory:
         reason, text = (Reason.STOPPING, "it is being stopped") if alive else (Reason.STOPPED, "it was stopped")
         return replace(story, reason=reason, text=text, wanted="stopped", remedy="" if alive else "start it")
     return _wanted_to_run(story, row)
+
+
+def _as_wanted(row: Container) -> bool:
+    alive = row.seen is not None and row.seen.state in ALIVE
+    return (row.want is Want.RUN and obeyed(row)) or (row.want is Want.STOP and not alive)
 
 
 def _wanted_to_run(story: SlotStory, row: Container) -> SlotStory:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from domain.container import Container, Seen, Want
-from domain.node import NodeState
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.advance import advance, fill
@@ -158,7 +157,7 @@ def _run(
     if view.now >= deadline:
         return Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view))
     # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
-    blocked = not any(node.state is NodeState.DEPLOYED for node in view.nodes)
+    blocked = not any(node.open for node in view.nodes)
     later = min(deadline, view.now + policy.blocked_retry) if blocked else deadline
     return _requeued(replace(plan, requeue_at=min(later, plan.requeue_at or later)), moved.due)
 

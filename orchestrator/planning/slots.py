@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from domain.container import Container
-from domain.node import NodeState
 from domain.placement import matches
 from domain.spec import Strategy
 from orchestrator.planning.view import ServiceView
@@ -32,7 +31,7 @@ def wanted_slots(view: ServiceView) -> Mapping[int, UUID | None]:
             out[slot] = node_id
     used = {row.slot for row in holders} | set(out)
     for node in sorted(nodes.values(), key=lambda node: node.name):
-        if node.state is NodeState.DEPLOYED and not node.cordoned and node.node_id not in out.values():
+        if node.open and not node.cordoned and node.node_id not in out.values():
             slot = next(number for number in range(1, len(used) + 2) if number not in used)
             used.add(slot)
             out[slot] = node.node_id

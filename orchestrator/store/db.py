@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -65,6 +66,15 @@ async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
     return conn
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Connections: open ones, those of them that nobody uses, and how many there may be."""
+
+    size: int
+    idle: int
+    most: int
+
+
 class Database:
     """A pool of connections to one Postgres."""
 
@@ -97,6 +107,10 @@ class Database:
                 await self._pool.close()
         except Exception:
             self._pool.terminate()
+
+    def pool(self) -> Pool:
+        """How its connections are used now."""
+        return Pool(size=self._pool.get_size(), idle=self._pool.get_idle_size(), most=self._pool.get_max_size())
 
     async def ping(self) -> None:
         """Return when the server answers. Raises DatabaseAway."""
@@ -160,4 +174,4 @@ async def now(conn: Connection) -> datetime:
     return value
 
 
-__all__ = ["Connection", "Database", "DatabaseAway", "connect", "now"]
+__all__ = ["Connection", "Database", "DatabaseAway", "Pool", "connect", "now"]

@@ -32,6 +32,7 @@ _TAKEN = {
     "services_subnet": "a service was created at the same moment: try again",
     "image_name": "an image of that name is registered already",
     "nodes_name_key": "another node has that name",
+    "accounts_username": "another user has that name",
     "port_taken": "the port was taken at the same moment",
 }
 
@@ -41,6 +42,8 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, asyncpg.UniqueViolationError):
         name = getattr(error, "constraint_name", None) or ""
         return Conflict(_TAKEN.get(name, f"a unique value is taken ({name})"))
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return Conflict("something that it belongs to was deleted at the same moment")
     # The server's DataError, or the client's of the same meaning, which is an InterfaceError and a ValueError.
     if isinstance(error, asyncpg.DataError) or (
         isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)

@@ -16,10 +16,11 @@ from domain.registry import RegistryAuth, canonical
 from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
+from orchestrator.store.pauses import of_row
 
 _COLUMNS = (
     "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
-    " reserved_memory, reserved_cpu, failures, terminated_at"
+    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by"
 )
 _FILTERS = {
     "uuid": "id",
@@ -59,6 +60,7 @@ def _node(row: Any) -> Node:
         reserved_cpu=row["reserved_cpu"],
         failures=codec.load(codec.FAILURES, row["failures"]) or (),
         terminated_at=row["terminated_at"],
+        paused=of_row(row),
     )
 
 

@@ -15,11 +15,12 @@ from domain.service import Service, ServiceState, ServiceWant
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
+from orchestrator.store.pauses import of_row
 
 _COLUMNS = """
     s.id, s.account_id, a.username, s.name, s.unique_name, s.target, s.want, s.spec, s.operation, s.deploy_gen,
     s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at,
-    s.queued, s.stack_id, k.name AS stack
+    s.queued, s.stack_id, k.name AS stack, s.paused_at, s.paused_by
 """
 _FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
 _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {
@@ -55,6 +56,7 @@ def _service(row: Any) -> Service:
         started_at=row["started_at"],
         stopped_at=row["stopped_at"],
         destroyed_at=row["destroyed_at"],
+        paused=of_row(row),
     )
 
 
@@ -156,10 +158,14 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
 
 
 async def take_due(conn: Connection) -> UUID | None:
-    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile."""
+    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile.
+
+    What is paused is never due (decision 14).
+    """
     value: UUID | None = await conn.fetchval(
-        "SELECT id FROM services WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT 1"
-        " FOR NO KEY UPDATE SKIP LOCKED"
+        "SELECT id FROM services WHERE look_at <= clock_timestamp() AND paused_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
+        " ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE OF services SKIP LOCKED"
     )
     return value
 
@@ -173,9 +179,11 @@ async def locked(conn: Connection, service_id: UUID) -> Service:
 
 
 async def next_due(conn: Connection) -> float | None:
-    """Seconds until the next service is due, or None when none is."""
+    """Seconds until the next service is due, or None when none is, or all are paused."""
     value: float | None = await conn.fetchval(
-        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services WHERE look_at IS NOT NULL"
+        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services"
+        " WHERE look_at IS NOT NULL AND paused_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
     )
     return value
 

@@ -48,6 +48,20 @@ async def waiting_services(conn: Connection) -> None:
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
+async def look(conn: Connection) -> None:
+    """Make the workers see what is due; for a change that is not of one service."""
+    await conn.execute("SELECT pg_notify('tutela_service', '')")
+
+
+async def every_service(conn: Connection) -> None:
+    """Make the reconciler look at every service there is; what is being looked at now is left out."""
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN"
+        " (SELECT id FROM services WHERE destroyed_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+    )
+    await look(conn)
+
+
 async def node(conn: Connection, node_id: UUID) -> None:
     """Tell whoever serves the node's agent that there is something new for it."""
     await conn.execute("SELECT pg_notify('tutela_node', $1)", str(node_id))

@@ -9,6 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.assignment import FENCED_SECONDS
 from domain.container import Container, Mount, Seen, Want
 from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
@@ -109,7 +110,7 @@ def test_a_container_with_data_waits_for_its_node() -> None:
 def test_a_single_writer_is_replaced_only_after_its_agent_has_given_it_up() -> None:
     world = running(A, B, lost_after=1, single_writer=True)
     cut(world, B)
-    world.now += timedelta(seconds=11)
+    world.now += timedelta(seconds=FENCED_SECONDS - 1)
     assert render(world.plan()) == "at rest"
     world.now += timedelta(seconds=1)
     assert "leave slot of web-2" in render(world.plan())

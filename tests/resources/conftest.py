@@ -63,7 +63,7 @@ class World(Client):
         """One more account; returns its header."""
         async with self.db.transaction() as conn:
             account_id = uuid4()
-            await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, $2, 'user')", account_id, name)
+            await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, $2, 'member')", account_id, name)
             await accounts.add_key(conn, account_id, key, "test")
         return {"Authorization": f"ApiKey {name}:{key}"}
 

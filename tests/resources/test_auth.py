@@ -131,5 +131,5 @@ async def test_a_container_sets_none(world: World) -> None:
     header = {"Authorization": f"Bearer {world.app.state.secrets.token(UUID(container))}"}
     assert (await world.http.get(f"{API}/auth/", headers=header)).status_code == 200
     answer = await world.http.post(f"{API}/auth/password/", headers=header, json={"password": PASSWORD})
-    assert answer.status_code == 409
+    assert answer.status_code == 403
     assert (await as_user(world, PASSWORD)).status_code == 401

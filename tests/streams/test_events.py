@@ -153,7 +153,7 @@ async def scans(conn: Any) -> int:
 
 async def test_the_purge_keeps_what_tells_an_old_cursor(database_url: str, conn: Any) -> None:
     me = uuid4()
-    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'me', 'user')", me)
+    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'me', 'member')", me)
     start = at_edge((await edge(conn))[0])
     await say(conn, me, "old", 10)
     middle = at_edge((await edge(conn))[0])
@@ -191,7 +191,7 @@ async def test_nothing_is_lost_between_two_connections(server: TutelaProcess, co
 
 async def test_another_account_sees_its_own_and_the_nodes(server: TutelaProcess, conn: Any, database_url: str) -> None:
     me, other = await admin(conn), uuid4()
-    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'other', 'user')", other)
+    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'other', 'member')", other)
     db = await Database.open(database_url, size=1)
     async with db.transaction() as own:
         await accounts.add_key(own, other, "other-key", "test")

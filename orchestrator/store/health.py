@@ -1,0 +1,95 @@
+"""How the installation is: the schema, Postgres, control planes and agents. Nothing here grows with the containers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from domain.node import NodeState
+from orchestrator.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """The version of the schema, and whether the reconciler is paused."""
+
+    schema: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postgres:
+    """The server: `size` of the database in bytes, connections to it and how many there may be."""
+
+    version: str
+    size: int
+    connections: int
+    most_connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """A process that agents can reach."""
+
+    id: UUID
+    agent_url: str
+    last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A node as its agent was last heard. `age` in seconds, None when it never was; memory in MB, CPU in shares."""
+
+    name: str
+    state: NodeState
+    last_seen: datetime | None
+    age: float | None
+    live: int
+    reserved_memory: int
+    reserved_cpu: int
+    paused: bool
+
+
+async def readiness(conn: Connection) -> Readiness:
+    """One statement: it may be asked often, and by anybody."""
+    row = await conn.fetchrow(
+        "SELECT coalesce((SELECT max(version_num) FROM alembic_version), '') AS schema,"
+        " EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL) AS paused"
+    )
+    assert row is not None  # noqa: S101 - one row always
+    return Readiness(**row)
+
+
+async def postgres(conn: Connection) -> Postgres:
+    """Facts of the server."""
+    row = await conn.fetchrow(
+        "SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS size,"
+        " (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,"
+        " current_setting('max_connections')::int AS most_connections"
+    )
+    assert row is not None  # noqa: S101 - one row always
+    return Postgres(**row)
+
+
+async def control_planes(conn: Connection) -> list[ControlPlane]:
+    """Those that said lately that they are there."""
+    rows = await conn.fetch("SELECT id, agent_url, last_seen FROM control_planes ORDER BY id")
+    return [ControlPlane(**row) for row in rows]
+
+
+async def agents(conn: Connection) -> list[Agent]:
+    """All nodes that were not taken out, by name; their containers are counted on their own rows."""
+    rows = await conn.fetch(
+        "SELECT name, state, last_seen, extract(epoch FROM clock_timestamp() - last_seen)::float8 AS age, live,"
+        " reserved_memory, reserved_cpu, paused_at IS NOT NULL AS paused FROM nodes WHERE state <> $1 ORDER BY name",
+        NodeState.TERMINATED.value,
+    )
+    return [Agent(**{**row, "state": NodeState(row["state"])}) for row in rows]
+
+
+def by_state(found: Sequence[Agent]) -> dict[str, int]:
+    """How many agents are in each state, the states without one included."""
+    states = [state for state in NodeState if state is not NodeState.TERMINATED]
+    return {state.value: sum(each.state is state for each in found) for state in states}

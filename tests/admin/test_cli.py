@@ -1,0 +1,121 @@
+"""`./tutela admin` and `./tutela node` against a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.admin.servers import ask, control_plane
+from tests.harness.server import ROOT, TutelaProcess
+from tests.orchestrator.world import Node, Record
+
+
+@pytest.fixture
+def plane(database_url: str) -> Iterator[TutelaProcess]:
+    with control_plane(database_url) as server:
+        yield server
+
+
+def run(server: TutelaProcess, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "app.cli", *words],
+        env={**server.environment, "PYTHONPATH": str(ROOT)},
+        input=stdin, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def tutela(server: TutelaProcess, *words: str, code: int = 0, stdin: str = "") -> str:
+    """What the command prints; on stderr when it fails."""
+    done = run(server, *words, stdin=stdin)
+    assert done.returncode == code, (words, done.stdout, done.stderr)
+    return done.stderr if code else done.stdout
+
+
+def asked(server: TutelaProcess, *words: str) -> Any:
+    return json.loads(tutela(server, "admin", *words, "--json"))
+
+
+def test_users_and_keys(plane: TutelaProcess) -> None:
+    tutela(plane, "admin", "users", "add", "eve", "--role", "read-only")
+    tutela(plane, "admin", "users", "add", "max", "--password", stdin="correct horse\n")
+    lines = tutela(plane, "admin", "users", "list").splitlines()
+    assert lines[0].split() == ["NAME", "ROLE", "ENABLED", "PASSWORD", "CREATED"]
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["admin", "admin", "yes", "no"], ["eve", "read-only", "yes", "no"], ["max", "member", "yes", "yes"],
+    ]  # fmt: skip
+    secret = tutela(plane, "admin", "keys", "add", "ci", "--user", "eve", "--days", "30").strip()
+    header = f"ApiKey eve:{secret}"
+    assert ask(plane, "GET", "/api/v1/service/", header).status == 200
+    assert ask(plane, "POST", "/api/v1/service/", header, {"image": "a"}).status == 403
+    tutela(plane, "admin", "users", "role", "eve", "member")
+    (key,) = asked(plane, "keys", "list", "--user", "eve")
+    assert key["scope"] == "read-only"
+    assert key["expires"] is not None
+    assert secret not in tutela(plane, "admin", "keys", "list", "--user", "eve")
+    tutela(plane, "admin", "users", "disable", "eve")
+    assert ask(plane, "GET", "/api/v1/service/", header).status == 401
+    tutela(plane, "admin", "users", "enable", "eve")
+    tutela(plane, "admin", "keys", "revoke", key["uuid"][:8], "--user", "eve")
+    assert ask(plane, "GET", "/api/v1/service/", header).status == 401
+    tutela(plane, "admin", "users", "delete", "eve")
+    assert [each["username"] for each in asked(plane, "users", "list")] == ["admin", "max"]
+    own = asked(plane, "keys", "add", "second")
+    assert own["key"].startswith("tutela_")
+    assert {each["name"] for each in asked(plane, "keys", "list")} == {"first start", "second"}
+
+
+def test_a_refusal_is_one_line(plane: TutelaProcess) -> None:
+    for words, text in (
+        (("users", "disable", "admin"), "last admin"),
+        (("users", "add", "Bad Name"), "username"),
+        (("users", "role", "nobody", "admin"), "no user nobody"),
+        (("resume", "all"), "not paused"),
+        (("pause", "service", "nothing"), "no service nothing"),
+        (("pause", "node", "nothing"), "no node"),
+        (("audit", "--from", "someday"), "date"),
+    ):
+        said = tutela(plane, "admin", *words, code=1)
+        assert re.fullmatch(r"tutela: [^\n{]*\n", said), said
+        assert text in said
+    tutela(plane, "admin", "pause", "all", "web", code=2)
+
+
+def test_health_queue_pauses_and_the_log(plane: TutelaProcess) -> None:
+    text = tutela(plane, "admin", "health")
+    for word in ("database        ok", "schema", "postgres", "control planes", "agents          none", "queue"):
+        assert word in text
+    plane.api.post("/api/v1/service/", json={"image": "a", "name": "web"})
+    tutela(plane, "admin", "pause", "service", "web")
+    (row,) = asked(plane, "queue", "--paused")
+    assert row["name"] == "web"
+    assert "paused by admin" in tutela(plane, "admin", "queue")
+    tutela(plane, "admin", "resume", "service", row["uuid"])
+    tutela(plane, "admin", "look", "service", "web")
+    tutela(plane, "admin", "look", "all")
+    tutela(plane, "admin", "pause", "all")
+    ill = run(plane, "admin", "health")
+    assert (ill.returncode, ill.stderr) == (1, "")
+    assert "everything, by admin" in ill.stdout
+    tutela(plane, "admin", "resume", "all")
+    rows = asked(plane, "audit", "--object", row["resource_uri"])
+    assert [each["action"] for each in rows] == ["Service Look", "Service Resume", "Service Pause", "Service Create"]
+    assert len(asked(plane, "audit", "--user", "admin", "--limit", "2")) == 2
+    assert asked(plane, "audit", "--to", "2020-01-01") == []
+    assert "Service Pause" in tutela(plane, "admin", "audit", "--from", "2020-01-01")
+
+
+async def test_nodes(plane: TutelaProcess, database_url: str) -> None:
+    record = await Record.open(database_url)
+    await Node.join(record.db, "a")
+    await record.db.close()
+    tutela(plane, "admin", "pause", "node", "a")
+    assert "Deployed (paused)" in tutela(plane, "node", "list")
+    tutela(plane, "admin", "look", "node", "a", code=1)
+    tutela(plane, "admin", "resume", "node", "a")
+    assert [each["external_fqdn"] for each in json.loads(tutela(plane, "node", "list", "--json"))] == ["a"]
