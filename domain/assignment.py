@@ -117,11 +117,13 @@ class NodeHello:
     """An agent introduces itself. `cluster_id` is the one it served before, None the first time.
 
     `name` counts for the agent in the control plane's own process only: who joined is known by its certificate.
+    `address`: the host's own on the way to the control plane; empty when it is not known.
     """
 
     name: str
     cluster_id: UUID | None
     engine: EngineInfo | None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

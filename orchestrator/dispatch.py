@@ -57,7 +57,7 @@ async def register(
                 raise Conflict(f"{hello.name} is the name of a node that joined: set TUTELA_NODE_NAME to another one")
             if known is None or await fleet.terminated(conn, known):
                 known, _ = await nodes.register(conn, hello.name, hello.engine)
-        begun = await fleet.begin_session(conn, known, hello.engine, served_by) if known else None
+        begun = await fleet.begin_session(conn, known, hello.engine, served_by, hello.address) if known else None
         if begun is None:
             raise NotAllowed(TAKEN_OUT)
         await wake.waiting_services(conn)

@@ -17,8 +17,9 @@ from app.wire.service_output import ServiceDetails, service_out
 from domain.action import Request as Origin
 from domain.container import Container
 from domain.errors import Invalid, NotFound
+from domain.networks import Fleet
 from domain.service import Service
-from orchestrator.store import actions, containers, relations
+from orchestrator.store import actions, containers, nodes, relations
 from orchestrator.store.accounts import Account
 from orchestrator.store.db import Connection, Database
 
@@ -80,6 +81,17 @@ def command(request: Request, caller: Account, body: Any) -> Context:
     )
 
 
+async def fleet(conn: Connection, request: Request) -> Fleet:
+    """The hosts as links see them."""
+    found, config = await nodes.everyone(conn), settings(request)
+    return Fleet(
+        mode=config.network,
+        overlay=frozenset(each.id for each in found if each.overlay),
+        reach={each.id: each.reach or each.name for each in found},
+        domain=config.public_domain,
+    )
+
+
 async def services_out(conn: Connection, request: Request, found: Sequence[Service]) -> list[dict[str, Any]]:
     """The representations of services, in a fixed number of statements."""
     ids = [service.id for service in found]
@@ -91,7 +103,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
     for row in await containers.open_rows(conn, list(targets)) if targets else ():
         sources.setdefault(row.service_id, []).append(row)
     names = {each: target.unique_name for each, target in targets.items()}
-    config = settings(request)
+    config, hosts = settings(request), await fleet(conn, request)
     return [
         service_out(
             ServiceDetails(
@@ -101,6 +113,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
                 linked_from=linked.get(service.id, []),
                 targets=names,
                 sources=sources,
+                fleet=hosts,
             ),
             api_url=config.public_url.rstrip("/"),
             public_domain=config.public_domain,

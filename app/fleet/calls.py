@@ -16,6 +16,7 @@ from app.fleet.beats import Beats
 from app.secretbox import SecretBox
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 from domain.errors import NotAllowed
+from domain.networks import usable_address
 from domain.spec import Env
 from orchestrator import dispatch
 from orchestrator.listener import Wakeups
@@ -55,8 +56,12 @@ class NodeCalls:
     told: int = 0
     """The session whose full set was told."""
 
+    address: str = ""
+    """Where the host of the agent in this process is reached, as far as the settings say."""
+
     async def register(self, hello: NodeHello) -> Registration:
         """Begin a session. Raises ConnectionError while the database is away."""
+        hello = replace(hello, address=hello.address if usable_address(hello.address) else self.address)
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.action import ActionState
 from domain.container import ContainerState
+from domain.networks import Form, NetworkMode
 from domain.node import NodeState
 from domain.placement import Refusal
 from domain.registry import ImageState
@@ -126,6 +127,7 @@ OBJECTS: dict[str, Schema] = {
         linked_to_service=many(ref("Link")),
         linked_from_service=many(ref("Link")),
         link_variables=VARIABLES,
+        link_form=states(Form),
         entrypoint=maybe(TEXT),
         run_command=maybe(TEXT),
         sequential_deployment=FLAG,
@@ -218,6 +220,8 @@ OBJECTS: dict[str, Schema] = {
         current_num_containers=WHOLE,
         cordoned=FLAG,
         draining=FLAG,
+        network=states(Form),
+        network_note=TEXT,
         last_metric={},
         last_seen=maybe(DATE),
         deployed_datetime=maybe(DATE),
@@ -238,6 +242,7 @@ OBJECTS: dict[str, Schema] = {
         actions=many(URI),
         waits_for=maybe(TEXT),
         look_at=maybe(DATE),
+        network=states(NetworkMode),
         slots=many(
             shown(
                 slot=WHOLE,
@@ -251,6 +256,9 @@ OBJECTS: dict[str, Schema] = {
                 remedy=TEXT,
                 since=maybe(DATE),
                 last_seen=maybe(DATE),
+                network=maybe(states(Form)),
+                network_note=TEXT,
+                links=many(shown(name=TEXT, slot=WHOLE, form=states(Form))),
                 placement=many(shown(node=TEXT, taken=FLAG, reason=maybe(states(Refusal)), text=TEXT)),
             )
         ),

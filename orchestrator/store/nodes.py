@@ -19,7 +19,7 @@ from orchestrator.store.filters import Filter, where
 
 _COLUMNS = (
     "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
-    " reserved_memory, reserved_cpu, failures, terminated_at"
+    " reserved_memory, reserved_cpu, failures, terminated_at, address, overlay, network_note"
 )
 _FILTERS = {
     "uuid": "id",
@@ -59,6 +59,9 @@ def _node(row: Any) -> Node:
         reserved_cpu=row["reserved_cpu"],
         failures=codec.load(codec.FAILURES, row["failures"]) or (),
         terminated_at=row["terminated_at"],
+        address=row["address"],
+        overlay=row["overlay"],
+        network_note=row["network_note"],
     )
 
 
