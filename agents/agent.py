@@ -24,9 +24,11 @@ from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
 from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, lines
 from agents.streams import ContainerStreams
+from agents.swarm import SwarmKeeper
 from agents.view import EngineView, ObservedContainer, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
 from domain.container import Observed, Seen, Want
+from domain.networks import is_overlay_name
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
@@ -56,6 +58,8 @@ class Agent:
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
         self._streams = ContainerStreams(runtime)
+        self._on_overlays = False
+        self._swarm = SwarmKeeper(runtime, self._session.swarm, lambda: self._on_overlays)
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,6 +68,7 @@ class Agent:
             asyncio.create_task(self._passes(), name="agent passes"),
             asyncio.create_task(self._events(), name="agent events"),
             asyncio.create_task(self._session.run(), name="agent session"),
+            asyncio.create_task(self._swarm.run(), name="agent swarm"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="agent stop")
         try:
@@ -153,6 +158,7 @@ class Agent:
         if self._engine_lost or self._greeting_due:
             await self._greet()
         cluster_id = self._ledger.cluster_id
+        self._swarm.told(self._session.swarm_order, cluster_id)
         if cluster_id is None:
             return None
         # Taken before the list: a GONE is proven only by a list that began after all this was so.
@@ -160,6 +166,12 @@ class Agent:
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
+        overlays = {each.network_id for each in view.networks if each.overlay}
+        self._on_overlays = any(
+            end.network_id in overlays or is_overlay_name(end.network_id)
+            for each in view.containers
+            for end in each.endpoints
+        )
         self._take_in(assignments, view, busy | view.unknown)
         plan = plan_node(
             assignments.values(),

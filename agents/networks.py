@@ -14,7 +14,8 @@ from uuid import UUID
 from agents.steps import ConnectNetwork, DisconnectNetwork, EnsureNetwork, RemoveNetwork, Step
 from agents.view import Endpoint, EngineView, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
-from domain.container import Attachment, Want
+from domain.container import Attachment, NetworkSpec, Want
+from domain.networks import is_overlay_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +24,39 @@ class Networks:
 
     names: Mapping[str, str]
     ids: Mapping[str, str]
+    overlays: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, observed: Iterable[ObservedNetwork]) -> Networks:
         """Index the networks of a view."""
-        names = {each.network_id: each.name for each in observed}
+        listed = tuple(observed)
+        names = {each.network_id: each.name for each in listed}
         ids: dict[str, str] = {}
         for network_id in sorted(names):
             ids.setdefault(names[network_id], network_id)
-        return cls(names=names, ids=ids)
+        overlays = frozenset(each.network_id for each in listed if each.overlay)
+        return cls(names=names, ids=ids, overlays=overlays)
 
     def id_of(self, name: str) -> str | None:
         """The id of our network of that name."""
         return self.ids.get(name)
 
+    def key_of(self, network: NetworkSpec) -> str | None:
+        """What containers' endpoints on the network go by: of an overlay that is not listed here its name."""
+        return self.ids.get(network.name, network.name if network.overlay else None)
+
+    def ours(self, key: str) -> bool:
+        """Whether an endpoint that goes by `key` is on a network of ours."""
+        return key in self.names or is_overlay_name(key)
+
 
 def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, networks: Networks) -> list[Step]:
     """The steps that put the container on exactly the assigned ones of our networks, in place."""
     steps: list[Step] = []
-    here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if endpoint.network_id in networks.names}
+    here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if networks.ours(endpoint.network_id)}
     keep: set[str] = set()
     for attachment in assignment.networks:
-        network_id = networks.id_of(attachment.network.name)
+        network_id = networks.key_of(attachment.network)
         endpoint = here.get(network_id) if network_id else None
         if network_id is None:
             steps.append(
@@ -81,7 +93,7 @@ def _disconnect(kept: ObservedContainer, endpoint: Endpoint, networks: Networks,
         container_id=kept.container_id,
         engine_id=kept.engine_id,
         network_id=endpoint.network_id,
-        name=networks.names[endpoint.network_id],
+        name=networks.names.get(endpoint.network_id, endpoint.network_id),
         cause=cause,
     )
 
@@ -113,7 +125,8 @@ def unneeded(
         return [], None
     steps: list[Step] = []
     dues: list[datetime] = []
-    for network_id in sorted(networks.names.keys() - needed - used):
+    # Overlay networks are other hosts' too: the control plane says when they go.
+    for network_id in sorted(networks.names.keys() - networks.overlays - needed - used):
         name = networks.names[network_id]
         until = held.get(name)
         if until is not None and until > now:

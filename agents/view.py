@@ -63,6 +63,7 @@ class ObservedNetwork:
 
     network_id: str
     name: str
+    overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

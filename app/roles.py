@@ -58,7 +58,7 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     wakeups = Wakeups()
     database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
     secrets = await asyncio.to_thread(SecretBox.open, settings.state_dir, settings.secret_key)
-    shared = ControlPlane(database, wakeups, secrets)
+    shared = ControlPlane(database, wakeups, secrets, installation_of(settings))
     agent = _agent(settings, NodeCalls(shared, address=settings.own_address)) if "agent" in roles else None
     tasks: list[asyncio.Task[None]] = []
     if agent is not None:

@@ -37,6 +37,19 @@ SHARED = frozenset({Form.OVERLAY, Form.BRIDGE})
 """Forms in which names are resolved and every port is reached."""
 
 
+def network_name(service_id: UUID, *, overlay: bool = False) -> str:
+    """The engine's name for a service's network."""
+    return f"tutela-{service_id}{_OVERLAY if overlay else ''}"
+
+
+_OVERLAY = "-overlay"
+
+
+def is_overlay_name(name: str) -> bool:
+    """Whether it is the name of a service's overlay network."""
+    return name.startswith("tutela-") and name.endswith(_OVERLAY)
+
+
 def form_between(mode: NetworkMode, *, same_node: bool, overlay: bool) -> Form:
     """The form between two containers. `overlay`: the hosts of both are in the overlay."""
     if overlay:

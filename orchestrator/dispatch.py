@@ -20,6 +20,8 @@ from domain.assignment import (
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.spec import Env
+from orchestrator import swarming
+from orchestrator.planning.view import Installation
 from orchestrator.store import containers, fleet, nodes, wake
 from orchestrator.store.db import Connection, Database, now
 
@@ -132,11 +134,12 @@ async def assignments_since(
     since: int,
     secrets: Callable[[UUID], Env] = _no_secrets,
     unseal: Callable[[bytes], str | None] = _sealed,
+    installation: Installation | None = None,
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
-    `unseal` opens the stored password of a registry; None when it cannot be opened (spec 4.3).
+    `unseal` opens the stored password of a registry, or the swarm's token; None when it cannot be opened (spec 4.3).
     """
     async with db.transaction() as conn:
         session, revision = await nodes.session_of(conn, registration.node_id)
@@ -154,6 +157,7 @@ async def assignments_since(
                 for each in await containers.assignments(conn, registration.node_id, since)
             ),
             images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)),
+            swarm=await swarming.order(conn, registration.node_id, installation, unseal) if installation else None,
         )
 
 

@@ -18,8 +18,9 @@ from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeRepor
 from domain.errors import NotAllowed
 from domain.networks import usable_address
 from domain.spec import Env
-from orchestrator import dispatch
+from orchestrator import dispatch, swarming
 from orchestrator.listener import Wakeups
+from orchestrator.planning.view import Installation
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -32,10 +33,18 @@ MOST_IN_A_REPORT = 5000
 class ControlPlane:
     """What the agents' sessions in this process share. `ident` is this process's own."""
 
-    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups, secrets: SecretBox) -> None:
+    def __init__(
+        self,
+        database: asyncio.Future[Database],
+        wakeups: Wakeups,
+        secrets: SecretBox,
+        installation: Installation | None = None,
+    ) -> None:
+        """Without an `installation` nothing is asked of the engines' swarm mode."""
         self.ident = uuid4()
         self.wakeups = wakeups
         self.secrets = secrets
+        self.installation = installation
         self.urls: tuple[str, ...] = ()
         self.beats = Beats(lambda: database.result() if database.done() else None)
         self._database = database
@@ -86,6 +95,11 @@ class NodeCalls:
         if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
             raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
         await reaching(dispatch.record(self.shared.db(), report))
+        if report.swarm is not None and self.shared.installation is not None:
+            box = self.shared.secrets
+            await reaching(
+                swarming.take(self.shared.db(), report, self.shared.installation, seal=box.seal, unseal=box.unseal)
+            )
 
     async def beat(self, beat: Beat) -> Heard:
         """The agent is there."""
@@ -99,7 +113,12 @@ class NodeCalls:
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         call = dispatch.assignments_since(
-            self.shared.db(), registration, since, self._environment, self.shared.secrets.unseal
+            self.shared.db(),
+            registration,
+            since,
+            self._environment,
+            self.shared.secrets.unseal,
+            self.shared.installation,
         )
         return await reaching(call)
 

@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from domain.container import NetworkSpec
-from domain.networks import Fleet, overlay_subnet
+from domain.networks import Fleet, network_name, overlay_subnet
 from domain.node import Candidate
 from orchestrator.planning.view import Installation, ServiceView
-
-
-def network_name(service_id: UUID, *, overlay: bool = False) -> str:
-    """The engine's name for a service's network."""
-    return f"tutela-{service_id}-overlay" if overlay else f"tutela-{service_id}"
 
 
 def network_of(view: ServiceView, service_id: UUID, subnet: str, node: UUID) -> NetworkSpec:

@@ -85,6 +85,11 @@ class PrivateEngine:
         self._link = f"tt{os.getpid() % 100000}x{_count}"
 
     @property
+    def netns(self) -> str:
+        """The path of its network namespace."""
+        return f"/run/netns/{self._name}"
+
+    @property
     def base_url(self) -> str:
         """For DOCKER_HOST."""
         return f"unix://{self._dir}/docker.sock"
