@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from domain.node import NodeState
 from tests.harness.engine import Lan, PrivateEngine
 from tests.harness.images import SLEEPER, WEB, ensure_images
 from tests.harness.server import ROOT, Api, TutelaProcess, wait_for
@@ -52,6 +53,27 @@ class Host:
                 stdout=log,
                 stderr=log,
             )
+
+    def die(self) -> None:
+        """As by a cut of its power: agent and engine are gone at once."""
+        self.kill_agent()
+        self.engine.kill()
+
+    def rise(self) -> None:
+        """The engine is started again, and the agent of a host that joined."""
+        self.engine.restart()
+        with (self.state / "agent.log").open("ab") as log:
+            self._agent = subprocess.Popen(
+                self._command("app.cli", "agent", "run"),
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def swarm(self) -> Any:
+        """The engine's own word about its swarm mode."""
+        return self.engine.client().info()["Swarm"]
 
     def kill_agent(self) -> None:
         """kill -9."""
@@ -124,7 +146,11 @@ class Hosts:
         """Have the host join, and give it its name as a tag."""
         token = self.api.post("/api/v1/token/", json={"uses": 1}).json["token"]
         host.join(f"wss://{self.lan.address}:{self.server.agent_port}", token)
-        wait_for(lambda: self.node(host), timeout=60, what=f"{host.name} to join\n{host.log()[-2000:]}")
+        wait_for(
+            lambda: (self.node(host) or {}).get("state") == NodeState.DEPLOYED.value,
+            timeout=60,
+            what=f"{host.name} to join",
+        )
         answer = self.api.patch(self.node(host)["resource_uri"], json={"tags": [{"name": host.name}, {"name": "all"}]})
         assert answer.status == 200, answer.text
 
@@ -161,7 +187,10 @@ class Hosts:
             shown = self.api.get(f"/api/v1/service/{uuid}/").json
             return shown["state"] == "Running" and count in {None, shown["running_num_containers"]}
 
-        wait_for(look, timeout=LONG, what=f"service {uuid}: {self.explain(uuid)}", every=0.1)
+        try:
+            wait_for(look, timeout=LONG, what=f"service {uuid} to run", every=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.explain(uuid)}") from error
 
     def explain(self, uuid: str) -> Any:
         """Why it is as it is."""
@@ -174,6 +203,11 @@ class Hosts:
                 if each["Labels"]["tutela.name"].endswith(f"-{slot}"):
                     return host, str(each["Id"])
         raise AssertionError(f"no container of slot {slot} of {uuid} runs")
+
+    def places(self, uuid: str) -> list[str]:
+        """The names of the hosts that its containers run on."""
+        label = {"label": f"tutela.service={uuid}"}
+        return [host.name for host in self.hosts for _ in host.engine.client().containers(filters=label)]
 
     def fetch(self, uuid: str, name: str, port: int = 80) -> str:
         """What the service's first container is answered by that name."""
@@ -196,6 +230,12 @@ class Hosts:
         except AssertionError as error:
             raise AssertionError(f"{error}; it said {got!r}") from error
         return time.monotonic() - began
+
+    def variables(self, uuid: str) -> dict[str, str]:
+        """The environment of the service's first container."""
+        host, container = self.container(uuid)
+        env = host.engine.client().inspect_container(container)["Config"]["Env"]
+        return dict(each.split("=", 1) for each in env)
 
     def logs(self) -> str:
         """Everything that any of our processes wrote."""

@@ -95,7 +95,7 @@ def test_names_follow_scaling_restarts_and_moves_within_a_second(hosts: Hosts) -
     assert hosts.api.patch(f"/api/v1/service/{shop}/", json=tags).status in {200, 202}
     assert hosts.api.post(f"/api/v1/service/{shop}/redeploy/").status == 202
     wait_for(
-        lambda: [hosts.container(shop, slot)[0].name for slot in (1, 2)] == [three.name] * 2,
+        lambda: hosts.places(shop) == [three.name] * 2,
         timeout=60,
         what="the containers to be on h3",
         every=0.1,
@@ -104,11 +104,14 @@ def test_names_follow_scaling_restarts_and_moves_within_a_second(hosts: Hosts) -
     for name in ("backend-1", "shop-2", "backend_2"):
         figures[f"moved, {name}"] = hosts.reached(client, name, f"shop-{name[-1]}", timeout=20)
     print({name: round(took, 2) for name, took in figures.items()})
-    assert max(figures.values()) < 5, figures
+    # Measured: 0.1 s each. The issue asks for a second; a busy machine gets a margin.
+    assert max(figures.values()) < 3, figures
     # Scaling down.
     assert hosts.api.patch(f"/api/v1/service/{shop}/", json={"target_num_containers": 1}).status == 202
     hosts.running(shop, 1)
-    wait_for(lambda: hosts.fetch(client, "backend-2") == "" or None, timeout=20, what="backend-2 to be gone", every=0.1)
+    wait_for(
+        lambda: "bad address" in hosts.fetch(client, "backend-2"), timeout=30, what="backend-2 to be gone", every=0.1
+    )
 
 
 def test_a_network_goes_with_its_service(hosts: Hosts) -> None:
