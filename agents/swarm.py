@@ -22,7 +22,7 @@ LOOK_SECONDS = 1.0
 """Between two looks at an engine that is in a swarm or is to be."""
 
 IDLE_SECONDS = 30.0
-STUCK_SECONDS = 20.0
+STUCK_SECONDS = 45.0
 REFUSED_SECONDS = 10.0
 """After an engine said no it is asked again, but not at once."""
 
@@ -39,6 +39,7 @@ class SwarmKeeper:
         self._order: SwarmOrder | None = None
         self._cluster: UUID | None = None
         self._wake = asyncio.Event()
+        self._node = ""
         self._entered = ""
         self._entering = False
         self._stuck_since: float | None = None
@@ -99,6 +100,9 @@ class SwarmKeeper:
     async def _look(self, cluster_id: UUID) -> SwarmReport:
         found = await self._runtime.swarm(cluster_id)
         seen, now = found.seen, asyncio.get_running_loop().time()
+        if seen.inside and not seen.node:
+            seen = replace(seen, node=self._node)
+        self._node = seen.node
         if self._entering and seen.node:
             self._entered, self._entering = seen.node, False
         if seen.active or not seen.inside:
@@ -124,12 +128,12 @@ class SwarmKeeper:
             try:
                 await self._runtime.swarm_step(cluster_id, step)
             except RuntimeFailed as error:
-                log.warning("swarm step failed", step=type(step).__name__, reason=str(error))
-                if isinstance(step, Begin | Join | Recover):
+                log.warning("swarm step failed", step=type(step).__name__, on=_on(step), reason=str(error))
+                if isinstance(step, Begin | Join | Recover) and "already part of a swarm" not in str(error):
                     self._error = str(error)
                     self._again_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
                 return False
-            log.info("swarm step done", step=type(step).__name__)
+            log.info("swarm step done", step=type(step).__name__, on=_on(step))
             match step:
                 case Make():
                     made.append(step.network.name)
@@ -144,3 +148,16 @@ class SwarmKeeper:
                 case _:
                     assert_never(step)
         return True
+
+
+def _on(step: SwarmStep) -> str:
+    """What of a step may be logged: not the token."""
+    match step:
+        case SetRole() | Drop():
+            return step.node
+        case Make():
+            return step.network.name
+        case Remove():
+            return step.name
+        case _:
+            return ""

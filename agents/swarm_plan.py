@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from domain.container import NetworkSpec
 from domain.swarm import SwarmOrder, SwarmRole, SwarmSeen
@@ -22,7 +22,7 @@ class Join:
 
     address: str
     managers: tuple[str, ...]
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ SwarmStep = Begin | Join | Leave | Recover | SetRole | Drop | Make | Remove
 def plan_swarm(order: SwarmOrder, seen: SwarmSeen, *, in_use: bool) -> tuple[SwarmStep, ...]:
     """What to do now. `in_use`: containers of ours are on overlay networks.
 
-    A swarm that no order names is not touched: it is somebody else's. Promotions come before what takes managers away.
+    A swarm that no order names is not touched: it is somebody else's.
     """
     if order.leave:
         ours_only = order.role is SwarmRole.NONE and in_use and seen.active
@@ -87,33 +87,37 @@ def plan_swarm(order: SwarmOrder, seen: SwarmSeen, *, in_use: bool) -> tuple[Swa
         return (Recover(address=order.address),)
     if not (seen.manager and seen.ours and seen.quorum):
         return ()
-    return (*_members(order, seen), *(Make(network=each) for each in order.make), *(map(_remove, order.remove)))
-
-
-def _remove(name: str) -> SwarmStep:
-    return Remove(name=name)
+    networks: list[SwarmStep] = [
+        *(Make(network=each) for each in order.make),
+        *(Remove(name=each) for each in order.remove),
+    ]
+    return (*networks, *_members(order, seen))
 
 
 def _members(order: SwarmOrder, seen: SwarmSeen) -> list[SwarmStep]:
-    """Only the lead has members to keep. Of an identity that it does not know it forgets what is down."""
+    """Only the lead has members to keep.
+
+    A manager that is dead loses its vote before another gets one: with it among the voters that takes long. One that
+    is alive loses it after that. An identity that is not known is forgotten when it is down.
+    """
     wanted = dict(order.keep)
     if not wanted:
         return []
+    others = [each for each in seen.peers if each.node != seen.node]
+    dropped: list[SwarmStep] = [
+        Drop(node=each.node) for each in others if not each.up and not each.ready and each.node not in wanted
+    ]
+    known = [each for each in others if each.up or each.ready or each.node in wanted]
+    demoted = [each for each in known if each.manager and wanted.get(each.node) is not SwarmRole.MANAGER]
+    dead: list[SwarmStep] = [SetRole(node=each.node, manager=False) for each in demoted if not each.ready]
+    if dropped or dead:
+        return dropped + dead
     promote: list[SwarmStep] = [
         SetRole(node=each.node, manager=True)
-        for each in seen.peers
+        for each in known
         if wanted.get(each.node) is SwarmRole.MANAGER and not each.manager and each.up
     ]
-    if promote:
+    awaited = [each for each in known if each.manager and each.up and not each.ready and each.node in wanted]
+    if promote or awaited:
         return promote
-    demote: list[SwarmStep] = [
-        SetRole(node=each.node, manager=False)
-        for each in seen.peers
-        if each.manager and each.node != seen.node and wanted.get(each.node) is not SwarmRole.MANAGER
-    ]
-    dropped: list[SwarmStep] = [
-        Drop(node=each.node)
-        for each in seen.peers
-        if not each.manager and not each.up and each.node not in wanted and each.node != seen.node
-    ]
-    return demote + dropped
+    return [SetRole(node=each.node, manager=False) for each in demoted]

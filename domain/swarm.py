@@ -35,11 +35,12 @@ class SwarmRole(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A member as a manager lists it, by its identity in the swarm."""
+    """A member as a manager lists it, by its identity in the swarm. `ready`: it is a manager that answers and votes."""
 
     node: str
     manager: bool
     up: bool
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class SwarmSeen:
 
     `ours`: it is a manager of a swarm with this installation's label; `entered`: the agent itself led the engine in.
     `quorum`: as a manager it can change something. `stuck`: it is neither in nor out for long. `error`: why the last
-    order was not carried out.
+    order was not carried out. `remotes`: the managers' addresses that it knows.
     """
 
     active: bool = False
@@ -62,6 +63,7 @@ class SwarmSeen:
     stuck: bool = False
     error: str = ""
     peers: tuple[Peer, ...] = ()
+    remotes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,9 @@ def is_ours(member: Member, peers: frozenset[str]) -> bool:
     seen = member.seen
     if seen is None or not seen.inside:
         return False
+    if not seen.node:
+        # It is about to enter, or changes its role: as the engine was ordered to, when it was.
+        return member.role is not SwarmRole.NONE
     return seen.ours or seen.entered or member.overlay or seen.node in peers or seen.node == member.reset
 
 
@@ -195,7 +200,7 @@ def _outside(mode: NetworkMode, member: Member, peers: frozenset[str], swarm: Sw
 
 def _current(swarm: Swarm, fit: Sequence[Member]) -> tuple[Swarm, bool]:
     """The swarm as it is now, and whether it was lost with all its managers, so that it is begun anew."""
-    managing = [each for each in fit if each.seen and each.seen.manager and each.seen.ours and not each.reset]
+    managing = [each for each in fit if _manages(each)]
     working = [each for each in managing if each.up and each.seen and each.seen.quorum]
     if working:
         lead = next((each for each in working if each.id == swarm.lead), working[0])
@@ -210,6 +215,12 @@ def _current(swarm: Swarm, fit: Sequence[Member]) -> tuple[Swarm, bool]:
     if swarm.founder is None or (not swarm.cluster and swarm.founder not in {each.id for each in fit if each.up}):
         return _founded(fit), False
     return replace(swarm, lead=None), False
+
+
+def _manages(member: Member) -> bool:
+    """Whether the node's engine manages our swarm; without a quorum it cannot say whose it is."""
+    seen = member.seen
+    return seen is not None and seen.manager and (seen.ours or member.overlay) and not member.reset
 
 
 def _founded(fit: Sequence[Member]) -> Swarm:
@@ -258,8 +269,8 @@ def order_of(swarm: Swarm, member: Member, members: Sequence[Member], *, token: 
     """What the node's agent is told; networks come on top."""
     seen = member.seen or SwarmSeen()
     if member.role is SwarmRole.NONE or member.reset:
-        return SwarmOrder(leave=member.reset)
-    managers = [each for each in members if each.seen and each.seen.manager and each.seen.ours and not each.reset]
+        return SwarmOrder(role=member.role, leave=member.reset)
+    managers = [each for each in members if _manages(each)]
     others = sorted((each for each in managers if each.id != member.id), key=lambda each: (each.silent, each.since))
     lead = swarm.lead == member.id
     return SwarmOrder(
@@ -270,5 +281,20 @@ def order_of(swarm: Swarm, member: Member, members: Sequence[Member], *, token: 
         join=tuple(f"{each.address}:{PORT}" for each in others) if swarm.cluster and not seen.inside else (),
         token=token if swarm.cluster and not seen.inside else "",
         pool=pool,
-        keep=tuple((each.seen.node, each.role) for each in members if each.seen and each.seen.node) if lead else (),
+        keep=_keep(members) if lead else (),
     )
+
+
+def _keep(members: Sequence[Member]) -> tuple[tuple[str, SwarmRole], ...]:
+    """All members with their roles; none while one is not known by its identity, who could be taken for a stranger."""
+    dead = {f"{each.address}:{PORT}" for each in members if not each.up}
+    inside = [(each.seen.node, _ripe(each, each.seen, dead)) for each in members if each.seen and each.seen.inside]
+    return tuple(inside) if all(node for node, _ in inside) else ()
+
+
+def _ripe(member: Member, seen: SwarmSeen, dead: set[str]) -> SwarmRole:
+    """A worker is promoted once it has heard which managers are dead: engine 20.10 asks one that it knows to be let in,
+    any one, and after a failure only that one it once joined by."""
+    if member.role is SwarmRole.MANAGER and not seen.manager and not dead.isdisjoint(seen.remotes):
+        return SwarmRole.WORKER
+    return member.role

@@ -90,7 +90,7 @@ async def take(
 
 
 def _place(seen: SwarmSeen) -> tuple[object, ...]:
-    return seen.inside, seen.active, seen.node, seen.manager, seen.ours, seen.quorum
+    return seen.inside, seen.active, seen.node, seen.manager, seen.ours, seen.quorum, seen.remotes
 
 
 async def _tell(conn: Connection, node_ids: Iterable[UUID]) -> None:

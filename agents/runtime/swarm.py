@@ -30,10 +30,12 @@ def look(api: APIClient, cluster_id: UUID) -> SwarmReport:
     state, node = str(found.get("LocalNodeState") or "inactive"), str(found.get("NodeID") or "")
     seen = SwarmSeen(
         active=state == "active",
-        inside=state != "inactive" and bool(node),
+        # Without an identity for the moment, while the engine's role changes.
+        inside=state != "inactive",
         node=node,
         manager=bool(found.get("ControlAvailable")),
         cluster=str((found.get("Cluster") or {}).get("ID") or ""),
+        remotes=tuple(sorted(str(each.get("Addr") or "") for each in found.get("RemoteManagers") or ())),
         ours=_label((found.get("Cluster") or {}).get("Spec")) == str(cluster_id),
     )
     if not (seen.manager and seen.ours):
@@ -48,6 +50,7 @@ def look(api: APIClient, cluster_id: UUID) -> SwarmReport:
             node=str(each["ID"]),
             manager=(each.get("Spec") or {}).get("Role") == "manager",
             up=(each.get("Status") or {}).get("State") != "down",
+            ready=(each.get("ManagerStatus") or {}).get("Reachability") == "reachable",
         )
         for each in sorted(listed, key=lambda each: str(each["ID"]))
     )
@@ -79,11 +82,9 @@ def perform(api: APIClient, cluster_id: UUID, step: SwarmStep) -> None:
                 swarm_spec=client.create_swarm_spec(labels=label),
             )
         case SetRole():
-            found = client.inspect_node(step.node)
-            role = "manager" if step.manager else "worker"
-            client.update_node(step.node, found["Version"]["Index"], {**found["Spec"], "Role": role})
+            _set_role(client, step.node, "manager" if step.manager else "worker")
         case Drop():
-            client.remove_node(step.node, force=True)
+            _drop(client, step.node)
         case Make():
             make_overlay(api, cluster_id, step.network)
         case Remove():
@@ -92,6 +93,21 @@ def perform(api: APIClient, cluster_id: UUID, step: SwarmStep) -> None:
                     client.remove_network(each["Id"])
         case _:
             assert_never(step)
+
+
+def _set_role(client: Any, node: str, role: str) -> None:
+    found = client.inspect_node(node)
+    client.update_node(node, found["Version"]["Index"], {**found["Spec"], "Role": role})
+
+
+def _drop(client: Any, node: str) -> None:
+    """A manager that votes has to lose its vote first; one that never came to vote cannot lose it."""
+    try:
+        client.remove_node(node, force=True)
+    except APIError as error:
+        if "must be demoted" not in str(error.explanation or error):
+            raise
+        _set_role(client, node, "worker")
 
 
 def make_overlay(api: APIClient, cluster_id: UUID, network: NetworkSpec) -> str:

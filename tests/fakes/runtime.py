@@ -204,7 +204,7 @@ class FakeRuntime:
         self._reach("swarm_step")
         match step:
             case Begin() | Recover():
-                alone = (Peer(node="fake", manager=True, up=True),)
+                alone = (Peer(node="fake", manager=True, up=True, ready=True),)
                 self.swarm_seen = SwarmSeen(
                     active=True, inside=True, node="fake", manager=True, cluster="fake", ours=True, quorum=True,
                     peers=alone,

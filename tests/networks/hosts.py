@@ -28,6 +28,7 @@ class Host:
         self.name = name
         self.engine = PrivateEngine(lan=lan, live_restore=live_restore)
         self.state = Path(tempfile.mkdtemp(prefix=f"tutela-test-{name}-"))
+        self.alive = True
         self._agent: subprocess.Popen[bytes] | None = None
 
     def _command(self, *words: str) -> list[str]:
@@ -56,12 +57,14 @@ class Host:
 
     def die(self) -> None:
         """As by a cut of its power: agent and engine are gone at once."""
+        self.alive = False
         self.kill_agent()
         self.engine.kill()
 
     def rise(self) -> None:
         """The engine is started again, and the agent of a host that joined."""
         self.engine.restart()
+        self.alive = True
         with (self.state / "agent.log").open("ab") as log:
             self._agent = subprocess.Popen(
                 self._command("app.cli", "agent", "run"),
@@ -198,16 +201,20 @@ class Hosts:
 
     def container(self, uuid: str, slot: int = 1) -> tuple[Host, str]:
         """Where the container of a slot is, and the engine's id of it."""
-        for host in self.hosts:
+        for host in self.up():
             for each in host.engine.client().containers(filters={"label": f"tutela.service={uuid}"}):
                 if each["Labels"]["tutela.name"].endswith(f"-{slot}"):
                     return host, str(each["Id"])
         raise AssertionError(f"no container of slot {slot} of {uuid} runs")
 
+    def up(self) -> list[Host]:
+        """The hosts that were not killed."""
+        return [host for host in self.hosts if host.alive]
+
     def places(self, uuid: str) -> list[str]:
         """The names of the hosts that its containers run on."""
         label = {"label": f"tutela.service={uuid}"}
-        return [host.name for host in self.hosts for _ in host.engine.client().containers(filters=label)]
+        return [host.name for host in self.up() for _ in host.engine.client().containers(filters=label)]
 
     def fetch(self, uuid: str, name: str, port: int = 80) -> str:
         """What the service's first container is answered by that name."""

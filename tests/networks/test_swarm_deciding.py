@@ -112,6 +112,18 @@ def test_a_manager_that_is_lost_is_replaced_after_a_while() -> None:
     assert decided[0].overlay, "its containers may be running: they stay where they are"
 
 
+def test_a_worker_is_promoted_once_it_has_heard_who_is_dead() -> None:
+    swarm, members = running(3, 1)
+    members[0] = replace(members[0], silent=LONG)
+    for remotes, role in (
+        (("10.0.0.1:2377", "10.0.0.2:2377"), SwarmRole.WORKER),
+        (("10.0.0.2:2377",), SwarmRole.MANAGER),
+    ):
+        members[3] = replace(members[3], seen=replace(seen(members[3]), remotes=remotes))
+        after, decided = decide(OVERLAY, swarm, members)
+        assert dict(order_of(after, decided[1], decided, token="", pool="p").keep)["s4"] is role
+
+
 def test_a_lost_manager_whom_nobody_can_replace_stays_one() -> None:
     swarm, members = running(3)
     members[0] = replace(members[0], silent=LONG)
@@ -120,7 +132,8 @@ def test_a_lost_manager_whom_nobody_can_replace_stays_one() -> None:
 
 def test_without_a_quorum_for_long_the_survivor_goes_on_alone() -> None:
     swarm, members = running(3)
-    alone = replace(members[2], seen=replace(seen(members[2]), quorum=False))
+    # Engine 20.10 does not know whose swarm it manages while there is no leader.
+    alone = replace(members[2], seen=replace(seen(members[2]), quorum=False, ours=False, cluster=""))
     gone = [replace(each, silent=RECOVER_SECONDS - 1) for each in members[:2]]
     assert decide(OVERLAY, swarm, [*gone, alone])[0].recover is None
     gone = [replace(each, silent=LONG) for each in members[:2]]
@@ -137,7 +150,7 @@ def test_a_swarm_without_any_manager_left_is_begun_anew() -> None:
     swarm, decided = decide(OVERLAY, swarm, members)
     assert (swarm.cluster, swarm.founder) == ("", number(2))
     assert [each.reset for each in decided] == ["s1", "s2", "s3"]
-    assert order_of(swarm, decided[1], decided, token="", pool="p") == SwarmOrder(leave="s2")
+    assert order_of(swarm, decided[1], decided, token="", pool="p") == SwarmOrder(role=SwarmRole.MANAGER, leave="s2")
     left = [decided[0], *(replace(each, seen=SwarmSeen()) for each in decided[1:])]
     swarm, decided = decide(OVERLAY, swarm, left)
     assert order_of(swarm, decided[1], decided, token="", pool="p").begin
@@ -197,23 +210,34 @@ def test_an_engine_that_its_swarm_does_not_take_back_leaves_and_joins_again() ->
 LEAD = SwarmSeen(
     active=True, inside=True, node="s1", manager=True, ours=True, quorum=True,
     peers=(
-        Peer(node="s1", manager=True, up=True), Peer(node="s2", manager=False, up=True),
+        Peer(node="s1", manager=True, up=True, ready=True), Peer(node="s2", manager=False, up=True),
         Peer(node="s3", manager=True, up=False), Peer(node="s9", manager=False, up=False),
     ),
 )  # fmt: skip
 NET = NetworkSpec(name="tutela-x-overlay", service_id=number(9), subnet="", overlay=True)
 
 
-def test_promotions_come_before_what_takes_managers_away() -> None:
+def test_a_dead_manager_loses_its_vote_before_another_gets_one() -> None:
+    keep = (("s1", SwarmRole.MANAGER), ("s2", SwarmRole.MANAGER), ("s3", SwarmRole.WORKER))
+    order = SwarmOrder(role=SwarmRole.MANAGER, keep=keep)
+    assert plan_swarm(order, LEAD, in_use=True) == (Drop(node="s9"), SetRole(node="s3", manager=False))
+    demoted = replace(LEAD, peers=(*LEAD.peers[:2], replace(LEAD.peers[2], manager=False)))
+    assert plan_swarm(order, demoted, in_use=True) == (SetRole(node="s2", manager=True),)
+    promised = replace(demoted, peers=(LEAD.peers[0], replace(LEAD.peers[1], manager=True), demoted.peers[2]))
+    assert plan_swarm(order, promised, in_use=True) == ()
+
+
+def test_a_manager_that_is_alive_keeps_its_vote_until_another_has_one() -> None:
     keep = (("s1", SwarmRole.MANAGER), ("s2", SwarmRole.MANAGER), ("s3", SwarmRole.WORKER))
     order = SwarmOrder(role=SwarmRole.MANAGER, keep=keep, make=(NET,), remove=("old",))
-    steps = plan_swarm(order, LEAD, in_use=True)
-    assert steps == (SetRole(node="s2", manager=True), Make(network=NET), Remove(name="old"))
-    promoted = replace(LEAD, peers=(LEAD.peers[0], replace(LEAD.peers[1], manager=True), *LEAD.peers[2:]))
-    assert plan_swarm(replace(order, make=(), remove=()), promoted, in_use=True) == (
-        SetRole(node="s3", manager=False),
-        Drop(node="s9"),
-    )
+    alive = replace(LEAD.peers[2], up=True, ready=True)
+    lead = replace(LEAD, peers=(*LEAD.peers[:2], alive))
+    networks = (Make(network=NET), Remove(name="old"))
+    assert plan_swarm(order, lead, in_use=True) == (*networks, SetRole(node="s2", manager=True))
+    promised = replace(lead, peers=(LEAD.peers[0], replace(LEAD.peers[1], manager=True), alive))
+    assert plan_swarm(order, promised, in_use=True) == networks, "it has no vote yet"
+    voting = replace(lead, peers=(LEAD.peers[0], replace(LEAD.peers[1], manager=True, ready=True), alive))
+    assert plan_swarm(order, voting, in_use=True) == (*networks, SetRole(node="s3", manager=False))
 
 
 def test_what_the_agent_does_once_and_not_again() -> None:
