@@ -45,6 +45,10 @@ class Networks:
         """What containers' endpoints on the network go by: of an overlay that is not listed here its name."""
         return self.ids.get(network.name, network.name if network.overlay else None)
 
+    def keys_of(self, network: NetworkSpec) -> set[str]:
+        """All that endpoints on the network may go by."""
+        return {network.name, *(key for key, name in self.names.items() if name == network.name)}
+
     def ours(self, key: str) -> bool:
         """Whether an endpoint that goes by `key` is on a network of ours."""
         return key in self.names or is_overlay_name(key)
@@ -56,6 +60,10 @@ def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, n
     here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if networks.ours(endpoint.network_id)}
     keep: set[str] = set()
     for attachment in assignment.networks:
+        if attachment.network.name in kept.names_lost:
+            keep.update(networks.keys_of(attachment.network))
+            steps += _anew(kept, attachment)
+            continue
         network_id = networks.key_of(attachment.network)
         endpoint = here.get(network_id) if network_id else None
         if network_id is None:
@@ -80,6 +88,18 @@ def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, n
     for network_id in sorted(here.keys() - keep):
         steps.append(_disconnect(kept, here[network_id], networks, "it is not to be on it"))
     return steps
+
+
+def _anew(kept: ObservedContainer, attachment: Attachment) -> list[Step]:
+    """Off and on again: an engine that enters a swarm anew no longer knows the names of what runs on it."""
+    cause = "its engine entered the swarm anew"
+    name = attachment.network.name
+    return [
+        DisconnectNetwork(
+            container_id=kept.container_id, engine_id=kept.engine_id, network_id=name, name=name, cause=cause
+        ),
+        ConnectNetwork(container_id=kept.container_id, engine_id=kept.engine_id, attachment=attachment, cause=cause),
+    ]
 
 
 def _fits(attachment: Attachment, endpoint: Endpoint, own: frozenset[str]) -> bool:

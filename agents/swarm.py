@@ -31,16 +31,23 @@ class SwarmKeeper:
     """One engine's. `report` is told what changed, `in_use` says whether containers are on overlay networks."""
 
     def __init__(
-        self, runtime: ContainerRuntime, report: Callable[[SwarmReport], None], in_use: Callable[[], bool]
+        self,
+        runtime: ContainerRuntime,
+        report: Callable[[SwarmReport], None],
+        in_use: Callable[[], bool],
+        entered: Callable[[], None],
     ) -> None:
+        """`entered` is called when the engine entered a swarm, or its own anew."""
         self._runtime = runtime
         self._report = report
         self._in_use = in_use
+        self._has_entered = entered
         self._order: SwarmOrder | None = None
         self._cluster: UUID | None = None
         self._wake = asyncio.Event()
         self._node = ""
         self._entered = ""
+        self._by = ""
         self._entering = False
         self._stuck_since: float | None = None
         self._error = ""
@@ -116,6 +123,7 @@ class SwarmKeeper:
             seen=replace(
                 seen,
                 entered=bool(seen.node) and seen.node == self._entered,
+                by=self._by if seen.node and seen.node == self._entered else "",
                 stuck=self._stuck_since is not None and now - self._stuck_since >= STUCK_SECONDS,
                 error=self._error,
             ),
@@ -133,8 +141,12 @@ class SwarmKeeper:
                     self._error = str(error)
                     self._again_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
                 return False
+            if isinstance(step, Begin | Join | Recover):
+                self._has_entered()
             log.info("swarm step done", step=type(step).__name__, on=_on(step))
             match step:
+                case Join():
+                    self._by = step.managers[0]
                 case Make():
                     made.append(step.network.name)
                     self._told.add(step)
@@ -143,7 +155,7 @@ class SwarmKeeper:
                     self._told.add(step)
                 case Leave():
                     self._entered = ""
-                case Begin() | Join() | Recover() | SetRole() | Drop():
+                case Begin() | Recover() | SetRole() | Drop():
                     pass
                 case _:
                     assert_never(step)

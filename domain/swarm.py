@@ -49,7 +49,7 @@ class SwarmSeen:
 
     `ours`: it is a manager of a swarm with this installation's label; `entered`: the agent itself led the engine in.
     `quorum`: as a manager it can change something. `stuck`: it is neither in nor out for long. `error`: why the last
-    order was not carried out. `remotes`: the managers' addresses that it knows.
+    order was not carried out. `by`: the address of the manager that it joined by.
     """
 
     active: bool = False
@@ -63,7 +63,7 @@ class SwarmSeen:
     stuck: bool = False
     error: str = ""
     peers: tuple[Peer, ...] = ()
-    remotes: tuple[str, ...] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,12 +231,15 @@ def _founded(fit: Sequence[Member]) -> Swarm:
 def _managers(fit: Sequence[Member]) -> Sequence[Member]:
     """At most three: those that are, unless they are lost and others can; then the oldest that are up."""
 
+    dead = {f"{each.address}:{PORT}" for each in fit if not each.up}
+
     def worth(each: Member) -> int:
         if each.role is SwarmRole.MANAGER and each.silent < MANAGER_LOST_SECONDS:
             return 0
         if each.up and each.seen and each.seen.active:
-            return 1
-        return 2 if each.role is SwarmRole.MANAGER else 3
+            # Engine 20.10 has a worker that is promoted ask the manager that it joined by, and nobody else.
+            return 2 if each.seen.by in dead else 1
+        return 3 if each.role is SwarmRole.MANAGER else 4
 
     return sorted(fit, key=worth)[:MOST_MANAGERS]
 
@@ -271,7 +274,8 @@ def order_of(swarm: Swarm, member: Member, members: Sequence[Member], *, token: 
     if member.role is SwarmRole.NONE or member.reset:
         return SwarmOrder(role=member.role, leave=member.reset)
     managers = [each for each in members if _manages(each)]
-    others = sorted((each for each in managers if each.id != member.id), key=lambda each: (each.silent, each.since))
+    others = sorted((each for each in managers if each.id != member.id), key=lambda each: each.since, reverse=True)
+    others.sort(key=lambda each: each.silent)
     lead = swarm.lead == member.id
     return SwarmOrder(
         role=member.role,
@@ -287,14 +291,5 @@ def order_of(swarm: Swarm, member: Member, members: Sequence[Member], *, token: 
 
 def _keep(members: Sequence[Member]) -> tuple[tuple[str, SwarmRole], ...]:
     """All members with their roles; none while one is not known by its identity, who could be taken for a stranger."""
-    dead = {f"{each.address}:{PORT}" for each in members if not each.up}
-    inside = [(each.seen.node, _ripe(each, each.seen, dead)) for each in members if each.seen and each.seen.inside]
+    inside = [(each.seen.node, each.role) for each in members if each.seen and each.seen.inside]
     return tuple(inside) if all(node for node, _ in inside) else ()
-
-
-def _ripe(member: Member, seen: SwarmSeen, dead: set[str]) -> SwarmRole:
-    """A worker is promoted once it has heard which managers are dead: engine 20.10 asks one that it knows to be let in,
-    any one, and after a failure only that one it once joined by."""
-    if member.role is SwarmRole.MANAGER and not seen.manager and not dead.isdisjoint(seen.remotes):
-        return SwarmRole.WORKER
-    return member.role

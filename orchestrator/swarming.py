@@ -74,8 +74,10 @@ async def take(
         return
     async with db.transaction() as conn:
         await swarm.lock(conn)
-        before = await swarm.take(conn, report.node_id, report.session, said.seen)
-        if before is None:
+        before = await swarm.seen_of(conn, report.node_id)
+        # An agent that was started anew does not know any more by whom its engine joined.
+        known = before.by if before.node == said.seen.node else ""
+        if not await swarm.take(conn, report.node_id, report.session, replace(said.seen, by=said.seen.by or known)):
             raise SessionLost(f"session {report.session} is over")
         await swarm.networks_done(conn, said.made, said.removed)
         _, sealed = await swarm.get(conn)
@@ -90,7 +92,7 @@ async def take(
 
 
 def _place(seen: SwarmSeen) -> tuple[object, ...]:
-    return seen.inside, seen.active, seen.node, seen.manager, seen.ours, seen.quorum, seen.remotes
+    return seen.inside, seen.active, seen.node, seen.manager, seen.ours, seen.quorum
 
 
 async def _tell(conn: Connection, node_ids: Iterable[UUID]) -> None:

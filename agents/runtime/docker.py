@@ -208,7 +208,7 @@ class DockerRuntime:
         try:
             await self._calls.short("disconnecting a network", ACT_SECONDS, call)
         except RuntimeRefused as error:
-            if "is not connected to" not in error.reason:
+            if "is not connected to" not in error.reason and error.code != "network_missing":
                 raise
 
     async def image_inspect(self, reference: str) -> Json:

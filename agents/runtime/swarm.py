@@ -35,7 +35,6 @@ def look(api: APIClient, cluster_id: UUID) -> SwarmReport:
         node=node,
         manager=bool(found.get("ControlAvailable")),
         cluster=str((found.get("Cluster") or {}).get("ID") or ""),
-        remotes=tuple(sorted(str(each.get("Addr") or "") for each in found.get("RemoteManagers") or ())),
         ours=_label((found.get("Cluster") or {}).get("Spec")) == str(cluster_id),
     )
     if not (seen.manager and seen.ours):

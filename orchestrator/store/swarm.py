@@ -103,18 +103,23 @@ async def save_member(conn: Connection, member: Member) -> None:
     )
 
 
-async def take(conn: Connection, node_id: UUID, session: int, seen: SwarmSeen) -> SwarmSeen | None:
-    """What the node's agent says; what it said before, None when its session is over."""
-    row = await conn.fetchrow(
-        "UPDATE nodes n SET swarm = $3 FROM (SELECT id, swarm FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
-        " WHERE n.id = o.id AND n.session = $2 RETURNING o.swarm",
-        node_id,
-        session,
-        codec.dump(codec.SWARM_SEEN, seen),
+async def seen_of(conn: Connection, node_id: UUID) -> SwarmSeen:
+    """What the node's agent said last."""
+    return codec.load(codec.SWARM_SEEN, await conn.fetchval("SELECT swarm FROM nodes WHERE id = $1", node_id)) or (
+        SwarmSeen()
     )
-    if row is None:
-        return None
-    return codec.load(codec.SWARM_SEEN, row["swarm"]) or SwarmSeen()
+
+
+async def take(conn: Connection, node_id: UUID, session: int, seen: SwarmSeen) -> bool:
+    """What the node's agent says; whether its session is still on."""
+    return bool(
+        await conn.fetchval(
+            "UPDATE nodes SET swarm = $3 WHERE id = $1 AND session = $2 RETURNING true",
+            node_id,
+            session,
+            codec.dump(codec.SWARM_SEEN, seen),
+        )
+    )
 
 
 async def set_token(conn: Connection, sealed: bytes) -> None:
