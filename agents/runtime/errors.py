@@ -38,7 +38,7 @@ def _rule(pattern: str, code: str, message: str, *statuses: int) -> Rule:
 RULES = (
     _rule(
         r"could not attach to network|attaching to network failed|does not have a leader|not a swarm manager"
-        r"|not part of a swarm",
+        r"|not part of a swarm|lost leader status|swarm/control\.sock",
         OVERLAY,
         "the overlay network is not to be had yet: {text}",
     ),

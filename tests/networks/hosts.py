@@ -149,13 +149,17 @@ class Hosts:
         """Have the host join, and give it its name as a tag."""
         token = self.api.post("/api/v1/token/", json={"uses": 1}).json["token"]
         host.join(f"wss://{self.lan.address}:{self.server.agent_port}", token)
+        self.deployed(host)
+        answer = self.api.patch(self.node(host)["resource_uri"], json={"tags": [{"name": host.name}, {"name": "all"}]})
+        assert answer.status == 200, answer.text
+
+    def deployed(self, host: Host) -> None:
+        """Until its agent and its engine are there."""
         wait_for(
             lambda: (self.node(host) or {}).get("state") == NodeState.DEPLOYED.value,
             timeout=60,
-            what=f"{host.name} to join",
+            what=f"{host.name} to be there",
         )
-        answer = self.api.patch(self.node(host)["resource_uri"], json={"tags": [{"name": host.name}, {"name": "all"}]})
-        assert answer.status == 200, answer.text
 
     def node(self, host: Host) -> Any:
         """The node as the API shows it; None before it is there and up."""

@@ -55,6 +55,7 @@ def test_a_manager_that_dies_is_replaced_and_a_lost_quorum_is_mended(hosts: Host
     assert hosts.fetch(late, "web-1") == "web-1"
     # Back: in the same swarm, whoever managed what before.
     three.rise()
+    hosts.deployed(three)
     began = time.monotonic()
     back = hosts.service("back", three, image=SLEEPER, linked_to_service=link)
     hosts.reached(back, "db-1", "web-1")
