@@ -23,6 +23,9 @@ LOOK_SECONDS = 1.0
 
 IDLE_SECONDS = 30.0
 STUCK_SECONDS = 45.0
+ERROR_SECONDS = 60.0
+"""For so long an engine that refused swarm mode counts as one that does; its operator may change that."""
+
 REFUSED_SECONDS = 10.0
 """After an engine said no it is asked again, but not at once."""
 
@@ -51,6 +54,7 @@ class SwarmKeeper:
         self._entering = False
         self._stuck_since: float | None = None
         self._error = ""
+        self._error_at = 0.0
         self._again_at = 0.0
         self._told: set[SwarmStep] = set()
 
@@ -116,7 +120,7 @@ class SwarmKeeper:
             self._stuck_since = None
         elif self._stuck_since is None:
             self._stuck_since = now
-        if seen.active:
+        if seen.active or now >= self._error_at + ERROR_SECONDS:
             self._error = ""
         return replace(
             found,
@@ -130,7 +134,8 @@ class SwarmKeeper:
         )
 
     async def _perform(self, cluster_id: UUID, steps: Sequence[SwarmStep], made: list[str], removed: list[str]) -> bool:
-        """Whether all went well; the first that does not ends it, for now."""
+        """Whether all went well; what does not holds up nothing else, and is done again."""
+        well = True
         for step in steps:
             self._entering |= isinstance(step, Begin | Join)
             try:
@@ -139,8 +144,10 @@ class SwarmKeeper:
                 log.warning("swarm step failed", step=type(step).__name__, on=_on(step), reason=str(error))
                 if isinstance(step, Begin | Join | Recover) and "already part of a swarm" not in str(error):
                     self._error = str(error)
-                    self._again_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
-                return False
+                    self._error_at = asyncio.get_running_loop().time()
+                    self._again_at = self._error_at + REFUSED_SECONDS
+                well = False
+                continue
             if isinstance(step, Begin | Join | Recover):
                 self._has_entered()
             log.info("swarm step done", step=type(step).__name__, on=_on(step))
@@ -159,7 +166,7 @@ class SwarmKeeper:
                     pass
                 case _:
                     assert_never(step)
-        return True
+        return well
 
 
 def _on(step: SwarmStep) -> str:

@@ -10,7 +10,7 @@ import structlog
 
 from domain.assignment import NodeReport, SessionLost
 from domain.networks import NetworkMode, swarm_pool
-from domain.swarm import Member, SwarmOrder, SwarmRole, SwarmSeen, decide, order_of
+from domain.swarm import Member, SwarmOrder, SwarmReport, SwarmRole, SwarmSeen, decide, order_of
 from orchestrator.planning.view import Installation
 from orchestrator.store import nodes, swarm, wake
 from orchestrator.store.db import Connection, Database
@@ -73,8 +73,11 @@ async def take(
     if said is None:
         return
     async with db.transaction() as conn:
-        await swarm.lock(conn)
-        before = await swarm.seen_of(conn, report.node_id)
+        record = await swarm.lock(conn)
+        role, before = await swarm.part_of(conn, report.node_id)
+        if record.founder is not None and role is not SwarmRole.MANAGER:
+            # Only who is to manage the swarm speaks for it (RELIABILITY S26).
+            said = SwarmReport(seen=replace(said.seen, ours=False, peers=()))
         # An agent that was started anew does not know any more by whom its engine joined.
         known = before.by if before.node == said.seen.node else ""
         if not await swarm.take(conn, report.node_id, report.session, replace(said.seen, by=said.seen.by or known)):

@@ -28,7 +28,7 @@ INSERT INTO swarm DEFAULT VALUES;
 -- Overlay networks of services, asked of the managers' agents: to be made while `made` and `gone` are false.
 CREATE TABLE overlays (
     service_id uuid PRIMARY KEY,
-    name text NOT NULL,
+    name text NOT NULL UNIQUE,
     subnet text NOT NULL,
     made boolean NOT NULL DEFAULT false,
     gone boolean NOT NULL DEFAULT false

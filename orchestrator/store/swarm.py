@@ -103,11 +103,12 @@ async def save_member(conn: Connection, member: Member) -> None:
     )
 
 
-async def seen_of(conn: Connection, node_id: UUID) -> SwarmSeen:
-    """What the node's agent said last."""
-    return codec.load(codec.SWARM_SEEN, await conn.fetchval("SELECT swarm FROM nodes WHERE id = $1", node_id)) or (
-        SwarmSeen()
-    )
+async def part_of(conn: Connection, node_id: UUID) -> tuple[SwarmRole, SwarmSeen]:
+    """What the node is to be, and what its agent said last."""
+    row = await conn.fetchrow("SELECT swarm_role, swarm FROM nodes WHERE id = $1", node_id)
+    if row is None:
+        return SwarmRole.NONE, SwarmSeen()
+    return SwarmRole(row["swarm_role"]), codec.load(codec.SWARM_SEEN, row["swarm"]) or SwarmSeen()
 
 
 async def take(conn: Connection, node_id: UUID, session: int, seen: SwarmSeen) -> bool:

@@ -16,8 +16,8 @@ PORT = {"protocol": "tcp", "inner_port": 80, "published": True}
 
 
 @contextlib.contextmanager
-def fleet(dsn: str, count: int, network: str) -> Iterator[Hosts]:
-    made = Hosts(dsn, count, network=network)
+def fleet(dsn: str, count: int, network: str, *, live_restore: bool = False) -> Iterator[Hosts]:
+    made = Hosts(dsn, count, network=network, live_restore=live_restore)
     try:
         yield made
     except BaseException:
@@ -90,3 +90,16 @@ def test_an_engine_in_somebody_elses_swarm_is_left_alone_until_it_leaves_that(da
         assert hosts.container(odd) == where
         theirs.engine.client().restart(where[1], timeout=0)
         hosts.reached(odd, "db-1", "web-1")
+
+
+def test_engines_with_live_restore_stay_out_of_a_swarm_and_say_why(database_url: str) -> None:
+    with fleet(database_url, 2, "overlay", live_restore=True) as hosts:
+        hosts.start()
+        one, two = hosts.hosts
+        wait_for(lambda: "live-restore" in hosts.node(one)["network_note"], timeout=30, what="the price", every=0.1)
+        web = hosts.service("web", two, container_ports=[PORT])
+        link = [{"to_service": f"/api/v1/service/{web}/", "name": "db"}]
+        client = hosts.service("client", one, image=SLEEPER, linked_to_service=link)
+        env = hosts.variables(client)
+        assert hosts.fetch(client, env["DB_PORT_80_TCP_ADDR"], int(env["DB_PORT_80_TCP_PORT"])) == "web-1"
+        assert [host.swarm()["LocalNodeState"] for host in hosts.hosts] == ["inactive"] * 2
