@@ -118,7 +118,6 @@ class Hosts:
                 "TUTELA_ROLES": "api,orchestrator",
                 "TUTELA_AGENT_HOST": self.lan.address,
                 "TUTELA_NETWORK": network,
-                "TUTELA_LOG_LEVEL": "debug",
             },
         )
 

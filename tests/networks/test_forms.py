@@ -9,7 +9,9 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from app.settings import Settings
 from domain.container import BoundPort
 from domain.links import LinkTarget, client_environment, seen_through, source_of
 from domain.networks import (
@@ -174,6 +176,20 @@ def test_swarms_own_pool_is_off_ours_and_off_the_hosts() -> None:
     assert swarm_pool(pools, ("10.0.0.1", "")) == "10.175.240.0/20"
     assert swarm_pool(pools, ("10.175.241.9",)) == "172.31.240.0/20"
     assert swarm_pool(("10.160.0.0/11",), ("172.31.240.1",)) == "192.168.240.0/20"
+
+
+def test_the_setting_is_one_of_three_and_the_pools_are_apart() -> None:
+    assert Settings().network is NetworkMode.OVERLAY
+    with pytest.raises(ValidationError, match="network"):
+        Settings(network="mesh")
+    with pytest.raises(ValidationError, match="overlap"):
+        Settings(overlay_pool="10.192.0.0/16")
+
+
+def test_where_the_control_planes_own_host_is_reached() -> None:
+    assert Settings().own_address == ""
+    assert Settings(agent_host="10.1.2.3").own_address == "10.1.2.3"
+    assert Settings(agent_host="0.0.0.0", agent_url="wss://10.1.2.4:8801").own_address == "10.1.2.4"
 
 
 def test_addresses_that_are_of_no_use_to_others() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.store.db import Database
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
 from tests.harness.wait import wait_for
@@ -65,12 +66,24 @@ def test_names_resolve_and_tcp_works_across_hosts(hosts: Hosts) -> None:
     assert {each["form"] for each in story["links"]} == {"overlay"}
 
 
-def test_tokens_are_nowhere(hosts: Hosts) -> None:
+async def test_tokens_are_nowhere_but_sealed_in_the_record(hosts: Hosts, overlay_dsn: str) -> None:
     tokens = hosts.hosts[0].engine.client().inspect_swarm()["JoinTokens"].values()
+    db = await Database.open(overlay_dsn, size=1)
+    try:
+        async with db.read() as conn:
+            rows = str([dict(row) for row in await conn.fetch("SELECT * FROM swarm")])
+            rows += str([dict(row) for row in await conn.fetch("SELECT * FROM nodes")])
+            assert await conn.fetchval("SELECT worker_token IS NOT NULL FROM swarm")
+    finally:
+        await db.close()
+    labels = "".join(
+        json.dumps([each["Labels"] for each in (*client.containers(all=True), *client.networks())])
+        for client in (host.engine.client() for host in hosts.hosts)
+    )
     ledgers = "".join(path.read_text() for host in hosts.hosts for path in host.state.rglob("*.json"))
     shown = "".join(json.dumps(hosts.node(host)) for host in hosts.hosts)
     for token in tokens:
-        for where in (hosts.logs(), ledgers, shown):
+        for where in (hosts.logs(), ledgers, shown, rows, labels):
             assert token not in where
 
 
