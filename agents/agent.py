@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -23,11 +24,23 @@ from agents.observe import Observer, engine_time, reported
 from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
-from agents.steps import NodePlan, PullImage, RemoveNetwork, ResolveImage, Step, StepResult, StopContainer, lines
+from agents.steps import (
+    ConnectNetwork,
+    NodePlan,
+    PullImage,
+    RemoveNetwork,
+    ResolveImage,
+    Step,
+    StepResult,
+    StopContainer,
+    lines,
+)
 from agents.streams import ContainerStreams
+from agents.swarm import SwarmKeeper
 from agents.view import EngineView, ObservedContainer, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
 from domain.container import Observed, Seen, Want
+from domain.networks import is_overlay_name
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
@@ -58,6 +71,9 @@ class Agent:
         self._where: dict[UUID, str] = {}
         self._fenced = False
         self._streams = ContainerStreams(runtime)
+        self._on_overlays = False
+        self._names_lost: dict[UUID, set[str]] = {}
+        self._swarm = SwarmKeeper(runtime, self._session.swarm, lambda: self._on_overlays, self._entered_swarm)
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,6 +82,7 @@ class Agent:
             asyncio.create_task(self._passes(), name="agent passes"),
             asyncio.create_task(self._events(), name="agent events"),
             asyncio.create_task(self._session.run(), name="agent session"),
+            asyncio.create_task(self._swarm.run(), name="agent swarm"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="agent stop")
         try:
@@ -155,6 +172,7 @@ class Agent:
         if self._engine_lost or self._greeting_due:
             await self._greet()
         cluster_id = self._ledger.cluster_id
+        self._swarm.told(self._session.swarm_order, cluster_id)
         if cluster_id is None:
             return None
         # Taken before the list: a GONE is proven only by a list that began after all this was so.
@@ -162,6 +180,13 @@ class Agent:
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
+        view = self._with_names_lost(view)
+        overlays = {each.network_id for each in view.networks if each.overlay}
+        self._on_overlays = any(
+            end.network_id in overlays or is_overlay_name(end.network_id)
+            for each in view.containers
+            for end in each.endpoints
+        )
         self._take_in(assignments, view, busy | view.unknown)
         fences = self._fence(assignments, busy | view.unknown)
         plan = plan_node(
@@ -186,6 +211,25 @@ class Agent:
         self._resting = not plan.steps and not self._executor.busy and not view.unknown and not self._wake.is_set()
         self._judge_settled()
         return due
+
+    def _entered_swarm(self) -> None:
+        """What runs on overlay networks is put on them anew: the engine forgot its names there."""
+        for each in self._ledger.assignments.values():
+            names = {on.network.name for on in each.networks if on.network.overlay}
+            if names:
+                self._names_lost[each.container_id] = names
+        self._wake_up()
+
+    def _with_names_lost(self, view: EngineView) -> EngineView:
+        """A container that does not run has its names when it is started."""
+        if not self._names_lost:
+            return view
+        running = {each.container_id for each in view.containers if each.state in remembering.UP} | view.unknown
+        self._names_lost = {key: names for key, names in self._names_lost.items() if key in running and names}
+        marked = (
+            replace(each, names_lost=frozenset(self._names_lost.get(each.container_id, ()))) for each in view.containers
+        )
+        return replace(view, containers=tuple(marked))
 
     async def _greet(self) -> None:
         """The engine may be another than before, or have been away: ask who it is and what it ended itself."""
@@ -316,6 +360,8 @@ class Agent:
         if container_id is not None:
             memory = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.after(memory, result, order))
+            if isinstance(step, ConnectNetwork) and result.ok:
+                self._names_lost.get(container_id, set()).discard(step.attachment.network.name)
         elif isinstance(step, ResolveImage):
             self._image_tried(step, result)
         elif isinstance(step, RemoveNetwork):

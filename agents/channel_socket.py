@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +56,8 @@ class SocketChannel:
         for _ in range(len(self._urls)):
             try:
                 await self._open(self._urls[0])
-                found = await self._call("register", frames.HELLO, hello, frames.REGISTRATION)
+                told = replace(hello, address=_own_address(self._socket))
+                found = await self._call("register", frames.HELLO, told, frames.REGISTRATION)
             except (ConnectionError, TimeoutError, OSError) as error:
                 failed = error if isinstance(error, ConnectionError) else ConnectionError(str(error))
                 await self.close()
@@ -169,6 +171,12 @@ class SocketChannel:
             )
         if urls and set(wanted) != set(self._urls):
             self._urls = list(wanted)
+
+
+def _own_address(socket: ClientConnection | None) -> str:
+    """The address of this host on the way to the control plane: where other hosts are likely to reach it."""
+    name = socket.local_address if socket is not None else None
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def _ended(closed: ConnectionClosed) -> Exception:

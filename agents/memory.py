@@ -120,5 +120,5 @@ def _again(before: Retry | None, result: StepResult, message: str) -> Retry:
     count = before.count + 1 if before else 1
     pause = min(FIRST_RETRY * 2 ** min(count - 1, 16), LONGEST_RETRY)
     if result.retry_in is not None:
-        pause = max(pause, timedelta(seconds=result.retry_in))
+        pause = timedelta(seconds=result.retry_in) * 2 ** min(count - 1, 3)
     return Retry(count=count, at=result.at + pause, message=message)

@@ -14,7 +14,8 @@ from uuid import UUID
 from agents.steps import ConnectNetwork, DisconnectNetwork, EnsureNetwork, RemoveNetwork, Step
 from agents.view import Endpoint, EngineView, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
-from domain.container import Attachment, Want
+from domain.container import Attachment, NetworkSpec, Want
+from domain.networks import is_overlay_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +24,47 @@ class Networks:
 
     names: Mapping[str, str]
     ids: Mapping[str, str]
+    overlays: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, observed: Iterable[ObservedNetwork]) -> Networks:
         """Index the networks of a view."""
-        names = {each.network_id: each.name for each in observed}
+        listed = tuple(observed)
+        names = {each.network_id: each.name for each in listed}
         ids: dict[str, str] = {}
         for network_id in sorted(names):
             ids.setdefault(names[network_id], network_id)
-        return cls(names=names, ids=ids)
+        overlays = frozenset(each.network_id for each in listed if each.overlay)
+        return cls(names=names, ids=ids, overlays=overlays)
 
     def id_of(self, name: str) -> str | None:
         """The id of our network of that name."""
         return self.ids.get(name)
 
+    def key_of(self, network: NetworkSpec) -> str | None:
+        """What containers' endpoints on the network go by: of an overlay that is not listed here its name."""
+        return self.ids.get(network.name, network.name if network.overlay else None)
+
+    def keys_of(self, network: NetworkSpec) -> set[str]:
+        """All that endpoints on the network may go by."""
+        return {network.name, *(key for key, name in self.names.items() if name == network.name)}
+
+    def ours(self, key: str) -> bool:
+        """Whether an endpoint that goes by `key` is on a network of ours."""
+        return key in self.names or is_overlay_name(key)
+
 
 def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, networks: Networks) -> list[Step]:
     """The steps that put the container on exactly the assigned ones of our networks, in place."""
     steps: list[Step] = []
-    here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if endpoint.network_id in networks.names}
+    here = {endpoint.network_id: endpoint for endpoint in kept.endpoints if networks.ours(endpoint.network_id)}
     keep: set[str] = set()
     for attachment in assignment.networks:
-        network_id = networks.id_of(attachment.network.name)
+        if attachment.network.name in kept.names_lost:
+            keep.update(networks.keys_of(attachment.network))
+            steps += _anew(kept, attachment)
+            continue
+        network_id = networks.key_of(attachment.network)
         endpoint = here.get(network_id) if network_id else None
         if network_id is None:
             steps.append(
@@ -70,6 +90,18 @@ def attachment_steps(assignment: ContainerAssignment, kept: ObservedContainer, n
     return steps
 
 
+def _anew(kept: ObservedContainer, attachment: Attachment) -> list[Step]:
+    """Off and on again: an engine that enters a swarm anew no longer knows the names of what runs on it."""
+    cause = "its engine entered the swarm anew"
+    name = attachment.network.name
+    return [
+        DisconnectNetwork(
+            container_id=kept.container_id, engine_id=kept.engine_id, network_id=name, name=name, cause=cause
+        ),
+        ConnectNetwork(container_id=kept.container_id, engine_id=kept.engine_id, attachment=attachment, cause=cause),
+    ]
+
+
 def _fits(attachment: Attachment, endpoint: Endpoint, own: frozenset[str]) -> bool:
     """Engines list names of their own as aliases (20.10 the short id); those are no reason to change anything."""
     wanted = set(attachment.aliases)
@@ -81,7 +113,7 @@ def _disconnect(kept: ObservedContainer, endpoint: Endpoint, networks: Networks,
         container_id=kept.container_id,
         engine_id=kept.engine_id,
         network_id=endpoint.network_id,
-        name=networks.names[endpoint.network_id],
+        name=networks.names.get(endpoint.network_id, endpoint.network_id),
         cause=cause,
     )
 
@@ -113,7 +145,8 @@ def unneeded(
         return [], None
     steps: list[Step] = []
     dues: list[datetime] = []
-    for network_id in sorted(networks.names.keys() - needed - used):
+    # Overlay networks are other hosts' too: the control plane says when they go.
+    for network_id in sorted(networks.names.keys() - networks.overlays - needed - used):
         name = networks.names[network_id]
         until = held.get(name)
         if until is not None and until > now:

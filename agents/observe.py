@@ -20,6 +20,7 @@ from agents.runtime.create_args import CONTAINER, DIGEST
 from agents.view import ContainerMemory, Endpoint, EngineState, EngineView, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
 from domain.container import Observed, Seen, Want
+from domain.networks import is_overlay_name
 
 log = structlog.get_logger("observe")
 PATIENCE = 1.0
@@ -57,7 +58,8 @@ def container_id_of(labels: object) -> UUID | None:
 def observed_container(inspected: Json, networks: Iterable[ObservedNetwork]) -> ObservedContainer | None:
     """An inspected container; None when it does not carry an identity of ours.
 
-    Before its first start a container's networks have no ids yet, only the word they were asked for by.
+    Before its first start a container's networks have no ids yet, only the word they were asked for by; and a worker
+    of a swarm does not list an overlay network before a container runs on it, so that goes by its name as well.
     """
     config, state = inspected.get("Config") or {}, inspected.get("State") or {}
     labels = config.get("Labels") or {}
@@ -74,7 +76,7 @@ def observed_container(inspected: Json, networks: Iterable[ObservedNetwork]) -> 
         network_id = str(raw.get("NetworkID") or "")
         # A network that was made anew has another id under the old name; the container joins it at its start.
         if network_id not in known and state.get("Status") not in {"running", "paused"}:
-            network_id = by_name.get(word, network_id or word)
+            network_id = by_name.get(word, word if is_overlay_name(word) else network_id or word)
         endpoints.append(_endpoint(network_id, raw))
     started, status = engine_time(state.get("StartedAt")), EngineState(str(state.get("Status", "created")))
     return ObservedContainer(
@@ -172,7 +174,7 @@ def _state(seen: ObservedContainer, memory: ContainerMemory) -> tuple[Seen, str 
         case EngineState.CREATED | EngineState.EXITED:
             if memory.refused is not None:
                 return Seen.FAILED, memory.refused.message
-            if seen.error and seen.exit_code in COULD_NOT_RUN:
+            if seen.error and seen.exit_code in COULD_NOT_RUN and memory.retry is None:
                 return Seen.FAILED, seen.error
             if seen.state is EngineState.CREATED:
                 return Seen.CREATED, None
@@ -207,7 +209,10 @@ class Observer:
         listed, raw_networks = await asyncio.gather(
             self._runtime.list_containers(cluster_id), self._runtime.list_networks(cluster_id)
         )
-        networks = tuple(ObservedNetwork(network_id=str(each["Id"]), name=str(each["Name"])) for each in raw_networks)
+        networks = tuple(
+            ObservedNetwork(network_id=str(each["Id"]), name=str(each["Name"]), overlay=each.get("Driver") == "overlay")
+            for each in raw_networks
+        )
         entries = {str(each["Id"]): each for each in listed}
         ours = {engine_id: container_id_of(each.get("Labels")) for engine_id, each in entries.items()}
         unknown = {container_id for container_id in ours.values() if container_id is not None and container_id in busy}

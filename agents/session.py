@@ -11,6 +11,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -32,6 +33,7 @@ from domain.assignment import (
 )
 from domain.container import Observed, Seen, Want
 from domain.errors import DomainError
+from domain.swarm import SwarmOrder, SwarmReport
 
 log = structlog.get_logger("session")
 CALL_SECONDS = 60.0
@@ -107,6 +109,9 @@ class Session:
         self._greeted: tuple[str, str] | None = None
         self.registered = False
         self.lease = Lease()
+        self.swarm_order: SwarmOrder | None = None
+        self._swarm: SwarmReport | None = None
+        self._swarm_said: SwarmReport | None = None
         self._catching_up = False
 
     @property
@@ -138,6 +143,16 @@ class Session:
     def settled(self) -> bool:
         """Whether all that is known has been accepted."""
         return self.registered and not self._changes() and not self._answers and self._said == self._saying()
+
+    def swarm(self, report: SwarmReport) -> None:
+        """What the engine's swarm mode looks like now; what was made and removed is told until accepted."""
+        pending = self._swarm if self._swarm != self._swarm_said else None
+        if pending is not None:
+            report = replace(report, made=(*pending.made, *report.made), removed=(*pending.removed, *report.removed))
+        if report != self._swarm:
+            self._swarm = report
+            if report != self._swarm_said:
+                self._news.set()
 
     def seen(self, container_id: UUID, observed: Observed) -> None:
         """What the container looks like now."""
@@ -209,6 +224,7 @@ class Session:
         self._wake()
         self._sent.clear()
         self._said = None
+        self._swarm_said = None
         self._requests.clear()
         self._answers.clear()
         self._news.set()
@@ -235,6 +251,8 @@ class Session:
             requests = {each.request_id: each for each in news.images}
             changed = requests.keys() != self._requests.keys()
             self._requests = requests
+            if news.swarm != self.swarm_order:
+                self.swarm_order, changed = news.swarm, True
             for answered in self._answers.keys() - requests.keys():
                 del self._answers[answered]
             if news.base == 0 and self._catching_up:
@@ -254,6 +272,7 @@ class Session:
             await self._news.wait()
             self._news.clear()
             changes, said, answers = self._changes(), self._saying(), dict(self._answers)
+            swarm = self._swarm
             if len(changes) > MOST_IN_A_REPORT:
                 changes = dict(itertools.islice(changes.items(), MOST_IN_A_REPORT))
                 self._news.set()
@@ -273,10 +292,11 @@ class Session:
                             ContainerReport(container_id=key, observed=seen) for key, seen in changes.items()
                         ),
                         images=tuple(answers.values()),
+                        swarm=swarm if swarm != self._swarm_said else None,
                     )
                 )
             self._accepted(changes, answers)
-            self._said = said
+            self._said, self._swarm_said = said, swarm
             self._pushed()
 
     async def _beat_loop(self, registration: Registration) -> None:

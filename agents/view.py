@@ -55,6 +55,8 @@ class ObservedContainer:
     endpoints: tuple[Endpoint, ...] = ()
     own_names: frozenset[str] = frozenset()
     """Names that an engine may list as aliases by itself: short id, name, host name."""
+    names_lost: frozenset[str] = frozenset()
+    """Networks, by name, on which it is no longer known by its names (agents.swarm)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class ObservedNetwork:
 
     network_id: str
     name: str
+    overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,12 +29,13 @@ from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
 from app.fleet.presence import keep
 from app.fleet.streams import FleetStreams
+from app.installation import installation_of
 from app.main import create_app
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, StreamProtocol
 from orchestrator.listener import Wakeups, listen
-from orchestrator.planning.view import Installation, Policy
+from orchestrator.planning.view import Policy
 from orchestrator.run import orchestrate
 from orchestrator.store import accounts, nodes
 from orchestrator.store.db import Database
@@ -61,8 +62,8 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     wakeups = Wakeups()
     database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
     secrets = await asyncio.to_thread(SecretBox.open, settings.state_dir, settings.secret_key)
-    shared = ControlPlane(database, wakeups, secrets)
-    agent = _agent(settings, NodeCalls(shared)) if "agent" in roles else None
+    shared = ControlPlane(database, wakeups, secrets, installation_of(settings))
+    agent = _agent(settings, NodeCalls(shared, address=settings.own_address)) if "agent" in roles else None
     tasks: list[asyncio.Task[None]] = []
     if agent is not None:
         tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
@@ -98,14 +99,7 @@ async def _with_database(
     db = await _open(address)
     await _first_start(db, settings.state_dir / KEY_FILE)
     database.set_result(db)
-    api_url = settings.public_url.rstrip("/")
-    installation = Installation(
-        api_url=api_url,
-        stream_url=api_url.replace("http", "ws", 1),
-        public_domain=settings.public_domain,
-        inside_port=settings.port if inside.wanted(settings) else None,
-        inside_address=settings.inside_address,
-    )
+    installation = installation_of(settings)
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(listen(address, wakeups)), group.create_task(shared.beats.run())]
         if "orchestrator" in roles:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.networks import NETWORK_POOL, OVERLAY_POOL, NetworkMode, usable_address
+
 ROLES = ("api", "orchestrator", "agent")
 
 
@@ -64,7 +66,9 @@ class Settings(BaseSettings):
     docker_host: str | None = Field(default=None, validation_alias=AliasChoices("TUTELA_DOCKER_HOST", "DOCKER_HOST"))
     node_name: str = Field(default="local", min_length=1, max_length=63)
     roles: str = ",".join(ROLES)
-    network_pool: str = "10.192.0.0/12"
+    network: NetworkMode = NetworkMode.OVERLAY
+    network_pool: str = NETWORK_POOL
+    overlay_pool: str = OVERLAY_POOL
     public_domain: str = ""
     inside_address: str = ""
     max_containers: int = Field(default=1000, ge=1)
@@ -85,7 +89,7 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown role {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}")
         return ",".join(name for name in ROLES if name in names)
 
-    @field_validator("network_pool")
+    @field_validator("network_pool", "overlay_pool")
     @classmethod
     def _pool_is_a_network(cls, value: str) -> str:
         network = ipaddress.IPv4Network(value)
@@ -119,6 +123,21 @@ class Settings(BaseSettings):
                 "or set TUTELA_INSECURE_HTTP=1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pools_apart(self) -> Self:
+        if ipaddress.IPv4Network(self.network_pool).overlaps(ipaddress.IPv4Network(self.overlay_pool)):
+            raise ValueError(
+                f"TUTELA_NETWORK_POOL ({self.network_pool}) and TUTELA_OVERLAY_POOL ({self.overlay_pool}) overlap: a"
+                " container may be on networks of both"
+            )
+        return self
+
+    @property
+    def own_address(self) -> str:
+        """The address under which other hosts reach this one, as far as the settings tell; else empty."""
+        named = (urlsplit(self.agent_url).hostname or "", self.agent_host, self.public_host)
+        return next((each for each in named if usable_address(each)), "")
 
     @property
     def agents_door(self) -> str:

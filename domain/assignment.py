@@ -13,6 +13,7 @@ from domain.container import Attachment, ContainerSpec, Observed, Want
 from domain.image import Pull, ResolvedImage
 from domain.registry import RegistryAuth
 from domain.spec import CrashPolicy, Env
+from domain.swarm import SwarmOrder, SwarmReport
 
 BEAT_SECONDS = 1.0
 """How often an agent says that it is there."""
@@ -82,7 +83,8 @@ class ImageResult:
 class NodeAssignments:
     """What changed for the node between revision `base` and `revision`; `base` 0 means: this is everything.
 
-    In a full set, containers that are not named are not wanted. `images` always names every open request.
+    In a full set, containers that are not named are not wanted. `images` always names every open request,
+    `swarm` what is wanted of the engine's swarm mode; None: nothing.
     """
 
     cluster_id: UUID
@@ -91,6 +93,7 @@ class NodeAssignments:
     revision: int
     containers: tuple[ContainerAssignment, ...] = ()
     images: tuple[ImageRequest, ...] = ()
+    swarm: SwarmOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +120,13 @@ class NodeHello:
     """An agent introduces itself. `cluster_id` is the one it served before, None the first time.
 
     `name` counts for the agent in the control plane's own process only: who joined is known by its certificate.
+    `address`: the host's own on the way to the control plane; empty when it is not known.
     """
 
     name: str
     cluster_id: UUID | None
     engine: EngineInfo | None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +170,7 @@ class ContainerReport:
 class NodeReport:
     """What the agent saw; `seq` rises within the session, and the newest wins per container.
 
-    `engine` is None while the engine does not answer.
+    `engine` is None while the engine does not answer. `swarm` is None when nothing about it is new.
     """
 
     node_id: UUID
@@ -175,6 +180,7 @@ class NodeReport:
     engine: EngineInfo | None = None
     containers: tuple[ContainerReport, ...] = ()
     images: tuple[ImageResult, ...] = ()
+    swarm: SwarmReport | None = None
 
 
 class SessionLost(Exception):

@@ -57,11 +57,15 @@ class BoundPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
-    """The network of one service: its own containers and those of its clients, nobody else."""
+    """The network of one service: its own containers and those of its clients, nobody else.
+
+    `overlay`: it spans the hosts of the swarm, else it is a bridge of one host. `subnet` empty: the engine's choice.
+    """
 
     name: str
     service_id: UUID
     subnet: str
+    overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ Spec section 3. The seed's example is the golden test (tests/domain/test_links.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from domain.container import ALIVE, Container, Want
+from domain.networks import SHARED, Fleet, Form
 from domain.spec import Env, Transport
 
 
@@ -24,11 +26,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One contributing container of the target: its index, its own variables, its endpoints."""
+    """One contributing container of the target: its index, its own variables, its endpoints on a shared network.
+
+    `published`: where its published ports are reached without one; `node`: where it is.
+    """
 
     index: int
     env: Env
     endpoints: tuple[Endpoint, ...]
+    published: tuple[Endpoint, ...] = ()
+    node: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +121,9 @@ def contributes(container: Container) -> bool:
     )
 
 
-def source_of(container: Container) -> Source:
-    """A contributing container on a shared network: host name and inner port (spec 3.3, network mode)."""
+def source_of(container: Container, fleet: Fleet | None = None, account: str = "") -> Source:
+    """A contributing container: host name and inner port; with a fleet also where its ports are published."""
+    address = fleet.address(container.name, container.node_id, account) if fleet else ""
     spec = container.spec
     return Source(
         index=container.slot,
@@ -124,4 +132,17 @@ def source_of(container: Container) -> Source:
             Endpoint(protocol=port.protocol, inner_port=port.inner_port, address=spec.hostname, port=port.inner_port)
             for port in spec.ports
         ),
+        published=tuple(
+            Endpoint(protocol=port.protocol, inner_port=port.inner_port, address=address, port=port.outer_port)
+            for port in spec.ports
+            if port.outer_port is not None and address
+        ),
+        node=container.node_id,
     )
+
+
+def seen_through(source: Source, form: Form) -> Source:
+    """The container as a client finds it: without a shared network what is not published is left out (spec 3.3)."""
+    if form in SHARED:
+        return source
+    return replace(source, endpoints=source.published if form is Form.PORTS else ())

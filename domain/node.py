@@ -28,6 +28,8 @@ class Node:
     """A row of the record. `engine` is what its agent last said of the engine; `nickname` None: the name.
 
     `cordoned`: it takes no new containers. `drain_action`: a drain is under way. `live` counts its containers.
+    `address`: what its agent found to be its own. `overlay`: its containers are on overlay networks; `network_note`
+    says why not, where they should be.
     """
 
     id: UUID
@@ -41,12 +43,20 @@ class Node:
     cordoned: bool = False
     drain_action: UUID | None = None
     public_ip: str = ""
+    address: str = ""
+    overlay: bool = False
+    network_note: str = ""
     live: int = 0
     reserved_memory: int = 0
     reserved_cpu: int = 0
     failures: tuple[StartFailure, ...] = ()
     terminated_at: datetime | None = None
     paused: Pause | None = None
+
+    @property
+    def reach(self) -> str:
+        """Where others reach it: what operators say, else what its agent found; empty when nobody knows."""
+        return self.public_ip or self.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,9 @@ class Candidate:
     reserved_cpu: int = 0
     disk_full: bool = False
     failing: str = ""
+    reach: str = ""
+    overlay: bool = False
+    network_note: str = ""
     paused: Pause | None = None
 
     @property

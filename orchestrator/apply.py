@@ -37,7 +37,7 @@ from orchestrator.planning.steps import (
 )
 from orchestrator.planning.view import ServiceView
 from orchestrator.publish import Load, publish
-from orchestrator.store import actions, containers, drains, mounts, nodes, relations, services
+from orchestrator.store import actions, containers, drains, mounts, nodes, relations, services, swarm
 from orchestrator.store.db import Connection
 
 
@@ -150,6 +150,7 @@ class _Writing:
                 await self._begin_queued()
             case CloseService():
                 await mounts.close(conn, service.id)
+                self.asked.update(await swarm.drop_network(conn, service.id))
                 self.service = replace(service, destroyed_at=self.view.now)
             case _:
                 assert_never(step)

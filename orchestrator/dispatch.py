@@ -20,7 +20,9 @@ from domain.assignment import (
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.spec import Env
+from orchestrator import swarming
 from orchestrator.metrics import BEATS, REPORTS
+from orchestrator.planning.view import Installation
 from orchestrator.store import containers, fleet, nodes, pauses, wake
 from orchestrator.store.db import Connection, Database, now
 
@@ -58,7 +60,7 @@ async def register(
                 raise Conflict(f"{hello.name} is the name of a node that joined: set TUTELA_NODE_NAME to another one")
             if known is None or await fleet.terminated(conn, known):
                 known, _ = await nodes.register(conn, hello.name, hello.engine)
-        begun = await fleet.begin_session(conn, known, hello.engine, served_by) if known else None
+        begun = await fleet.begin_session(conn, known, hello.engine, served_by, hello.address) if known else None
         if begun is None:
             raise NotAllowed(TAKEN_OUT)
         await wake.waiting_services(conn)
@@ -134,13 +136,14 @@ async def assignments_since(
     since: int,
     secrets: Callable[[UUID], Env] = _no_secrets,
     unseal: Callable[[bytes], str | None] = _sealed,
+    installation: Installation | None = None,
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
     A paused node is told nothing: its agent goes on with what it has.
 
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
-    `unseal` opens the stored password of a registry; None when it cannot be opened (spec 4.3).
+    `unseal` opens the stored password of a registry, or the swarm's token; None when it cannot be opened (spec 4.3).
     """
     async with db.transaction() as conn:
         session, revision = await nodes.session_of(conn, registration.node_id)
@@ -163,6 +166,7 @@ async def assignments_since(
                 for each in await containers.assignments(conn, registration.node_id, since)
             ),
             images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)),
+            swarm=await swarming.order(conn, registration.node_id, installation, unseal) if installation else None,
         )
 
 

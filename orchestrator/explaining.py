@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.networks import NetworkMode
 from domain.pause import Pause
 from domain.service import Service, ServiceState, counts, service_state
 from orchestrator import snapshot
@@ -23,6 +24,7 @@ class Explanation:
     state: ServiceState
     waits_for: str | None
     look_at: datetime | None
+    network: NetworkMode
     slots: tuple[SlotStory, ...]
     paused: Pause | None = None
 
@@ -41,6 +43,7 @@ async def explain_service(
         state=service_state(service, counts(view.containers)),
         waits_for=plan.waits_for,
         look_at=plan.requeue_at,
+        network=installation.network,
         slots=explain(view, policy, placements, since, paused),
         paused=paused,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from domain.container import Container
-from orchestrator.store import containers, nodes, wake
+from orchestrator.store import containers, nodes, swarm, wake
 from orchestrator.store.db import Connection
 
 
@@ -38,9 +38,13 @@ async def publish(
 ) -> None:
     """The containers whose rows changed, and nodes that were asked something; agents learn of it at commit.
 
+    Overlay networks that they are on are asked of the swarm's managers, once.
+
     What changes of a node's load is among what touches it.
     """
-    for node_id in sorted({row.node_id for row in touched} | set(asked)):
+    overlays = {each.network.name: each.network for row in touched for each in row.networks if each.network.overlay}
+    making = await swarm.ask_networks(conn, list(overlays.values())) if overlays else []
+    for node_id in sorted({row.node_id for row in touched} | set(asked) | set(making)):
         more = load.by_node.get(node_id, (0, 0, 0)) if load else (0, 0, 0)
         revision = await nodes.bump_revision(conn, node_id, *more)
         changed = [row.id for row in touched if row.node_id == node_id]

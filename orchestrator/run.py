@@ -15,7 +15,7 @@ async def orchestrate(db: Database, wakeups: Wakeups, installation: Installation
     """Run until cancelled."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(Worker(db, wakeups, installation, policy).run())
-        tasks.create_task(sweep(db))
+        tasks.create_task(sweep(db, installation))
 
 
 __all__ = ["Wakeups", "listen", "orchestrate"]

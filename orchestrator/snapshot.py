@@ -8,10 +8,12 @@ from uuid import UUID
 
 from domain.container import Container
 from domain.links import contributes, source_of
+from domain.networks import Fleet
 from domain.node import Candidate, disk_full, failing
 from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
 from domain.spec import Link, Strategy
+from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
 from orchestrator.store import containers, mounts, nodes, relations
 from orchestrator.store.db import Connection, now
@@ -27,12 +29,19 @@ async def load(conn: Connection, service: Service, installation: Installation) -
     request = service.operation.image_request if service.operation else None
     answer = await nodes.image_answer(conn, request) if request else None
     at = await now(conn)
+    found = await candidates(conn, service, own, at)
     return ServiceView(
         service=service,
         containers=own,
-        nodes=await candidates(conn, service, own, at),
+        nodes=found,
         linked=tuple(
-            _linked(link, targets[link.to_service], [row for row in rows if row.service_id == link.to_service])
+            _linked(
+                link,
+                targets[link.to_service],
+                [row for row in rows if row.service_id == link.to_service],
+                fleet_of(found, installation),
+                service.account,
+            )
             for link in service.spec.links
             if link.to_service in targets
         ),
@@ -44,7 +53,7 @@ async def load(conn: Connection, service: Service, installation: Installation) -
     )
 
 
-def _linked(link: Link, target: LinkedTo, rows: Sequence[Container]) -> LinkedService:
+def _linked(link: Link, target: LinkedTo, rows: Sequence[Container], fleet: Fleet, account: str) -> LinkedService:
     """One source for each slot: a container that leaves counts until its successor is there."""
     by_slot = {row.slot: row for row in sorted(rows, key=lambda row: not row.leaving) if contributes(row)}
     chosen = [by_slot[slot] for slot in sorted(by_slot)]
@@ -55,7 +64,7 @@ def _linked(link: Link, target: LinkedTo, rows: Sequence[Container]) -> LinkedSe
         unique_name=target.unique_name,
         subnet=target.subnet,
         target=target.target,
-        sources=tuple(source_of(row) for row in chosen),
+        sources=tuple(source_of(row, fleet, account) for row in chosen),
         nodes=tuple(row.node_id for row in chosen) if every else (),
     )
 
@@ -95,6 +104,9 @@ async def candidates(
             disk_full=disk_full(node.engine),
             failing=failing(node.failures, at),
             paused=node.paused,
+            reach=node.reach,
+            overlay=node.overlay,
+            network_note=node.network_note,
         )
         for node in await nodes.everyone(conn)
     )

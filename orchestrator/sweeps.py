@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from orchestrator import dispatch
+from orchestrator import dispatch, swarming
+from orchestrator.planning.view import Installation
 from orchestrator.store import actions, audit, containers, drains, events, fleet, nodes, services, stacks, users
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
@@ -18,6 +19,7 @@ GRACE_SECONDS = 5.0
 """After a time without sweeps agents may have had nobody to tell that they are there."""
 
 LATE_SECONDS = 2.0
+SWARM_EVERY = 4
 GIVE_UP_EVERY = 10
 PURGE_EVERY = 600
 KEEP_HOURS = 24
@@ -44,8 +46,8 @@ class Patience:
         return self._until is None or at >= self._until
 
 
-async def sweep(db: Database) -> None:
-    """Run for ever."""
+async def sweep(db: Database, installation: Installation | None = None) -> None:
+    """Run for ever. With an `installation`, its swarm is looked after."""
     turn, patience = 0, Patience()
     while True:
         try:
@@ -53,6 +55,8 @@ async def sweep(db: Database) -> None:
                 at = await now(conn)
             if patience.over(at):
                 await dispatch.expire(db)
+                if installation is not None and turn % SWARM_EVERY == 0:
+                    await swarming.settle(db, installation)
             if turn % GIVE_UP_EVERY == 0:
                 async with db.transaction() as conn:
                     await drains.give_up(conn, DRAIN_MINUTES, await now(conn))

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from agents.swarm_plan import SwarmStep
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 from domain.registry import RegistryAuth
+from domain.swarm import SwarmReport
 
 Json = dict[str, Any]
 
@@ -136,11 +138,22 @@ class ContainerRuntime(Protocol):
         ...
 
     async def create_network(self, cluster_id: UUID, network: NetworkSpec) -> str:
-        """Make the bridge, with its subnet unless that overlaps another; its id."""
+        """Make it, with its subnet unless that overlaps another; its id.
+
+        Of an overlay that a manager elsewhere has to make, its name, which serves as well.
+        """
         ...
 
     async def remove_network(self, network_id: str) -> None:
         """Remove it; quiet when it is gone. Busy while containers are on it."""
+        ...
+
+    async def swarm(self, cluster_id: UUID) -> SwarmReport:
+        """The engine's swarm mode."""
+        ...
+
+    async def swarm_step(self, cluster_id: UUID, step: SwarmStep) -> None:
+        """Change it, or what it holds."""
         ...
 
     async def connect(self, network_id: str, engine_id: str, attachment: Attachment) -> None:

@@ -15,15 +15,17 @@ from docker.types import IPAMConfig, IPAMPool
 from urllib3.connection import HTTPConnection
 
 from agents.planning import container_name
-from agents.runtime import create_args, events, frames
+from agents.runtime import create_args, events, frames, swarm
 from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from agents.runtime.errors import classify
 from agents.runtime.streams import EngineStreams
 from agents.runtime.threads import Calls
+from agents.swarm_plan import SwarmStep
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 from domain.image import parse
 from domain.registry import RegistryAuth
+from domain.swarm import SwarmReport
 
 OLDEST_API = "1.41"
 NEWEST_API = (1, 44)
@@ -138,7 +140,23 @@ class DockerRuntime:
 
         return await self._calls.short("listing networks", LOOK_SECONDS, call)
 
+    async def swarm(self, cluster_id: UUID) -> SwarmReport:
+        return await self._calls.short(
+            "looking at its swarm", LOOK_SECONDS, lambda: swarm.look(self._api(), cluster_id)
+        )
+
+    async def swarm_step(self, cluster_id: UUID, step: SwarmStep) -> None:
+        def call() -> None:
+            swarm.perform(self._api(), cluster_id, step)
+
+        await self._calls.slow("changing its swarm", ACT_SECONDS, call)
+
     async def create_network(self, cluster_id: UUID, network: NetworkSpec) -> str:
+        if network.overlay:
+            return await self._calls.short(
+                "creating a network", ACT_SECONDS, lambda: swarm.make_overlay(self._api(), cluster_id, network)
+            )
+
         def call(ipam: IPAMConfig | None) -> str:
             made = self._api().create_network(
                 network.name,
@@ -190,7 +208,7 @@ class DockerRuntime:
         try:
             await self._calls.short("disconnecting a network", ACT_SECONDS, call)
         except RuntimeRefused as error:
-            if "is not connected to" not in error.reason:
+            if "is not connected to" not in error.reason and error.code != "network_missing":
                 raise
 
     async def image_inspect(self, reference: str) -> Json:

@@ -15,6 +15,10 @@ from docker.errors import APIError, DockerException
 from agents.runtime.base import RuntimeBusy, RuntimeFailed, RuntimeRefused
 
 BUSY = "busy"
+OVERLAY = "overlay"
+"""Busy as well: another host makes the network, or the swarm has no leader for the moment; tried again soon."""
+
+OVERLAY_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,12 @@ def _rule(pattern: str, code: str, message: str, *statuses: int) -> Rule:
 
 
 RULES = (
+    _rule(
+        r"could not attach to network|attaching to network failed|does not have a leader|not a swarm manager"
+        r"|not part of a swarm|lost leader status|swarm/control\.sock",
+        OVERLAY,
+        "the overlay network is not to be had yet: {text}",
+    ),
     _rule(r"removal of container .* is already in progress", BUSY, "the engine is still removing it", 409),
     _rule(r"marked for removal|is marked for removal", BUSY, "the engine is still removing it", 409),
     _rule(r"unable to remove filesystem|driver .* failed to remove", BUSY, "the engine could not remove it: {text}"),
@@ -108,6 +118,8 @@ def classify(status: int, text: str, doing: str) -> RuntimeFailed:
     for rule in RULES:
         if (not rule.statuses or status in rule.statuses) and rule.pattern.search(text):
             message = rule.message.format(text=shown)
+            if rule.code == OVERLAY:
+                return RuntimeBusy(message, retry_in=OVERLAY_SECONDS)
             return RuntimeBusy(message) if rule.code == BUSY else RuntimeRefused(message, rule.code)
     if status == 0:
         return RuntimeRefused(shown, "refused")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import Caller, command, database, flag, ident, log_source, settings, visible
+from app.api.deps import Caller, command, database, flag, fleet, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import containers as commands
@@ -100,6 +100,7 @@ async def containers_out(
     for row in await containers.open_rows(conn, sorted(concerned)) if concerned else ():
         others.setdefault(row.service_id, []).append(row)
     hosts = await nodes.many(conn, sorted({row.node_id for row in found}))
+    everyone = await fleet(conn, request)
     newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
     shown = [
         container_out(
@@ -109,6 +110,7 @@ async def containers_out(
                 others=others,
                 actions=newest.get(commands.container_uri(row.id), ()),
                 node=hosts.get(row.node_id),
+                fleet=everyone,
             ),
             public_domain=settings(request).public_domain,
             host=settings(request).public_host,

@@ -18,8 +18,9 @@ from domain.access import Role
 from domain.action import Request as Origin
 from domain.container import Container
 from domain.errors import Invalid, NotFound
+from domain.networks import Fleet
 from domain.service import Service
-from orchestrator.store import actions, containers, relations
+from orchestrator.store import actions, containers, nodes, relations
 from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.db import Connection, Database
 
@@ -93,6 +94,17 @@ def visible(request: Request, shown: list[dict[str, Any]]) -> list[dict[str, Any
     return [without_values(each) for each in shown] if who(request).role is Role.READ_ONLY else shown
 
 
+async def fleet(conn: Connection, request: Request) -> Fleet:
+    """The hosts as links see them."""
+    found, config = await nodes.everyone(conn), settings(request)
+    return Fleet(
+        mode=config.network,
+        overlay=frozenset(each.id for each in found if each.overlay),
+        reach={each.id: each.reach or each.name for each in found},
+        domain=config.public_domain,
+    )
+
+
 async def services_out(conn: Connection, request: Request, found: Sequence[Service]) -> list[dict[str, Any]]:
     """The representations of services, in a fixed number of statements."""
     ids = [service.id for service in found]
@@ -104,7 +116,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
     for row in await containers.open_rows(conn, list(targets)) if targets else ():
         sources.setdefault(row.service_id, []).append(row)
     names = {each: target.unique_name for each, target in targets.items()}
-    config = settings(request)
+    config, hosts = settings(request), await fleet(conn, request)
     shown = [
         service_out(
             ServiceDetails(
@@ -114,6 +126,7 @@ async def services_out(conn: Connection, request: Request, found: Sequence[Servi
                 linked_from=linked.get(service.id, []),
                 targets=names,
                 sources=sources,
+                fleet=hosts,
             ),
             api_url=config.public_url.rstrip("/"),
             public_domain=config.public_domain,

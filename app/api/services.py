@@ -12,6 +12,7 @@ from app.api.deps import Caller, command, database, flag, ident, log_source, ser
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.commands import services as commands
+from app.installation import installation_of
 from app.wire.explain_output import explanation_out
 from app.wire.lists import SERVICES, envelope, read_query
 from app.wire.logs import joined
@@ -22,7 +23,7 @@ from domain.errors import DomainError, Invalid
 from domain.service import Effect, Service, Verb
 from domain.spec import ServiceSpec
 from orchestrator.explaining import explain_service
-from orchestrator.planning.view import Installation, Policy
+from orchestrator.planning.view import Policy
 from orchestrator.store import containers, services
 
 router = APIRouter(prefix="/api/v1/service")
@@ -130,7 +131,7 @@ async def service_logs(request: Request, caller: Caller, uuid: str) -> Response:
 @router.get("/{uuid}/explain/")
 async def why(request: Request, caller: Caller, uuid: str) -> Response:
     """Why it is as it is: what every slot waits for, and why its container is where it is."""
-    installation = Installation(api_url=settings(request).public_url.rstrip("/"), stream_url="")
+    installation = installation_of(settings(request))
     async with database(request).read() as conn:
         service = await services.get(conn, caller.id, ident(uuid, "service"))
         found = await explain_service(conn, service, installation, Policy())

@@ -17,9 +17,11 @@ from app.fleet.dialbacks import Dialbacks
 from app.secretbox import SecretBox
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 from domain.errors import NotAllowed
+from domain.networks import usable_address
 from domain.spec import Env
-from orchestrator import dispatch
+from orchestrator import dispatch, swarming
 from orchestrator.listener import Wakeups
+from orchestrator.planning.view import Installation
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -32,10 +34,18 @@ MOST_IN_A_REPORT = 5000
 class ControlPlane:
     """What the agents' sessions in this process share. `ident` is this process's own."""
 
-    def __init__(self, database: asyncio.Future[Database], wakeups: Wakeups, secrets: SecretBox) -> None:
+    def __init__(
+        self,
+        database: asyncio.Future[Database],
+        wakeups: Wakeups,
+        secrets: SecretBox,
+        installation: Installation | None = None,
+    ) -> None:
+        """Without an `installation` nothing is asked of the engines' swarm mode."""
         self.ident = uuid4()
         self.wakeups = wakeups
         self.secrets = secrets
+        self.installation = installation
         self.urls: tuple[str, ...] = ()
         self.dialbacks = Dialbacks(self.ident)
         self.beats = Beats(lambda: database.result() if database.done() else None)
@@ -57,8 +67,12 @@ class NodeCalls:
     told: int = 0
     """The session whose full set was told."""
 
+    address: str = ""
+    """Where the host of the agent in this process is reached, as far as the settings say."""
+
     async def register(self, hello: NodeHello) -> Registration:
         """Begin a session. Raises ConnectionError while the database is away."""
+        hello = replace(hello, address=hello.address if usable_address(hello.address) else self.address)
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )
@@ -85,6 +99,11 @@ class NodeCalls:
         if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
             raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
         await reaching(dispatch.record(self.shared.db(), report))
+        if report.swarm is not None and self.shared.installation is not None:
+            box = self.shared.secrets
+            await reaching(
+                swarming.take(self.shared.db(), report, self.shared.installation, seal=box.seal, unseal=box.unseal)
+            )
 
     async def beat(self, beat: Beat) -> Heard:
         """The agent is there."""
@@ -98,7 +117,12 @@ class NodeCalls:
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         call = dispatch.assignments_since(
-            self.shared.db(), registration, since, self._environment, self.shared.secrets.unseal
+            self.shared.db(),
+            registration,
+            since,
+            self._environment,
+            self.shared.secrets.unseal,
+            self.shared.installation,
         )
         return await reaching(call)
 

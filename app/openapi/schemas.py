@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.action import ActionState
 from domain.container import ContainerState
+from domain.networks import Form, NetworkMode
 from domain.node import NodeState
 from domain.placement import Refusal
 from domain.registry import ImageState
@@ -127,6 +128,7 @@ OBJECTS: dict[str, Schema] = {
         linked_to_service=many(ref("Link")),
         linked_from_service=many(ref("Link")),
         link_variables=VARIABLES,
+        link_form=states(Form),
         entrypoint=maybe(TEXT),
         run_command=maybe(TEXT),
         sequential_deployment=FLAG,
@@ -221,6 +223,8 @@ OBJECTS: dict[str, Schema] = {
         cordoned=FLAG,
         draining=FLAG,
         paused=PAUSE,
+        network=states(Form),
+        network_note=TEXT,
         last_metric={},
         last_seen=maybe(DATE),
         deployed_datetime=maybe(DATE),
@@ -242,6 +246,7 @@ OBJECTS: dict[str, Schema] = {
         waits_for=maybe(TEXT),
         look_at=maybe(DATE),
         paused=PAUSE,
+        network=states(NetworkMode),
         slots=many(
             shown(
                 slot=WHOLE,
@@ -255,6 +260,9 @@ OBJECTS: dict[str, Schema] = {
                 remedy=TEXT,
                 since=maybe(DATE),
                 last_seen=maybe(DATE),
+                network=maybe(states(Form)),
+                network_note=TEXT,
+                links=many(shown(name=TEXT, slot=WHOLE, form=states(Form))),
                 placement=many(shown(node=TEXT, taken=FLAG, reason=maybe(states(Refusal)), text=TEXT)),
             )
         ),

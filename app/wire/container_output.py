@@ -10,7 +10,8 @@ from uuid import UUID
 
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import BoundPort, Container, Mount, Seen, container_state
-from domain.links import block, contributes, mangle, source_of
+from domain.links import Source, block, contributes, mangle, seen_through, source_of
+from domain.networks import Fleet
 from domain.node import Node, NodeState
 from domain.service import Service, up_to_date
 
@@ -29,13 +30,21 @@ _EXITS = {
 class ContainerDetails:
     """A container with what its representation is derived from. `others`: the live containers of the services
     that its own is linked to, and of its own when they are linked to each other. `node`: where it is; of one that is
-    silent the state may be out of date (I10)."""
+    silent the state may be out of date (I10). `fleet`: the hosts."""
 
     container: Container
     service: Service
     others: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
     actions: Sequence[UUID] = ()
     node: Node | None = None
+    fleet: Fleet = field(default_factory=Fleet)
+
+    def source(self, container: Container) -> Source:
+        """The other container as this one finds it, or this one as containers elsewhere do (spec 3.3)."""
+        found = source_of(container, self.fleet, self.service.account)
+        if container.id == self.container.id:
+            return seen_through(found, self.fleet.general(container.node_id))
+        return seen_through(found, self.fleet.form(self.container.node_id, container.node_id))
 
 
 def container_out(details: ContainerDetails, *, public_domain: str, host: str) -> dict[str, Any]:
@@ -49,7 +58,7 @@ def container_out(details: ContainerDetails, *, public_domain: str, host: str) -
     spec, seen = container.spec, container.seen
     ended = seen is not None and seen.state in {Seen.EXITED, Seen.RESTARTING, Seen.FAILED, Seen.GONE}
     code = seen.exit_code if seen and ended else None
-    own = source_of(container)
+    own = details.source(container)
     prefix = mangle(service.unique_name)
     shown = dict(spec.link_env) | dict(spec.user_env)
     return {
@@ -138,7 +147,7 @@ def _linked_to(details: ContainerDetails) -> list[dict[str, Any]]:
             "to_container": uri("container", other.id),
             "endpoints": {
                 f"{end.inner_port}/{end.protocol.value}": f"{end.protocol.value}://{end.address}:{end.port}"
-                for end in source_of(other).endpoints
+                for end in details.source(other).endpoints
             },
         }
         for name, other in found

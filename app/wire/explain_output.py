@@ -25,6 +25,7 @@ def explanation_out(explanation: Explanation) -> dict[str, Any]:
         "waits_for": explanation.waits_for,
         "look_at": date(explanation.look_at),
         "paused": pause_out(explanation.paused),
+        "network": explanation.network.value,
         "slots": [_slot(each) for each in explanation.slots],
     }
 
@@ -42,6 +43,9 @@ def _slot(story: SlotStory) -> dict[str, Any]:
         "remedy": story.remedy,
         "since": date(story.since),
         "last_seen": date(story.last_seen),
+        "network": story.network.value if story.network else None,
+        "network_note": story.network_note,
+        "links": [{"name": each.name, "slot": each.slot, "form": each.form.value} for each in story.links],
         "placement": [
             {
                 "node": each.node,

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.wire.scalars import date, uri
 from domain.action import Action, can_be_canceled, can_be_retried
+from domain.networks import Form
 from domain.node import Node
 from domain.pause import Pause
 
@@ -60,6 +61,8 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "cordoned": node.cordoned,
         "draining": node.drain_action is not None,
         "paused": pause_out(node.paused),
+        "network": (Form.OVERLAY if node.overlay else Form.BRIDGE).value,
+        "network_note": node.network_note,
         "last_metric": None,
         "last_seen": date(node.last_seen),
         "deployed_datetime": date(node.created_at),

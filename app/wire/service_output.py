@@ -10,7 +10,16 @@ from uuid import UUID
 from app.wire.others import pause_out
 from app.wire.scalars import date, image_tag_uri, port_name, uri
 from domain.container import Container
-from domain.links import LinkTarget, client_environment, contributes, link_variables, source_of
+from domain.links import (
+    LinkTarget,
+    Source,
+    client_environment,
+    contributes,
+    link_variables,
+    seen_through,
+    source_of,
+)
+from domain.networks import Fleet, Form
 from domain.service import Service, ServiceWant, counts, live, service_state, synchronized, usable_image
 from domain.spec import Binding, PortSpec, ServiceSpec
 
@@ -20,6 +29,7 @@ class ServiceDetails:
     """A service with what its representation is derived from.
 
     `linked_from`: (link name, from service); `targets`: the services it is linked to, `sources`: their containers.
+    `fleet`: the hosts.
     """
 
     service: Service
@@ -28,6 +38,12 @@ class ServiceDetails:
     linked_from: Sequence[tuple[str, UUID]]
     targets: Mapping[UUID, str] = field(default_factory=dict)
     sources: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
+
+    def source(self, container: Container) -> Source:
+        """The container in the form in which others find it: the service has no particular client (spec 3.3)."""
+        found = source_of(container, self.fleet, self.service.account)
+        return seen_through(found, self.fleet.general(container.node_id))
 
 
 def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, host: str = "") -> dict[str, Any]:
@@ -65,6 +81,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
             for name, origin in details.linked_from
         ],
         "link_variables": _variables(details, api_url),
+        "link_form": _form(details).value,
         "entrypoint": spec.entrypoint,
         "run_command": spec.run_command,
         "sequential_deployment": spec.sequential_deployment,
@@ -143,8 +160,17 @@ def port_out(port: PortSpec) -> dict[str, Any]:
     }
 
 
+_WEAKEST = (Form.NONE, Form.PORTS, Form.OVERLAY, Form.BRIDGE)
+
+
+def _form(details: ServiceDetails) -> Form:
+    """In which form other hosts' containers find those of the service: of several the weakest."""
+    nodes = {each.node_id for each in live(details.containers)} or set(details.fleet.reach)
+    return min((details.fleet.general(node) for node in nodes), key=_WEAKEST.index, default=Form.BRIDGE)
+
+
 def _variables(details: ServiceDetails, api_url: str) -> dict[str, str]:
-    sources = [source_of(each) for each in details.containers if contributes(each)]
+    sources = [details.source(each) for each in details.containers if contributes(each)]
     own = f"{api_url}{uri('service', details.service.id)}"
     return link_variables(details.service.unique_name, sources, own)
 
@@ -166,7 +192,9 @@ def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
             alias=link.name,
             unique_name=details.targets[link.to_service],
             api_url=f"{api_url}{uri('service', link.to_service)}",
-            sources=tuple(source_of(each) for each in details.sources.get(link.to_service, ()) if contributes(each)),
+            sources=tuple(
+                details.source(each) for each in details.sources.get(link.to_service, ()) if contributes(each)
+            ),
         )
         for link in spec.links
         if link.to_service in details.targets

@@ -13,10 +13,12 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
+from domain.networks import Form
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
 from domain.placement import Placement, Refusal, Verdict, place
 from domain.service import Service, ServiceWant, usable_image
+from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.settled import complaint
 from orchestrator.planning.slots import bound, wanted_slots
@@ -51,8 +53,20 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStory:
+    """In which form a slot's container reaches a container of a service that it is linked to."""
+
+    name: str
+    slot: int
+    form: Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotStory:
-    """One slot. `remedy` is what a user can do, empty when nothing is to be done; `since` when it has been so."""
+    """One slot. `remedy` is what a user can do, empty when nothing is to be done; `since` when it has been so.
+
+    `network`: what its networks are, and with `network_note` why they are no overlay.
+    """
 
     slot: int
     reason: Reason
@@ -66,6 +80,9 @@ class SlotStory:
     last_seen: datetime | None = None
     leaving: bool = False
     verdicts: tuple[Verdict, ...] = ()
+    network: Form | None = None
+    network_note: str = ""
+    links: tuple[LinkStory, ...] = ()
 
 
 _REMEDIES = {
@@ -259,6 +276,24 @@ def _story(view: ServiceView, row: Container, node: Candidate | None) -> SlotSto
         seen=row.seen.state.value.lower() if row.seen else None,
         since=_since(view) or row.created_at,
         last_seen=node.last_seen if node else None,
+        network=_network(row, node),
+        network_note=node.network_note if node else "",
+        links=_links(view, row.node_id),
+    )
+
+
+def _network(row: Container, node: Candidate | None) -> Form | None:
+    if node is None or row.spec.host_network:
+        return None
+    return Form.OVERLAY if node.overlay else Form.BRIDGE
+
+
+def _links(view: ServiceView, node: UUID) -> tuple[LinkStory, ...]:
+    fleet = fleet_of(view.nodes, view.installation)
+    return tuple(
+        LinkStory(name=link.alias, slot=source.index, form=fleet.form(node, source.node))
+        for link in view.linked
+        for source in link.sources
     )
 
 

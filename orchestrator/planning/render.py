@@ -9,9 +9,11 @@ from uuid import UUID
 
 from domain.container import Attachment, BoundPort, Container, ContainerSpec, NetworkSpec, Want
 from domain.image import ResolvedImage
-from domain.links import LinkTarget, Source, client_environment, sibling_environment, source_of
+from domain.links import LinkTarget, Source, client_environment, seen_through, sibling_environment, source_of
+from domain.networks import Fleet
 from domain.service import Service
 from domain.spec import Env, PortSpec, Strategy, digest
+from orchestrator.planning.forms import fleet_of, network_of
 from orchestrator.planning.steps import CreateContainer
 from orchestrator.planning.view import LinkedService, ServiceView
 
@@ -21,15 +23,11 @@ def container_name(view: ServiceView, slot: int) -> str:
     return f"{view.service.unique_name}-{slot}"
 
 
-def network_name(service_id: UUID) -> str:
-    """The engine's name for a service's network."""
-    return f"tutela-{service_id}"
-
-
-def attachments(view: ServiceView, name: str, slot: int) -> tuple[Attachment, ...]:
+def attachments(view: ServiceView, name: str, slot: int, node: UUID) -> tuple[Attachment, ...]:
     """The networks of a container: its service's own, and that of each service it is linked to (DESIGN 3.6b).
 
-    With the host's network there are none, and so no names (spec 2.3).
+    On a node in the overlay they are overlay networks, else bridges of the node. With the host's network there are
+    none, and so no names (spec 2.3).
     """
     service = view.service
     if service.spec.net == "host":
@@ -38,16 +36,14 @@ def attachments(view: ServiceView, name: str, slot: int) -> tuple[Attachment, ..
     if service.stack:
         names += [f"{name}.{service.stack}", f"{service.unique_name}.{service.stack}"]
     own = Attachment(
-        network=NetworkSpec(name=network_name(service.id), service_id=service.id, subnet=service.subnet),
+        network=network_of(view, service.id, service.subnet, node),
         aliases=tuple(names),
     )
     known: dict[UUID, list[tuple[str, str]]] = {}
     networks: dict[UUID, NetworkSpec] = {}
     for link in sorted(view.linked, key=lambda each: each.alias):
         known.setdefault(link.service_id, []).extend(_link_names(link))
-        networks[link.service_id] = NetworkSpec(
-            name=network_name(link.service_id), service_id=link.service_id, subnet=link.subnet
-        )
+        networks[link.service_id] = network_of(view, link.service_id, link.subnet, node)
     joined = (
         Attachment(network=network, links=tuple(pair for pair in known[target] if pair[0] != pair[1]))
         for target, network in networks.items()
@@ -114,7 +110,7 @@ def new_container(
         start_gen=max(service.start_gen, 1),
         autorestart=service.spec.autorestart,
         autoreplace=service.spec.autoreplace,
-        networks=attachments(view, name, step.slot),
+        networks=attachments(view, name, step.slot, step.node_id),
         created_at=view.now,
         order=before.order if before else None,
         replaced=before.replaced if before else (),
@@ -184,27 +180,33 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     return tuple(shlex.split(text)) if text else None
 
 
-def _sources(view: ServiceView, link: LinkedService, node: UUID) -> tuple[Source, ...]:
+def _sources(view: ServiceView, link: LinkedService, node: UUID, fleet: Fleet) -> tuple[Source, ...]:
     """Between two services for every node links go one to one on the same node (spec 2.21)."""
     every = view.service.spec.deployment_strategy is Strategy.EVERY_NODE
-    if not (every and link.nodes):
-        return link.sources
-    return tuple(source for source, at in zip(link.sources, link.nodes, strict=True) if at == node)
+    found = link.sources
+    if every and link.nodes:
+        found = tuple(source for source, at in zip(link.sources, link.nodes, strict=True) if at == node)
+    return tuple(seen_through(source, fleet.form(node, source.node)) for source in found)
 
 
 def _link_env(view: ServiceView, slot: int, node: UUID) -> Env:
+    fleet = fleet_of(view.nodes, view.installation)
     targets = [
         LinkTarget(
             alias=link.alias,
             unique_name=link.unique_name,
             api_url=f"{view.installation.api_url}/api/v1/service/{link.service_id}/",
-            sources=_sources(view, link, node),
+            sources=_sources(view, link, node, fleet),
         )
         for link in view.linked
     ]
     own: Env = ()
     if view.service.spec.sequential_deployment:
-        siblings = [source_of(row) for row in view.containers if row.slot < slot and not row.leaving]
+        siblings = [
+            seen_through(source_of(row, fleet, view.service.account), fleet.form(node, row.node_id))
+            for row in view.containers
+            if row.slot < slot and not row.leaving
+        ]
         own = sibling_environment(view.service.unique_name, sorted(siblings, key=lambda each: each.index))
     return tuple(sorted((dict(own) | dict(client_environment(targets))).items()))
 

@@ -205,7 +205,7 @@ def _adjustments(view: ServiceView, kept: Sequence[Container]) -> list[Step]:
     spec = view.service.spec
     steps: list[Step] = []
     for row in kept:
-        networks = attachments(view, row.name, row.slot) if not row.spec.host_network else ()
+        networks = attachments(view, row.name, row.slot, row.node_id) if not row.spec.host_network else ()
         if (row.networks, row.autorestart, row.autoreplace) != (networks, spec.autorestart, spec.autoreplace):
             steps.append(
                 AdjustContainer(

@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.container import Container
 from domain.image import ResolvedImage
 from domain.links import Source
+from domain.networks import NETWORK_POOL, OVERLAY_POOL, NetworkMode
 from domain.node import Candidate
 from domain.service import Service
 
@@ -41,6 +42,9 @@ class Installation:
     api_url: str
     stream_url: str
     public_domain: str = ""
+    network: NetworkMode = NetworkMode.OVERLAY
+    network_pool: str = NETWORK_POOL
+    overlay_pool: str = OVERLAY_POOL
     inside_port: int | None = None
     inside_address: str = ""
 

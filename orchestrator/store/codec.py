@@ -14,6 +14,7 @@ from domain.node import StartFailure
 from domain.placement import Verdict
 from domain.service import Operation, Queued
 from domain.spec import ServiceSpec
+from domain.swarm import SwarmSeen
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
 ENGINE: TypeAdapter[EngineInfo] = TypeAdapter(EngineInfo)
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 VERDICTS: TypeAdapter[tuple[Verdict, ...]] = TypeAdapter(tuple[Verdict, ...])
+SWARM_SEEN: TypeAdapter[SwarmSeen] = TypeAdapter(SwarmSeen)
 FAILURES: TypeAdapter[tuple[StartFailure, ...]] = TypeAdapter(tuple[StartFailure, ...])
 
 

@@ -157,12 +157,12 @@ class Begun:
 
 
 async def begin_session(
-    conn: Connection, node_id: UUID, engine: EngineInfo | None, served_by: UUID | None
+    conn: Connection, node_id: UUID, engine: EngineInfo | None, served_by: UUID | None, address: str = ""
 ) -> Begun | None:
-    """A new session of a node that joined; None when it was terminated or never was."""
+    """A new session of a node that joined; None when it was terminated or never was. `address`: its agent's own."""
     row = await conn.fetchrow(
         "UPDATE nodes n SET session = n.session + 1, state = $2, last_seen = clock_timestamp(),"
-        " engine = coalesce($3, n.engine), served_by = $5"
+        " engine = coalesce($3, n.engine), served_by = $5, address = coalesce(nullif($6, ''), n.address)"
         " FROM (SELECT id, state FROM nodes WHERE id = $1 AND state <> $4 FOR NO KEY UPDATE) o"
         " WHERE n.id = o.id RETURNING n.id, n.session, o.state AS before",
         node_id,
@@ -170,6 +170,7 @@ async def begin_session(
         codec.dump(codec.ENGINE, engine),
         _TERMINATED,
         served_by,
+        address,
     )
     return Begun(node_id=row["id"], session=row["session"], before=NodeState(row["before"])) if row else None
 

@@ -20,7 +20,7 @@ from orchestrator.store.pauses import of_row
 
 _COLUMNS = (
     "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
-    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by"
+    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by, address, overlay, network_note"
 )
 _FILTERS = {
     "uuid": "id",
@@ -61,6 +61,9 @@ def _node(row: Any) -> Node:
         failures=codec.load(codec.FAILURES, row["failures"]) or (),
         terminated_at=row["terminated_at"],
         paused=of_row(row),
+        address=row["address"],
+        overlay=row["overlay"],
+        network_note=row["network_note"],
     )
 
 

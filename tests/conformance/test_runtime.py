@@ -12,6 +12,7 @@ import pytest
 from agents.observe import observed_container
 from agents.runtime.base import Console, ContainerRuntime, Json, RuntimeRefused
 from agents.runtime.docker import DockerRuntime
+from agents.swarm_plan import Begin, Leave, Make, Remove
 from agents.view import EngineState, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
 from domain.container import Attachment, NetworkSpec, spec_digest
@@ -133,6 +134,30 @@ async def test_networks(runtime: ContainerRuntime) -> None:
     for network_id in (*made, *made):
         await runtime.remove_network(network_id)
     assert await runtime.list_networks(CLUSTER) == []
+
+
+async def test_a_swarm_of_one_makes_overlay_networks(runtime: ContainerRuntime) -> None:
+    assert not (await runtime.swarm(CLUSTER)).seen.inside
+    await runtime.swarm_step(CLUSTER, Begin(address="127.0.0.1", pool="10.175.240.0/20"))
+    try:
+        found = await runtime.swarm(CLUSTER)
+        seen = found.seen
+        assert (seen.active, seen.inside, seen.manager, seen.ours, seen.quorum) == (True,) * 5
+        assert [(each.node, each.manager, each.up, each.ready) for each in seen.peers] == [(seen.node, *(True,) * 3)]
+        assert found.token.startswith("SWMTKN-")
+        assert found.token not in repr(found)
+        net = NetworkSpec(name="tutela-c-overlay", service_id=SERVICE, subnet="10.176.200.0/24", overlay=True)
+        for _ in range(2):
+            await runtime.swarm_step(CLUSTER, Make(network=net))
+        assert [(each["Name"], each["Driver"]) for each in await runtime.list_networks(CLUSTER)] == [
+            (net.name, "overlay")
+        ]
+        for _ in range(2):
+            await runtime.swarm_step(CLUSTER, Remove(name=net.name))
+        assert await runtime.list_networks(CLUSTER) == []
+    finally:
+        await runtime.swarm_step(CLUSTER, Leave())
+    assert not (await runtime.swarm(CLUSTER)).seen.inside
 
 
 async def test_events_name_what_changed(runtime: ContainerRuntime) -> None:

@@ -94,6 +94,7 @@ SETTABLE: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
 }
 READ_ONLY: dict[str, Any] = {
     "paused": None,
+    "link_form": "bridge",
     "image_name": "tutum/hello-world:latest",
     "image_tag": "/api/v1/image/tutum/hello-world/tag/latest/",
     "name": "hello-world",

@@ -11,9 +11,11 @@ from uuid import UUID
 from agents.planning import container_name
 from agents.runtime import create_args
 from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
+from agents.swarm_plan import Begin, Drop, Join, Leave, Make, Recover, Remove, SetRole, SwarmStep
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 from domain.registry import RegistryAuth
+from domain.swarm import Peer, SwarmReport, SwarmSeen
 
 
 class FakeRuntime:
@@ -37,6 +39,7 @@ class FakeRuntime:
         self.volumes: set[str] = set()
         self.written: dict[str, list[RawLine]] = {}
         self.calls: list[str] = []
+        self.swarm_seen = SwarmSeen()
         self._listeners: list[asyncio.Queue[str | None]] = []
         self._count = 0
 
@@ -180,7 +183,8 @@ class FakeRuntime:
         self._count += 1
         network_id = f"n{self._count:063x}"
         labels = create_args.network_labels(cluster_id, network)
-        self.networks[network_id] = {"Id": network_id, "Name": network.name, "Labels": labels}
+        driver = "overlay" if network.overlay else "bridge"
+        self.networks[network_id] = {"Id": network_id, "Name": network.name, "Labels": labels, "Driver": driver}
         return network_id
 
     async def remove_network(self, network_id: str) -> None:
@@ -191,6 +195,31 @@ class FakeRuntime:
             if used and each["State"]["Status"] == "running":
                 raise RuntimeBusy("the network is still in use")
         self.networks.pop(network_id, None)
+
+    async def swarm(self, cluster_id: UUID) -> SwarmReport:
+        self._reach("swarm")
+        return SwarmReport(seen=self.swarm_seen, token="SWMTKN-fake" if self.swarm_seen.manager else "")
+
+    async def swarm_step(self, cluster_id: UUID, step: SwarmStep) -> None:
+        self._reach("swarm_step")
+        match step:
+            case Begin() | Recover():
+                alone = (Peer(node="fake", manager=True, up=True, ready=True),)
+                self.swarm_seen = SwarmSeen(
+                    active=True, inside=True, node="fake", manager=True, cluster="fake", ours=True, quorum=True,
+                    peers=alone,
+                )  # fmt: skip
+            case Join():
+                self.swarm_seen = SwarmSeen(active=True, inside=True, node="fake")
+            case Leave():
+                self.swarm_seen = SwarmSeen()
+                self.networks = {key: each for key, each in self.networks.items() if each["Driver"] != "overlay"}
+            case Make():
+                await self.create_network(cluster_id, step.network)
+            case Remove():
+                self.networks = {key: each for key, each in self.networks.items() if each["Name"] != step.name}
+            case SetRole() | Drop():
+                raise RuntimeRefused(f"node {step.node} not found", "not_found")
 
     async def connect(self, network_id: str, engine_id: str, attachment: Attachment) -> None:
         self._reach("connect")

@@ -30,10 +30,41 @@ def run(*argv: str, check: bool = True, timeout: float = 20) -> str:
     return done.stdout
 
 
-class PrivateEngine:
-    """dockerd with its containerd in namespaces of its own; reachable by a unix socket and, over veth, by address."""
+class Lan:
+    """A bridge that several engines are on, so that they reach each other as hosts do."""
 
-    def __init__(self, *, live_restore: bool = False, extra: tuple[str, ...] = ()) -> None:
+    def __init__(self) -> None:
+        global _count
+        _count += 1
+        block = (os.getpid() * 8 + _count) % 16000
+        self._net = f"10.{209 + block // 256 // 64}.{block % 256}"
+        self._hosts = 1
+        self.address = f"{self._net}.1"
+        self.bridge = f"ttb{os.getpid() % 100000}x{_count}"
+
+    def start(self) -> None:
+        """Make the bridge; the test's own namespace is on it too."""
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
+
+    def host(self) -> str:
+        """An address for one more host."""
+        self._hosts += 1
+        return f"{self._net}.{self._hosts}"
+
+    def stop(self) -> None:
+        """Take it away."""
+        run("ip", "link", "del", self.bridge, check=False)
+
+
+class PrivateEngine:
+    """dockerd with its containerd in namespaces of its own; reachable by a unix socket and, over veth, by address.
+
+    With a `lan` it is on that, and reaches the other engines there.
+    """
+
+    def __init__(self, *, live_restore: bool = False, extra: tuple[str, ...] = (), lan: Lan | None = None) -> None:
         global _count
         _count += 1
         self._name = f"{_PREFIX}-{os.getpid()}-{_count}"
@@ -47,8 +78,16 @@ class PrivateEngine:
         head, _, last = self._net.rpartition(".")
         self.host_address = f"{head}.{int(last) + 1}"
         self.address = f"{head}.{int(last) + 2}"
+        self._prefix, self._lan = 30, lan
+        if lan is not None:
+            self.host_address, self.address, self._prefix = lan.address, lan.host(), 24
         self._clients: dict[int, docker.APIClient] = {}
         self._link = f"tt{os.getpid() % 100000}x{_count}"
+
+    @property
+    def netns(self) -> str:
+        """The path of its network namespace."""
+        return f"/run/netns/{self._name}"
 
     @property
     def base_url(self) -> str:
@@ -68,10 +107,13 @@ class PrivateEngine:
         cleanup_dead()
         run("ip", "netns", "add", self._name)
         run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._name)
-        run("ip", "addr", "add", f"{self.host_address}/30", "dev", self._link)
+        if self._lan is not None:
+            run("ip", "link", "set", self._link, "master", self._lan.bridge)
+        else:
+            run("ip", "addr", "add", f"{self.host_address}/30", "dev", self._link)
         run("ip", "link", "set", self._link, "up")
         inside = ("ip", "-n", self._name)
-        run(*inside, "addr", "add", f"{self.address}/30", "dev", "eth0")
+        run(*inside, "addr", "add", f"{self.address}/{self._prefix}", "dev", "eth0")
         run(*inside, "link", "set", "eth0", "up")
         run(*inside, "link", "set", "lo", "up")
         run(*inside, "route", "add", "default", "via", self.host_address)
