@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +19,7 @@ from agents.channel import ControlChannel
 from agents.executor import Executor
 from agents.fencing import cut_short
 from agents.ledger import Ledger
+from agents.lost_names import LostNames, on_overlays
 from agents.observe import Observer, engine_time, reported
 from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
@@ -40,7 +40,6 @@ from agents.swarm import SwarmKeeper
 from agents.view import EngineView, ObservedContainer, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
 from domain.container import Observed, Seen, Want
-from domain.networks import is_overlay_name
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
@@ -72,7 +71,7 @@ class Agent:
         self._fenced = False
         self._streams = ContainerStreams(runtime)
         self._on_overlays = False
-        self._names_lost: dict[UUID, set[str]] = {}
+        self._names_lost = LostNames()
         self._swarm = SwarmKeeper(runtime, self._session.swarm, lambda: self._on_overlays, self._entered_swarm)
         self._wake.set()
 
@@ -180,13 +179,8 @@ class Agent:
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
-        view = self._with_names_lost(view)
-        overlays = {each.network_id for each in view.networks if each.overlay}
-        self._on_overlays = any(
-            end.network_id in overlays or is_overlay_name(end.network_id)
-            for each in view.containers
-            for end in each.endpoints
-        )
+        view = self._names_lost.marked(view)
+        self._on_overlays = on_overlays(view)
         self._take_in(assignments, view, busy | view.unknown)
         fences = self._fence(assignments, busy | view.unknown)
         plan = plan_node(
@@ -213,23 +207,8 @@ class Agent:
         return due
 
     def _entered_swarm(self) -> None:
-        """What runs on overlay networks is put on them anew: the engine forgot its names there."""
-        for each in self._ledger.assignments.values():
-            names = {on.network.name for on in each.networks if on.network.overlay}
-            if names:
-                self._names_lost[each.container_id] = names
+        self._names_lost.entered(self._ledger.assignments.values())
         self._wake_up()
-
-    def _with_names_lost(self, view: EngineView) -> EngineView:
-        """A container that does not run has its names when it is started."""
-        if not self._names_lost:
-            return view
-        running = {each.container_id for each in view.containers if each.state in remembering.UP} | view.unknown
-        self._names_lost = {key: names for key, names in self._names_lost.items() if key in running and names}
-        marked = (
-            replace(each, names_lost=frozenset(self._names_lost.get(each.container_id, ()))) for each in view.containers
-        )
-        return replace(view, containers=tuple(marked))
 
     async def _greet(self) -> None:
         """The engine may be another than before, or have been away: ask who it is and what it ended itself."""
@@ -361,7 +340,7 @@ class Agent:
             memory = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.after(memory, result, order))
             if isinstance(step, ConnectNetwork) and result.ok:
-                self._names_lost.get(container_id, set()).discard(step.attachment.network.name)
+                self._names_lost.connected(container_id, step.attachment.network.name)
         elif isinstance(step, ResolveImage):
             self._image_tried(step, result)
         elif isinstance(step, RemoveNetwork):
