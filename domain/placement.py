@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
+from domain.container import Container
 from domain.node import Candidate, NodeState
 from domain.spec import ServiceSpec, Strategy, Transport
 
@@ -130,6 +131,24 @@ def place(spec: ServiceSpec, nodes: Sequence[Candidate], *, only: UUID | None = 
     more = f"; and {len(reasons) - MOST_VERDICTS} more" if len(reasons) > MOST_VERDICTS else ""
     each = "; ".join(f"node {name} {why}" for name, why in sorted(reasons)[:MOST_VERDICTS])
     return Placement(node_id=None, reason=f"no node can take the container: {each}{more}", verdicts=shown)
+
+
+def vacate(nodes: Sequence[Candidate], leaving: Container) -> tuple[Candidate, ...]:
+    """The nodes once the container is gone from the one it is on."""
+    freed = frozenset((port.protocol, port.outer_port) for port in leaving.spec.ports if port.outer_port is not None)
+    return tuple(
+        replace(
+            node,
+            here=node.here - 1,
+            load=node.load - 1,
+            taken=node.taken - freed,
+            reserved_memory=node.reserved_memory - (leaving.spec.memory or 0),
+            reserved_cpu=node.reserved_cpu - (leaving.spec.cpu_shares or 0),
+        )
+        if node.node_id == leaving.node_id
+        else node
+        for node in nodes
+    )
 
 
 def occupy(spec: ServiceSpec, nodes: Sequence[Candidate], node_id: UUID) -> tuple[Candidate, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
-from domain.placement import occupy, place
+from domain.placement import occupy, place, vacate
 from domain.service import Verb, usable_image
 from domain.spec import digest
 from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settles_at
@@ -43,12 +43,13 @@ def advance(
     steps: list[Step] = list(image_steps)
     unplaced: str | None = None
     if not halted:
-        outgoing = _replacements(view, rows, kept, policy)
+        outgoing, unplaced = _replacements(view, kept, policy)
         going = {step.container_id for step in outgoing}
         steps += outgoing
         steps += _starts(view, [row for row in kept if row.id not in going], policy)
-        creations, unplaced = fill(view, rows, refilled, view.slots, policy)
+        creations, no_room = fill(view, rows, refilled, view.slots, policy)
         steps += creations
+        unplaced = no_room or unplaced
     if len(steps) > len(image_steps):
         return Plan(steps=tuple(steps), waits_for="its containers are being changed")
     open_rows = [row for row in rows if row.want is Want.GONE or row.slot not in view.slots]
@@ -127,16 +128,26 @@ def _outdated(view: ServiceView, kept: Sequence[Container]) -> list[Container]:
 
 
 def _replacements(
-    view: ServiceView, rows: Sequence[Container], kept: Sequence[Container], policy: Policy
-) -> list[RetireContainer]:
-    """Retire what is outdated: all that serves nobody, and of the rest as many as may be missed at a time."""
+    view: ServiceView, kept: Sequence[Container], policy: Policy
+) -> tuple[list[RetireContainer], str | None]:
+    """Retire what is outdated: all that serves nobody, and of the rest as many as may be missed at a time.
+
+    What serves stays where nothing can take its successor (I7); the sentence says why.
+    """
     outdated = _outdated(view, kept)
     idle = [row for row in outdated if not serving(row)]
     settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
     counted = [row for row in kept if row in settled or (serving(row) and not settles_at(row, view, policy))]
     missed = len(view.slots) - len(counted)
     budget = max(0, policy.max_unavailable - missed)
-    busy = [row for row in outdated if serving(row)][:budget]
+    busy: list[Container] = []
+    stuck: str | None = None
+    for row in (row for row in outdated if serving(row)):
+        room = place(view.service.spec, vacate(view.nodes, row), only=view.slots.get(row.slot))
+        if room.node_id is None:
+            stuck = stuck or f"slot {row.slot}: {room.reason}"
+        elif len(busy) < budget:
+            busy.append(row)
     chosen = sorted([*idle, *busy], key=lambda row: row.slot)
     reuse = view.service.operation is None or view.service.operation.reuse_volumes
     return [
@@ -147,7 +158,7 @@ def _replacements(
             keep_volumes=reuse,
         )
         for row in chosen
-    ]
+    ], stuck
 
 
 def _to_start(view: ServiceView, row: Container) -> bool:

@@ -111,7 +111,11 @@ def _left(
     if not serving(row) or (lost is not None and view.now >= lost):
         return retire("it does not run any more"), None
     if successor is None:
-        if row.node_id in draining:
+        # A successor on its way out holds the slot until it is gone, and may have one of its own.
+        held = any(
+            each.slot == row.slot and not each.leaving and each.terminated_at is None for each in view.containers
+        )
+        if row.node_id in draining or held:
             return None, None
         return KeepSlot(container_id=row.id, name=row.name, cause="its node is not drained any more"), None
     if not serving(successor):

@@ -187,7 +187,7 @@ def test_a_redeployment_that_finds_no_room_ends_with_the_rest_as_it_was() -> Non
     assert not well
     assert message is not None
     assert "has no tag nowhere" in message
-    assert len(world.open_rows()) == 1
+    assert len(world.open_rows()) == 2
 
 
 def test_stopping_keeps_the_containers() -> None:
