@@ -35,9 +35,12 @@ SETTLING = [
     (OFF, FAIL, ALWAYS, 0, GOES),
     (FAIL, FAIL, ALWAYS, 0, GOES),
     (FAIL, FAIL, OFF, 0, STAYS),
+    (FAIL, FAIL, FAIL, 0, STAYS),
+    (FAIL, FAIL, WELL, 0, GOES),
     # Budgets: three replacements, and three restarts before each, then what autodestroy says.
     (OFF, FAIL, OFF, 1, STAYS),
     (OFF, ALWAYS, OFF, 0, STAYS),
+    (OFF, ALWAYS, OFF, 1, STAYS),
     (OFF, FAIL, ALWAYS, 1, GOES),
 ]
 RESTARTING = [

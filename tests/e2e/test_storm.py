@@ -38,9 +38,7 @@ def one_operation(user: User, engine: PrivateEngine, uuids: list[str], seed: int
     chance = random.Random(seed)
     uuid = chance.choice(uuids)
     path = f"/api/v1/service/{uuid}/"
-    what = chance.choice(
-        ["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel", "crash"]
-    )
+    what = chance.choice(WHAT)
     if what == "crash":
         running = owned(engine, running=True)
         with contextlib.suppress(docker.errors.APIError):  # it went meanwhile
