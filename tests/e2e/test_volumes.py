@@ -81,7 +81,9 @@ def test_a_replaced_container_keeps_its_volume(user: User, engine: PrivateEngine
 
 def test_volumes_of_a_slot_without_a_container_go_too(user: User, engine: PrivateEngine) -> None:
     uuid = user.run("db", target=2, bindings=DATA)
-    # Its second container is taken away for a redeployment that then finds no node with the tag.
+    # Its second container serves nobody, so a redeployment takes it away, and then finds no node with the tag.
+    second = next(each for each in user.containers(uuid) if each["name"] == "db-2")
+    user.ended(user.api.post(f"/api/v1/container/{second['uuid']}/stop/"), wait="Success")
     user.patch(uuid, tags=[{"name": "nowhere"}])
     assert user.do(uuid, "redeploy")["state"] == "Failed"
     assert user.get(uuid)["current_num_containers"] == 1

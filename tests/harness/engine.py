@@ -31,22 +31,38 @@ def run(*argv: str, check: bool = True, timeout: float = 20) -> str:
 
 
 class Lan:
-    """A bridge that several engines are on, so that they reach each other as hosts do."""
+    """A bridge that several engines are on, so that they reach each other as hosts do.
+
+    It has a network namespace of its own: in the machine's, the rules of an engine that runs there would drop what
+    crosses the bridge (bridge-nf-call-iptables, and docker's policy DROP for FORWARD).
+    """
 
     def __init__(self) -> None:
         global _count
         _count += 1
         block = (os.getpid() * 8 + _count) % 16000
         self._net = f"10.{209 + block // 256 // 64}.{block % 256}"
-        self._hosts = 1
+        self._hosts, self._ports = 1, 0
         self.address = f"{self._net}.1"
-        self.bridge = f"ttb{os.getpid() % 100000}x{_count}"
+        self._name = f"{_PREFIX}-{os.getpid()}-{_count}-lan"
+        self._link = f"tt{os.getpid() % 100000}x{_count}"
 
     def start(self) -> None:
-        """Make the bridge; the test's own namespace is on it too."""
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        """Make the bridge; the test's own namespace is on it too, as the first host."""
+        run("ip", "netns", "add", self._name)
+        run("ip", "-n", self._name, "link", "add", "lan", "type", "bridge")
+        run("ip", "-n", self._name, "link", "set", "lan", "up")
+        self.plug(self._link)
+        run("ip", "addr", "add", f"{self.address}/24", "dev", self._link)
+        run("ip", "link", "set", self._link, "up")
+
+    def plug(self, link: str, netns: str | None = None) -> None:
+        """Make an interface (in a namespace) whose other end is in the bridge."""
+        port = f"p{self._ports}"
+        self._ports += 1
+        run("ip", "-n", self._name, "link", "add", port, "type", "veth", "peer", "name", link,
+            "netns", netns or str(os.getpid()))  # fmt: skip
+        run("ip", "-n", self._name, "link", "set", port, "master", "lan", "up")
 
     def host(self) -> str:
         """An address for one more host."""
@@ -55,7 +71,8 @@ class Lan:
 
     def stop(self) -> None:
         """Take it away."""
-        run("ip", "link", "del", self.bridge, check=False)
+        run("ip", "link", "del", self._link, check=False)
+        run("ip", "netns", "del", self._name, check=False)
 
 
 class PrivateEngine:
@@ -106,12 +123,12 @@ class PrivateEngine:
         """Bring up the namespaces and the engine."""
         cleanup_dead()
         run("ip", "netns", "add", self._name)
-        run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._name)
         if self._lan is not None:
-            run("ip", "link", "set", self._link, "master", self._lan.bridge)
+            self._lan.plug("eth0", self._name)
         else:
+            run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._name)
             run("ip", "addr", "add", f"{self.host_address}/30", "dev", self._link)
-        run("ip", "link", "set", self._link, "up")
+            run("ip", "link", "set", self._link, "up")
         inside = ("ip", "-n", self._name)
         run(*inside, "addr", "add", f"{self.address}/{self._prefix}", "dev", "eth0")
         run(*inside, "link", "set", "eth0", "up")
