@@ -7,6 +7,7 @@ survive a kill -9 of dockerd, as they would on a host.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -30,6 +31,22 @@ def run(*argv: str, check: bool = True, timeout: float = 20) -> str:
     return done.stdout
 
 
+def _claim(count: int) -> int:
+    """A number below `count` that no other test process on the machine has: tests run side by side.
+
+    A claim is a locked file, so it ends with the process.
+    """
+    for number in range(count):
+        file = os.open(f"{tempfile.gettempdir()}/{_PREFIX}-net-{count}-{number}", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            continue
+        return number
+    raise RuntimeError("no network is free for another engine of the tests")
+
+
 class Lan:
     """A bridge that several engines are on, so that they reach each other as hosts do.
 
@@ -40,8 +57,7 @@ class Lan:
     def __init__(self) -> None:
         global _count
         _count += 1
-        block = (os.getpid() * 8 + _count) % 16000
-        self._net = f"10.{209 + block // 256 // 64}.{block % 256}"
+        self._net = f"10.{209 + (block := _claim(512)) // 256}.{block % 256}"
         self._hosts, self._ports = 1, 0
         self.address = f"{self._net}.1"
         self._name = f"{_PREFIX}-{os.getpid()}-{_count}-lan"
@@ -90,7 +106,7 @@ class PrivateEngine:
         self._arguments = [*extra, *(["--live-restore"] if live_restore else [])]
         self._holder: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
-        block = (os.getpid() * 8 + _count) % 16000
+        block = _claim(16000)
         self._net = f"10.{211 + block // 64 // 256}.{block // 64 % 256}.{block % 64 * 4}"
         head, _, last = self._net.rpartition(".")
         self.host_address = f"{head}.{int(last) + 1}"
