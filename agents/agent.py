@@ -43,6 +43,11 @@ from domain.container import Observed, Seen, Want
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
+"""Between two looks that trust nothing seen before."""
+
+GLANCE_SECONDS = 4.0
+"""Between two looks at all: an engine that hangs sends no event about it (RELIABILITY F14)."""
+
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 IMAGE_TRIES = 2
@@ -121,7 +126,7 @@ class Agent:
             self._wake.clear()
             try:
                 due = await self._one_pass()
-                pause, delay = FIRST_PAUSE, RESYNC_SECONDS
+                pause, delay = FIRST_PAUSE, GLANCE_SECONDS
                 if due is not None:
                     delay = min(delay, max((due - _now()).total_seconds(), 0.0))
             except (RuntimeFailed, OSError) as error:

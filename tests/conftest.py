@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from tests.harness.engine import PrivateEngine
+from tests.harness.hosts import Hosts
 from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry
@@ -108,9 +109,12 @@ def sweep(engine: PrivateEngine) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failed end-to-end test shows the server's log."""
+    """A failed end-to-end test shows the server's log, and those of its hosts."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     process = getattr(item, "funcargs", {}).get("server")
     if report.failed and isinstance(process, TutelaProcess):
         report.sections.append(("server log", process.log()[-12000:]))
+    hosts = getattr(item, "funcargs", {}).get("hosts")
+    if report.failed and isinstance(hosts, Hosts):
+        report.sections.append(("logs of control plane and hosts", hosts.last_words()))

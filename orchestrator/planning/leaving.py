@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.assignment import FENCED_SECONDS
+from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
 from domain.container import Container, Want
 from domain.node import NodeState
 from domain.placement import place
@@ -33,7 +33,11 @@ class Leaving:
 
 
 def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime | None:
-    """When the container's slot may be filled elsewhere because its node is silent; None: never, or it is not."""
+    """When the container's slot may be filled elsewhere because its node is silent; None: never, or it is not.
+
+    A node is Unreachable also while its agent is heard and its engine does not answer: the containers run on then, so
+    silence counts from SILENT_SECONDS on, whatever the service gives.
+    """
     node = next((each for each in view.nodes if each.node_id == row.node_id), None)
     if node is None or node.state is not NodeState.UNREACHABLE or node.last_seen is None or bound(row):
         return None
@@ -48,7 +52,7 @@ def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime |
         return None
     if row.spec.single_writer or spec.single_writer:
         after = max(after, timedelta(seconds=FENCED_SECONDS))
-    return node.last_seen + after
+    return node.last_seen + max(after, timedelta(seconds=SILENT_SECONDS))
 
 
 def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container], policy: Policy) -> Leaving:

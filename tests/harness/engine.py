@@ -72,13 +72,22 @@ class Lan:
         run("ip", "addr", "add", f"{self.address}/24", "dev", self._link)
         run("ip", "link", "set", self._link, "up")
 
-    def plug(self, link: str, netns: str | None = None) -> None:
-        """Make an interface (in a namespace) whose other end is in the bridge."""
+    def plug(self, link: str, netns: str | None = None) -> str:
+        """Make an interface (in a namespace) whose other end is in the bridge; returns the bridge's port."""
         port = f"p{self._ports}"
         self._ports += 1
         run("ip", "-n", self._name, "link", "add", port, "type", "veth", "peer", "name", link,
             "netns", netns or str(os.getpid()))  # fmt: skip
         run("ip", "-n", self._name, "link", "set", port, "master", "lan", "up")
+        return port
+
+    def cut(self, port: str) -> None:
+        """As if the cable were pulled out: nothing passes, and nobody is told."""
+        run("ip", "-n", self._name, "link", "set", port, "down")
+
+    def heal(self, port: str) -> None:
+        """The cable is in again."""
+        run("ip", "-n", self._name, "link", "set", port, "up")
 
     def host(self) -> str:
         """An address for one more host."""
@@ -114,6 +123,7 @@ class PrivateEngine:
         self._prefix, self._lan = 30, lan
         if lan is not None:
             self.host_address, self.address, self._prefix = lan.address, lan.host(), 24
+        self._port = ""
         self._clients: dict[int, docker.APIClient] = {}
         self._link = f"tt{os.getpid() % 100000}x{_count}"
 
@@ -140,7 +150,7 @@ class PrivateEngine:
         cleanup_dead()
         run("ip", "netns", "add", self._name)
         if self._lan is not None:
-            self._lan.plug("eth0", self._name)
+            self._port = self._lan.plug("eth0", self._name)
         else:
             run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._name)
             run("ip", "addr", "add", f"{self.host_address}/30", "dev", self._link)
@@ -213,6 +223,20 @@ class PrivateEngine:
     def restart(self) -> None:
         """Start dockerd again after `kill`."""
         self.launch()
+
+    def cut(self) -> None:
+        """Cut its host off the lan. The engine's socket still answers."""
+        assert self._lan is not None
+        self._lan.cut(self._port)
+
+    def heal(self) -> None:
+        """The host is on the lan again."""
+        assert self._lan is not None
+        self._lan.heal(self._port)
+
+    def drop(self, *rule: str) -> None:
+        """Make a black hole of what the host sends: the words are iptables' own match."""
+        run("nsenter", f"--net={self.netns}", "iptables", "-I", "OUTPUT", *rule, "-j", "DROP")
 
     def pid_of(self, container_id: str) -> int:
         """The container's main process, as the host sees it."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.wait import wait_for
-from tests.networks.hosts import Hosts
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 PORT = {"protocol": "tcp", "inner_port": 80, "published": True}

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.hosts import Host, Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.wait import wait_for
-from tests.networks.hosts import Host, Hosts
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.store.db import Database
+from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
 from tests.harness.wait import wait_for
-from tests.networks.hosts import Hosts
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.assignment import FENCED_SECONDS
+from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
 from domain.container import Container, Mount, Seen, Want
 from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
@@ -94,8 +94,17 @@ def test_without_consent_nothing_is_moved() -> None:
         assert render(world.plan()) == "at rest"
     explicit = running(A, B, lost_after=3)
     cut(explicit, B)
-    explicit.now += timedelta(seconds=3)
+    explicit.now += timedelta(seconds=SILENT_SECONDS)
     assert "leave slot of web-2" in render(explicit.plan())
+
+
+def test_a_node_whose_agent_is_heard_is_not_silent_whatever_its_engine_does() -> None:
+    world = running(A, B, lost_after=1)
+    cut(world, B)
+    for _ in range(20):
+        world.now += timedelta(seconds=SILENT_SECONDS - 1)
+        assert render(world.step()) == "at rest"
+        change(world, B, last_seen=world.now)
 
 
 def test_a_container_with_data_waits_for_its_node() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ from tests.harness.images import SLEEPER, WEB, ensure_images
 from tests.harness.server import ROOT, Api, TutelaProcess, wait_for
 
 LONG = 90
+RAW_RESTART = 0.35
+"""Seconds that an engine takes to restart a container that was killed, on the box that the bars are for (LIMITS)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A container began to run, or ended. `at` by the machine's clock, in seconds; `service` its uuid."""
+
+    at: float
+    host: str
+    began: bool
+    container: str
+    service: str
+    name: str
 
 
 class Host:
@@ -46,14 +62,29 @@ class Host:
 
     def join(self, door: str, token: str) -> None:
         """Join, with an agent that stays a child of the test."""
+        self._begin("join", door, token, "--name", self.name, "--foreground")
+
+    def _begin(self, *words: str) -> None:
         with (self.state / "agent.log").open("ab") as log:
             self._agent = subprocess.Popen(
-                self._command("app.cli", "agent", "join", door, token, "--name", self.name, "--foreground"),
+                self._command("app.cli", "agent", *words),
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`./tutela WORDS` on the host, as people type it."""
+        return subprocess.run(
+            ["nsenter", f"--net={self.engine.netns}", str(ROOT / "tutela"), *words],
+            env={**self._env, "TUTELA_VENV": sys.prefix},
+            check=False,
+            timeout=60,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
 
     def die(self) -> None:
         """As by a cut of its power: agent and engine are gone at once."""
@@ -65,14 +96,7 @@ class Host:
         """The engine is started again, and the agent of a host that joined."""
         self.engine.restart()
         self.alive = True
-        with (self.state / "agent.log").open("ab") as log:
-            self._agent = subprocess.Popen(
-                self._command("app.cli", "agent", "run"),
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self.start_agent()
 
     def swarm(self) -> Any:
         """The engine's own word about its swarm mode."""
@@ -83,6 +107,50 @@ class Host:
         if self._agent is not None and self._agent.poll() is None:
             self._agent.kill()
             self._agent.wait(timeout=10)
+
+    def start_agent(self) -> None:
+        """Start the agent of a host that joined (again)."""
+        self._begin("run")
+
+    def signal_agent(self, number: int) -> None:
+        """Send the agent a signal."""
+        assert self._agent is not None
+        self._agent.send_signal(number)
+
+    def turns(self, since: float) -> list[Turn]:
+        """What began and ended on the engine since that time, by the engine's own record (at most 256 of them)."""
+        # The types know whole seconds only.
+        client: Any = self.engine.client()
+        span = {"since": f"{since:.6f}", "until": f"{time.time():.6f}"}
+        which = {"type": "container", "event": ["start", "die"], "label": "tutela.service"}
+        with contextlib.closing(client.events(**span, filters=which, decode=True)) as found:
+            return [
+                Turn(
+                    at=each["timeNano"] / 1e9,
+                    host=self.name,
+                    began=each["Action"] == "start",
+                    container=each["Actor"]["ID"],
+                    service=each["Actor"]["Attributes"]["tutela.service"],
+                    name=each["Actor"]["Attributes"]["tutela.name"],
+                )
+                for each in found
+            ]
+
+    def raw_restart(self) -> float:
+        """The seconds that the engine by itself takes to restart a container of nobody's whose process was killed."""
+        client = self.engine.client()
+        config = client.create_host_config(restart_policy={"Name": "always"})
+        made = client.create_container(SLEEPER, host_config=config)["Id"]
+        try:
+            client.start(made)
+            pid, began = self.engine.pid_of(made), time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            wait_for(
+                lambda: client.inspect_container(made)["State"]["Pid"] not in {0, pid}, timeout=30, what="the engine"
+            )
+            return time.monotonic() - began
+        finally:
+            client.remove_container(made, force=True)
 
     def log(self) -> str:
         """What the agent wrote."""
@@ -186,6 +254,22 @@ class Hosts:
         self.running(uuid)
         return uuid
 
+    def terminate(self, *uuids: str) -> None:
+        """Until these services are no more."""
+        for uuid in uuids:
+            assert self.api.delete(f"/api/v1/service/{uuid}/").status == 202
+        for uuid in uuids:
+            wait_for(
+                lambda uuid=uuid: self.api.get(f"/api/v1/service/{uuid}/").json["state"] == "Terminated",  # type: ignore[misc]
+                timeout=LONG,
+                what=f"service {uuid} to be gone",
+                every=0.1,
+            )
+
+    def turns(self, since: float) -> list[Turn]:
+        """What began and ended on the engines that answer, since that time, in order."""
+        return sorted((turn for host in self.up() for turn in host.turns(since)), key=lambda turn: turn.at)
+
     def running(self, uuid: str, count: int | None = None) -> None:
         """Until it is as wanted."""
 
@@ -247,9 +331,23 @@ class Hosts:
         env = host.engine.client().inspect_container(container)["Config"]["Env"]
         return dict(each.split("=", 1) for each in env)
 
+    def slowness(self) -> float:
+        """How much slower the machine is now than the box that the bars are for; 1 when it is not.
+
+        A bar is multiplied by it, since tests run beside each other and on slower machines (RELIABILITY 3).
+        """
+        raw = sorted(host.raw_restart() for host in self.up())
+        found = max(1.0, raw[len(raw) // 2] / RAW_RESTART)
+        print(f"the engine alone restarts in {raw[len(raw) // 2]:.2f} s: bars times {found:.1f}")
+        return found
+
     def logs(self) -> str:
         """Everything that any of our processes wrote."""
         return self.server.log() + "".join(host.log() for host in self.hosts)
+
+    def last_words(self) -> str:
+        """The end of that, of each by itself."""
+        return self.server.log()[-12000:] + "".join(f"\n{host.name}:\n{host.log()[-6000:]}" for host in self.hosts)
 
     def close(self) -> None:
         """Take all away."""
