@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+from app.fleet import bounds
 from app.fleet.beats import Beats
 from app.fleet.dialbacks import Dialbacks
 from app.secretbox import SecretBox
-from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
+from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import NotAllowed
 from domain.networks import usable_address
 from domain.spec import Env
@@ -64,6 +65,9 @@ class NodeCalls:
 
     shared: ControlPlane
     node_id: UUID | None = None
+    session: int = 0
+    """The one that was begun here."""
+
     told: int = 0
     """The session whose full set was told."""
 
@@ -72,17 +76,19 @@ class NodeCalls:
 
     async def register(self, hello: NodeHello) -> Registration:
         """Begin a session. Raises ConnectionError while the database is away."""
-        hello = replace(hello, address=hello.address if usable_address(hello.address) else self.address)
+        address = hello.address if usable_address(hello.address) else self.address
+        hello = replace(hello, address=address, engine=bounds.engine(hello.engine))
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )
+        self.session = begun.session
         if self.node_id is None:
             self.shared.dialbacks.local_node = begun.node_id
         return replace(begun, control_planes=self.shared.urls)
 
     async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
         """What changed after `since`; waits for a change, at most some seconds."""
-        self._own(registration.node_id)
+        self._own(registration.node_id, registration.session)
         with self.shared.wakeups.node(str(registration.node_id)) as woken:
             news = await self._since(registration, since)
             if news.revision > since or self.told != registration.session:
@@ -95,9 +101,10 @@ class NodeCalls:
 
     async def report(self, report: NodeReport) -> None:
         """Hand in a report; returns when it is durable."""
-        self._own(report.node_id)
+        self._own(report.node_id, report.session)
         if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
             raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
+        report = bounds.report(report)
         await reaching(dispatch.record(self.shared.db(), report))
         if report.swarm is not None and self.shared.installation is not None:
             box = self.shared.secrets
@@ -107,13 +114,16 @@ class NodeCalls:
 
     async def beat(self, beat: Beat) -> Heard:
         """The agent is there."""
-        self._own(beat.node_id)
+        self._own(beat.node_id, beat.session)
         await self.shared.beats.beat(beat)
         return Heard(control_planes=self.shared.urls)
 
-    def _own(self, node_id: UUID) -> None:
+    def _own(self, node_id: UUID, session: int) -> None:
+        """Beats of all agents are written together, so that a session that never was must not get among them."""
         if self.node_id not in {None, node_id}:
             raise NotAllowed("a node speaks for itself only")
+        if session != self.session:
+            raise SessionLost(f"session {session} was not begun on this connection, or was followed by another")
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         call = dispatch.assignments_since(

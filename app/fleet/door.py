@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 from agents import dialback, frames
 from agents.frames import Broken, Credential, Join
 from agents.stream_frames import ASKED, MOST_STREAM, StreamAsked
+from app.fleet import bounds
 from app.fleet.authority import NODE_DAYS, Authority, key_digest
 from app.fleet.calls import ControlPlane, NodeCalls, reaching
 from app.fleet.tokens import secret_hash
@@ -184,7 +185,7 @@ class Door:
                 secret_hash=secret_hash(asked.secret),
                 key_hash=key,
                 name=asked.name,
-                engine=asked.engine,
+                engine=bounds.engine(asked.engine),
                 days=NODE_DAYS,
                 ip=ip,
             )

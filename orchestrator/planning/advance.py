@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
-from domain.placement import occupy, place, vacate
+from domain.placement import matches, occupy, place, vacate
 from domain.service import Verb, usable_image
 from domain.spec import digest
 from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settles_at
@@ -83,13 +83,19 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
     if answer is None:
         if not needed and not view.slots:
             return None, []
+        spec = view.service.spec
         able = sorted((node for node in view.nodes if node.open), key=lambda node: node.name)
-        if not able:
+        # Only a node that the service may run on is told its image, and the registry's password with it (S26).
+        asked = next((node for node in able if matches(spec, node)), None)
+        if able and asked is None:
+            why = f"slot {min(view.slots, default=1)}: {place(spec, view.nodes).reason}"
+            return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),)), []
+        if asked is None:
             paused = any(node.state is NodeState.DEPLOYED for node in view.nodes)
             why = "every node that is up is paused" if paused else "no node is up"
             return Plan(waits_for=f"{why}: {'resume one' if paused else START_ONE}"), []
         step = RequestImage(
-            node_id=able[0].node_id,
+            node_id=asked.node_id,
             request_id=operation.image_request,
             reference=view.service.spec.image,
             pull=operation.pull,

@@ -74,11 +74,11 @@ class Host:
                 stderr=log,
             )
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`./tutela WORDS` on the host, as people type it."""
+    def command(self, *words: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """`./tutela WORDS` on the host, as people type it; `state`: with another state directory."""
         return subprocess.run(
             ["nsenter", f"--net={self.engine.netns}", str(ROOT / "tutela"), *words],
-            env={**self._env, "TUTELA_VENV": sys.prefix},
+            env={**self._env, "TUTELA_VENV": sys.prefix, "TUTELA_STATE_DIR": str(state or self.state)},
             check=False,
             timeout=60,
             capture_output=True,
@@ -214,9 +214,21 @@ class Hosts:
 
     def join(self, host: Host) -> None:
         """Have the host join, and give it its name as a tag."""
-        token = self.api.post("/api/v1/token/", json={"uses": 1}).json["token"]
-        host.join(f"wss://{self.lan.address}:{self.server.agent_port}", token)
+        host.join(self.door, self.token())
         self.deployed(host)
+        self.tag(host)
+
+    @property
+    def door(self) -> str:
+        """Where hosts join."""
+        return f"wss://{self.lan.address}:{self.server.agent_port}"
+
+    def token(self) -> str:
+        """A join token for one host."""
+        return str(self.api.post("/api/v1/token/", json={"uses": 1}).json["token"])
+
+    def tag(self, host: Host) -> None:
+        """Tag the host with its name."""
         answer = self.api.patch(self.node(host)["resource_uri"], json={"tags": [{"name": host.name}, {"name": "all"}]})
         assert answer.status == 200, answer.text
 

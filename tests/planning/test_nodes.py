@@ -15,7 +15,7 @@ from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
 from domain.service import ServiceState, Verb, counts, service_state
 from domain.spec import CrashPolicy, ServiceSpec, Strategy, Transport
-from orchestrator.planning.steps import render
+from orchestrator.planning.steps import FinishOperation, RequestImage, render
 from orchestrator.planning.view import LinkedService
 from tests.planning.model import START, World, a_service, number, obey
 
@@ -61,6 +61,24 @@ def agents(world: World, *, but: UUID) -> None:
     for row in world.open_rows():
         if row.node_id != but:
             world.rows[row.id] = obey(row)
+
+
+def test_an_image_is_looked_up_on_a_node_that_the_service_may_run_on_and_on_no_other() -> None:
+    """Its registry's password is told to that node (S26)."""
+    spec = ServiceSpec(image="tutela/web:latest", tags=("trusted",))
+    world = World(a_service(target=1, spec=spec), nodes=fleet(A, B))
+    change(world, B, tags=frozenset({"trusted"}))
+    world.operate(Verb.START)
+    (step,) = world.plan().steps
+    assert isinstance(step, RequestImage)
+    assert step.node_id == B
+    change(world, B, tags=frozenset())
+    (step,) = world.plan().steps
+    assert isinstance(step, FinishOperation)
+    assert not step.success
+    assert step.message is not None
+    assert "slot 1" in step.message
+    assert "has no tag trusted" in step.message
 
 
 def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> None:
