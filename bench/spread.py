@@ -19,13 +19,15 @@ import docker
 
 from agents.executor import IN_FLIGHT
 from tests.harness.engine import PrivateEngine
+from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
 from tests.harness.wait import wait_for
-from tests.networks.hosts import Hosts
 
 HOSTS, CONTAINERS = 3, 30
-BAR = 4.8
+BAR = 4.8 / 3.8
+"""The issue's: 4.8 s where the raw engines need 3.8 s. Machines differ more than that: the ratio is what is held."""
+
 POLL = 0.05
 
 
@@ -129,9 +131,9 @@ def tutela(hosts: Hosts, number: int) -> float:
 
 
 def show(name: str, values: list[float], base: float, bar: float | None = None) -> None:
-    """A line of the table; the ratio is to `base`."""
+    """A line of the table; the ratio is to `base`, and so is the bar."""
     middle = statistics.median(values)
-    verdict = "" if bar is None else f"   bar <= {bar:.1f}: {'met' if middle <= bar else 'MISSED'}"
+    verdict = "" if bar is None else f"   bar <= x{bar:.2f}: {'met' if middle <= bar * base else 'MISSED'}"
     times = " ".join(f"{each:.2f}" for each in values)
     print(f"{name:44} p50 {middle:5.2f} s   x{middle / base:4.2f}   ({times}){verdict}")
 

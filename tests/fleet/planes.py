@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fleet.hosts import control_plane
+from tests.harness.hosts import Host, Hosts
 from tests.harness.server import Api, TutelaProcess
 from tests.harness.wait import wait_for
-from tests.networks.hosts import Host, Hosts
 
 
 class Planes(Hosts):
