@@ -98,7 +98,7 @@ def swarm(engines: list[PrivateEngine], number: int) -> float:
 
     def all_run() -> bool:
         tasks: list[Any] = manager.tasks(filters={"service": made["ID"]})
-        return sum(each["Status"]["State"] == "running" for each in tasks) == CONTAINERS
+        return sum(1 for each in tasks if each["Status"]["State"] == "running") == CONTAINERS
 
     wait_for(all_run, timeout=60, what="the swarm's tasks to run", every=POLL)
     took = time.perf_counter() - began
