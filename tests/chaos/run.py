@@ -14,7 +14,7 @@ from tests.chaos.plan import kills
 from tests.chaos.watch import LABEL, Watch
 from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
-from tests.harness.wait import wait_for
+from tests.harness.wait import let_pass, wait_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,12 @@ def _kill(
     for number, kill in enumerate(kills(seed, list(parts))):
         if number >= len(parts) and time.monotonic() >= end:
             break
-        time.sleep(kill.calm)
-        took = recover(parts[kill.part], kill.away)
-        recoveries[parts[kill.part].kind].append(took)
-        say(f"{kill.part} was away for {kill.away:.1f} s and was well {took:.2f} s later")
+        let_pass(kill.calm)
+        part = parts[kill.part]
+        took = recover(part, kill.away)
+        recoveries[part.kind].append(took)
+        away = f"away for {kill.away:.1f} s, " if part.start else ""
+        say(f"{kill.part}: {away}well {took:.2f} s later")
     return recoveries
 
 

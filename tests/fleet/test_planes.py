@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -210,6 +212,30 @@ def test_one_that_is_asked_to_end_sends_its_agents_on(planes: Planes) -> None:
     assert [each["agent_url"] for each in shown] == [planes.door(staying)]
     leaving.start()
     planes.known()
+
+
+def test_one_that_hangs_holds_up_nobody(planes: Planes) -> None:
+    """SIGSTOP in the middle of its work: the other one goes on, and when it wakes up nothing is done anew."""
+    hung, going = planes.by_agents()
+    began = time.time()
+    uuids = [made(going.api, f"hung-{number}") for number in range(6)]
+    answers = [hung.api.post(f"/api/v1/service/{uuid}/start/") for uuid in uuids]
+    os.kill(hung.pid, signal.SIGSTOP)
+    try:
+        stopped = time.monotonic()
+        print(f"agents moved {planes.moved(planes.hosts, going, stopped):.2f} s after it hung")
+        planes.server = going
+        for each in answers:
+            assert ended(going.api, action_of(each))["state"] == "Success"
+        print(f"all done {time.monotonic() - stopped:.2f} s after it hung")
+    finally:
+        os.kill(hung.pid, signal.SIGCONT)
+    late = made(hung.api, "late")
+    assert ended(hung.api, action_of(hung.api.post(f"/api/v1/service/{late}/start/")))["state"] == "Success"
+    for kind in ("create", "start"):
+        assert set(planes.events(kind, began).values()) == {1}
+    assert {planes.serving(each) for each in planes.hosts} == {planes.door(going)}
+    clear(going, [*uuids, late])
 
 
 async def test_of_two_first_starts_one_makes_the_admin(database_url: str, tmp_path: Path) -> None:
