@@ -58,24 +58,35 @@ def create_app(
 
     `events` is set when there may be new rows in the table of that name. `secrets` None: the installation's.
     """
+    box = secrets or SecretBox.open(settings.state_dir, settings.secret_key)
+    app = _app(settings, db, box, all_routers())
+    app.state.logs = streams
+    app.state.hub = EventHub(db, events or asyncio.Event())
+    app.state.calls = calls.Calls()
+    app.router.routes.extend(routes())
+    return app
+
+
+def create_monitor(settings: Settings, db: Database, secrets: SecretBox) -> FastAPI:
+    """Health and figures alone, for a process without the API."""
+    return _app(settings, db, secrets, [health.router, metrics.router])
+
+
+def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[APIRouter]) -> FastAPI:
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.schema = newest()
     app.state.started = datetime.now(UTC)
     app.state.db = db
-    app.state.logs = streams
-    app.state.hub = EventHub(db, events or asyncio.Event())
-    app.state.secrets = secrets or SecretBox.open(settings.state_dir, settings.secret_key)
+    app.state.secrets = secrets
     app.state.failed_logins = FailedLogins()
     app.state.passwords = Passwords()
-    app.state.calls = calls.Calls()
     app.state.watch = Watch(db)
     errors.install(app)
-    app.state.routers = all_routers()
-    for router in app.state.routers:
+    app.state.routers = routers
+    for router in routers:
         app.include_router(router, dependencies=[Depends(permitted)])
-    app.router.routes.extend(routes())
     app.add_middleware(BodyLimit)
     app.add_middleware(Audited)
     app.add_middleware(Observed)

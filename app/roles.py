@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import secrets as random
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from functools import partial
 
 import structlog
 import uvicorn
@@ -23,26 +20,26 @@ from agents.agent import Agent
 from agents.dial import open_socket
 from agents.dialback import Dial, DialBack
 from agents.runtime.docker import DockerRuntime
-from app import inside
+from app import inside, monitor
+from app.first_start import KEY_FILE, first_start
 from app.fleet.authority import Authority, WrongSecret, open_authority
 from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
 from app.fleet.presence import keep
 from app.fleet.streams import FleetStreams
 from app.installation import installation_of
-from app.main import create_app
+from app.main import create_app, create_monitor
 from app.secretbox import SecretBox
 from app.settings import Settings
 from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, StreamProtocol
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Policy
 from orchestrator.run import orchestrate
-from orchestrator.store import accounts, nodes
+from orchestrator.store import nodes
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("roles")
-KEY_FILE = "admin-key.json"
 
 
 class _Server(uvicorn.Server):
@@ -97,7 +94,8 @@ async def _with_database(
 ) -> None:
     address, wakeups = await dsn(), shared.wakeups
     db = await _open(address)
-    await _first_start(db, settings.state_dir / KEY_FILE)
+    if "api" in roles:
+        await first_start(db, settings.state_dir / KEY_FILE)
     database.set_result(db)
     installation = installation_of(settings)
     async with asyncio.TaskGroup() as group:
@@ -114,6 +112,9 @@ async def _with_database(
                 background.append(group.create_task(Door(settings, db, shared, authority).run()))
                 background.append(group.create_task(keep(shared, db, settings.agents_door)))
             await _serve(settings, db, agent, shared, stop)
+        else:
+            watched = create_monitor(settings, db, shared.secrets)
+            background.append(group.create_task(monitor.listen(settings, watched, partial(_server, settings))))
         await stop.wait()
         for task in background:
             task.cancel()
@@ -128,7 +129,7 @@ async def _serve(
 ) -> None:
     streams = FleetStreams(db, shared.dialbacks, agent.streams if agent else None)
     app = create_app(settings, db, streams, shared.wakeups.events, shared.secrets)
-    server = _Server(_config(app, settings))
+    server = _server(settings, app)
     serving = asyncio.create_task(server.serve(), name="uvicorn")
     stopping = asyncio.create_task(stop.wait())
     doors = [asyncio.create_task(_inside(settings, app, db), name="inside")] if inside.wanted(settings) else []
@@ -171,11 +172,11 @@ async def _inside(settings: Settings, app: ASGIApp, db: Database) -> None:
         except DatabaseAway:
             return ""
 
-    await inside.listen(settings, app, gateway, lambda inner, _sock: _Server(_config(inner, settings)))
+    await inside.listen(settings, app, gateway, lambda inner, _sock: _server(settings, inner))
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
+def _server(settings: Settings, app: ASGIApp) -> uvicorn.Server:
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -193,6 +194,7 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         # Frames are short lines: packing costs more than it saves.
         ws_per_message_deflate=False,
     )
+    return _Server(config)
 
 
 async def _open(address: str) -> Database:
@@ -212,34 +214,3 @@ def _agent(settings: Settings, channel: NodeCalls) -> Agent:
         runtime=DockerRuntime(base_url),
         channel=channel,
     )
-
-
-async def _first_start(db: Database, path: Path) -> None:
-    """On an empty installation: an admin with a random key, the key in a 0600 file before it counts (S1)."""
-    async with db.read() as conn:
-        if await accounts.admin(conn) is not None:
-            return
-    key = _stored_key(path) or random.token_hex(32)
-    await asyncio.to_thread(_write_key, path, key)
-    async with db.transaction() as conn:
-        made = await accounts.ensure_admin(conn, "admin", key)
-    if made:
-        log.info("first start: the admin's API key is in a file", path=str(path))
-
-
-def _stored_key(path: Path) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["api_key"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _write_key(path: Path, key: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"user": "admin", "api_key": key}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)

@@ -179,7 +179,7 @@ def main(roles: Roles = _roles) -> int:
         return BAD_SETTINGS
     if settings.docker_host is None and "agent" in settings.role_set:
         settings = settings.model_copy(update={"docker_host": find_engine(None).url})
-    if settings.exposed and "api" in settings.role_set:
+    if settings.exposed:
         log.warning("no TLS beyond this machine: keys travel in the clear", host=settings.host)
     try:
         return _run(settings, roles)

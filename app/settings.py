@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _no_silent_exposure(self) -> Self:
         """Plain HTTP beyond loopback carries keys in the clear: only on request."""
-        if "api" in self.role_set and not is_loopback(self.host) and not self.insecure_http:
+        if not self.joined_agent and not is_loopback(self.host) and not self.insecure_http:
             raise ValueError(
                 f"refusing to listen on {self.host} without TLS; put a TLS proxy before 127.0.0.1 "
                 "or set TUTELA_INSECURE_HTTP=1"

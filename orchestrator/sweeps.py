@@ -9,7 +9,19 @@ import structlog
 
 from orchestrator import dispatch, swarming
 from orchestrator.planning.view import Installation
-from orchestrator.store import actions, audit, containers, drains, events, fleet, nodes, services, stacks, users
+from orchestrator.store import (
+    actions,
+    audit,
+    containers,
+    drains,
+    events,
+    fleet,
+    health,
+    nodes,
+    services,
+    stacks,
+    users,
+)
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
@@ -19,6 +31,10 @@ GRACE_SECONDS = 5.0
 """After a time without sweeps agents may have had nobody to tell that they are there."""
 
 LATE_SECONDS = 2.0
+ABANDONED_SECONDS = 5.0
+"""A pass takes milliseconds between two statements; who needs longer is stopped, and would hold up the others."""
+
+ABANDONED_EVERY = 2
 SWARM_EVERY = 4
 GIVE_UP_EVERY = 10
 PURGE_EVERY = 600
@@ -52,6 +68,9 @@ async def sweep(db: Database, installation: Installation | None = None) -> None:
     while True:
         try:
             async with db.read() as conn:
+                # First: the rest of this waits for what they have locked.
+                if turn % ABANDONED_EVERY == 0 and (ended := await health.end_abandoned(conn, ABANDONED_SECONDS)):
+                    log.warning("transactions of a process that hangs were ended", transactions=ended)
                 at = await now(conn)
             if patience.over(at):
                 await dispatch.expire(db)

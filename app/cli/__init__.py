@@ -108,6 +108,14 @@ def _bench(context: typer.Context) -> None:
     dev.bench(context.args)
 
 
+@app.command("chaos", context_settings=PASS_ON)
+def _chaos(context: typer.Context) -> None:
+    """Kill everything in turn and watch: `--minutes M --seed N --hosts H`."""
+    from app.cli import dev
+
+    dev.chaos(context.args)
+
+
 def _groups() -> None:
     """Commands with commands of their own; imported when one of them is asked for."""
     if len(sys.argv) > 1 and sys.argv[1] == "agent":

@@ -49,6 +49,12 @@ def bench(arguments: Sequence[str]) -> None:
     _become([sys.executable, "-P", "-m", f"bench.{arguments[0]}", *arguments[1:]], _environment())
 
 
+def chaos(arguments: Sequence[str]) -> None:
+    """Become `python -m tests.chaos`."""
+    _install_missing()
+    _become([sys.executable, "-P", "-m", "tests.chaos", *arguments], _environment())
+
+
 def check() -> int:
     """Run every check even when one fails. Returns 0 when all passed, else 1."""
     failed: list[str] = []

@@ -35,7 +35,7 @@ def _server(found: Holder | None, settings: Settings) -> str:
     if found is None:
         return "not running (./tutela up starts it)"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.started_at))
-    answers = "api" not in settings.role_set or client.healthy(found.url)
+    answers = client.healthy(found.url)
     return f"running, pid {found.pid}, {found.url}, since {since}" + ("" if answers else ", NOT ANSWERING")
 
 

@@ -73,6 +73,22 @@ async def postgres(conn: Connection) -> Postgres:
     return Postgres(**row)
 
 
+async def end_abandoned(conn: Connection, seconds: float) -> int:
+    """End connections of ours that sit in a transaction for so long and wait for their process; how many there were.
+
+    The server's own timeouts do not see all of them: a client that stops between two messages of one statement counts
+    as active, and is not cancelled while the server reads from it.
+    """
+    ended: int = await conn.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND usename = current_user AND application_name = current_setting('application_name')"
+        " AND xact_start IS NOT NULL AND wait_event = 'ClientRead'"
+        " AND state_change < clock_timestamp() - make_interval(secs => $1) AND pid <> pg_backend_pid()",
+        seconds,
+    )
+    return ended
+
+
 async def control_planes(conn: Connection) -> list[ControlPlane]:
     """Those that said lately that they are there."""
     rows = await conn.fetch("SELECT id, agent_url, last_seen FROM control_planes ORDER BY id")

@@ -45,7 +45,9 @@ def test_exposure_without_tls_needs_consent(host: str) -> None:
     with pytest.raises(ValidationError, match="TUTELA_INSECURE_HTTP"):
         Settings(host=host)
     assert Settings(host=host, insecure_http=True).exposed
-    assert not Settings(host=host, roles="orchestrator,agent").role_set & {"api"}
+    with pytest.raises(ValidationError, match="TUTELA_INSECURE_HTTP"):
+        Settings(host=host, roles="orchestrator")
+    assert Settings(host=host, roles="agent").joined_agent, "which listens nowhere"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])

@@ -24,9 +24,12 @@ from tests.harness.server import ROOT, TutelaProcess, wait_for
 SECRET = base64.urlsafe_b64encode(bytes(32)).decode()
 
 
-def control_plane(dsn: str, *, docker_host: str = "unix:///nobody", roles: str = "api,orchestrator") -> TutelaProcess:
-    """One of several: they share the secret. Not started."""
-    return TutelaProcess(docker_host=docker_host, dsn=dsn, env={"TUTELA_ROLES": roles, "TUTELA_SECRET_KEY": SECRET})
+def control_plane(
+    dsn: str, *, docker_host: str = "unix:///nobody", roles: str = "api,orchestrator", **env: str
+) -> TutelaProcess:
+    """One of several: they share the secret. `env`: more of its settings. Not started."""
+    own = {"TUTELA_ROLES": roles, "TUTELA_SECRET_KEY": SECRET, **env}
+    return TutelaProcess(docker_host=docker_host, dsn=dsn, env=own)
 
 
 def join_token(dsn: str) -> str:

@@ -20,3 +20,8 @@ def wait_for(look: Callable[[], T | None], *, timeout: float, what: str, every: 
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s for {what}; last seen: {last!r}")
         time.sleep(every)
+
+
+def let_pass(seconds: float) -> None:
+    """Time itself is what is wanted: peace between two kills, or how long something is away."""
+    time.sleep(seconds)
