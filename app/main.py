@@ -31,7 +31,7 @@ from app.api import (
     volumes,
 )
 from app.api.audited import Audited
-from app.api.middleware import BodyLimit, Paths
+from app.api.middleware import BodyLimit, Heads, Paths
 from app.api.observed import Observed
 from app.api.security import FailedLogins, permitted
 from app.migrate import newest
@@ -77,6 +77,7 @@ def create_app(
         app.include_router(router, dependencies=[Depends(permitted)])
     app.router.routes.extend(routes())
     app.add_middleware(BodyLimit)
+    app.add_middleware(Heads)
     app.add_middleware(Audited)
     app.add_middleware(Observed)
     app.add_middleware(Paths)
