@@ -12,7 +12,6 @@ from uuid import UUID
 
 from domain.spec import CrashPolicy, Env, Transport, fingerprint
 
-
 FIRST_MOMENT = timedelta(milliseconds=100)
 """What cannot run ends within this time after its start; an application that ends later ends by itself."""
 

@@ -22,23 +22,24 @@ PATCHES: dict[str, dict[str, Any]] = {
     "fields": {"run_command": "other"},
 }
 NO, SAME = "refused", "="
+BEGIN, STOP, REDEPLOY, SCALE, END = "Starting", "Stopping", "Redeploying", "Scaling", "Terminating"
 
 TABLE = {
-    #                   start       stop        redeploy       scale       terminate      PATCH target / policies / fields
-    "Init":            ("Starting", NO,         NO,            SAME,       "Terminating", SAME, SAME, SAME),
-    "Starting":        (NO,         NO,         NO,            NO,         NO,            "Starting", SAME, "Redeploying"),
-    "Running":         (NO,         "Stopping", "Redeploying", SAME,       "Terminating", "Scaling", SAME, "Redeploying"),
-    "Partly running":  ("Starting", "Stopping", "Redeploying", "Scaling",  "Terminating", "Scaling", SAME, "Redeploying"),
-    "Scaling":         (NO,         NO,         NO,            NO,         NO,            "Scaling", SAME, "Redeploying"),
-    "Scaling, by a PATCH": (NO,     NO,         NO,            "Scaling",  NO,            "Scaling", SAME, "Redeploying"),
-    "Redeploying":     (NO,         NO,         NO,            NO,         NO,            "Redeploying", SAME, "Redeploying"),
-    "Redeploying, by a PATCH": (NO, NO,         "Redeploying", NO,         NO,            "Redeploying", SAME, "Redeploying"),
-    "Stopping":        (NO,         NO,         NO,            NO,         NO,            SAME, SAME, SAME),
-    "Stopped":         ("Starting", NO,         "Redeploying", SAME,       "Terminating", SAME, SAME, SAME),
-    "Terminating":     (NO,         NO,         NO,            NO,         NO,            NO, NO, NO),
-    "Terminated":      (NO,         NO,         NO,            NO,         NO,            NO, NO, NO),
-    "Not running":     ("Starting", NO,         NO,            "Scaling",  "Terminating", "Scaling", SAME, SAME),
-    "Not running, of a target of 0": (NO, NO,   NO,            NO,         "Terminating", "Scaling", SAME, SAME),
+    # the state: start, stop, redeploy, scale, terminate, and PATCH of target, of policies, of container fields
+    "Init":                            (BEGIN, NO, NO, SAME, END, SAME, SAME, SAME),
+    "Starting":                        (NO, NO, NO, NO, NO, BEGIN, SAME, REDEPLOY),
+    "Running":                         (NO, STOP, REDEPLOY, SAME, END, SCALE, SAME, REDEPLOY),
+    "Partly running":                  (BEGIN, STOP, REDEPLOY, SCALE, END, SCALE, SAME, REDEPLOY),
+    "Scaling":                         (NO, NO, NO, NO, NO, SCALE, SAME, REDEPLOY),
+    "Scaling, by a PATCH":             (NO, NO, NO, SCALE, NO, SCALE, SAME, REDEPLOY),
+    "Redeploying":                     (NO, NO, NO, NO, NO, REDEPLOY, SAME, REDEPLOY),
+    "Redeploying, by a PATCH":         (NO, NO, REDEPLOY, NO, NO, REDEPLOY, SAME, REDEPLOY),
+    "Stopping":                        (NO, NO, NO, NO, NO, SAME, SAME, SAME),
+    "Stopped":                         (BEGIN, NO, REDEPLOY, SAME, END, SAME, SAME, SAME),
+    "Terminating":                     (NO, NO, NO, NO, NO, NO, NO, NO),
+    "Terminated":                      (NO, NO, NO, NO, NO, NO, NO, NO),
+    "Not running":                     (BEGIN, NO, NO, SCALE, END, SCALE, SAME, SAME),
+    "Not running, of a target of 0":   (NO, NO, NO, NO, END, SCALE, SAME, SAME),
 }  # fmt: skip
 
 

@@ -118,7 +118,7 @@ async def place(engine: PrivateEngine, postgres: TestPostgres) -> AsyncIterator[
 
 
 def launch(user: User, name: str, row: Row) -> str:
-    policies = dict(zip(("autorestart", "autoreplace", "autodestroy"), row[:3], strict=True))
+    policies: dict[str, Any] = dict(zip(("autorestart", "autoreplace", "autodestroy"), row[:3], strict=True))
     env = [{"key": "CODE", "value": str(row[3])}]
     uuid = user.create(name, run_command=ENDS, container_envvars=env, **policies)
     assert user.api.post(f"/api/v1/service/{uuid}/start/").status == 202
