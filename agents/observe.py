@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,7 +18,15 @@ import structlog
 from agents.crashes import will_start
 from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
 from agents.runtime.create_args import CONTAINER, DIGEST
-from agents.view import ContainerMemory, Endpoint, EngineState, EngineView, ObservedContainer, ObservedNetwork
+from agents.view import (
+    ContainerMemory,
+    Endpoint,
+    EngineState,
+    EngineView,
+    ObservedContainer,
+    ObservedNetwork,
+    settles_at,
+)
 from domain.assignment import ContainerAssignment
 from domain.container import Observed, Seen, Want
 from domain.networks import is_overlay_name
@@ -55,7 +64,9 @@ def container_id_of(labels: object) -> UUID | None:
         return None
 
 
-def observed_container(inspected: Json, networks: Iterable[ObservedNetwork]) -> ObservedContainer | None:
+def observed_container(
+    inspected: Json, networks: Iterable[ObservedNetwork], asked_at: datetime | None = None
+) -> ObservedContainer | None:
     """An inspected container; None when it does not carry an identity of ours.
 
     Before its first start a container's networks have no ids yet, only the word they were asked for by; and a worker
@@ -94,6 +105,7 @@ def observed_container(inspected: Json, networks: Iterable[ObservedNetwork]) -> 
         started_at=started,
         finished_at=engine_time(state.get("FinishedAt")),
         endpoints=tuple(endpoints),
+        asked_at=asked_at,
         own_names=frozenset({engine_id[:12], name, str(config.get("Hostname") or "")}),
     )
 
@@ -136,6 +148,7 @@ def reported(
         ip=next((endpoint.ip for endpoint in seen.endpoints if endpoint.ip), None),
         message=message,
         will_restart=will_restart,
+        settling=settles_at(seen) is not None,
     )
 
 
@@ -181,6 +194,14 @@ def _state(seen: ObservedContainer, memory: ContainerMemory) -> tuple[Seen, str 
             return Seen.EXITED, INIT_SAYS.get(seen.exit_code or 0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an inspection said, and when it was asked for."""
+
+    asked_at: datetime
+    inspected: Json
+
+
 class Observer:
     """Looks at one engine for one cluster, with what it saw before as a cache."""
 
@@ -188,8 +209,8 @@ class Observer:
         """`late` is called when an inspect that a pass did not wait for has come back."""
         self._runtime = runtime
         self._late = late
-        self._fresh: dict[str, tuple[object, Json]] = {}
-        self._asking: dict[str, asyncio.Task[Json | None]] = {}
+        self._fresh: dict[str, tuple[object, _Answer]] = {}
+        self._asking: dict[str, asyncio.Task[_Answer | None]] = {}
         self._changed: set[str] = set()
 
     def changed(self, engine_ids: Iterable[str]) -> None:
@@ -230,13 +251,15 @@ class Observer:
         for engine_id, container_id in ours.items():
             if container_id is None or container_id in busy:
                 continue
-            inspected, answered = self._answer(engine_id, entries[engine_id])
+            answer, answered = self._answer(engine_id, entries[engine_id])
             if not answered:
                 unknown.add(container_id)
-            elif inspected is not None:
-                seen = observed_container(inspected, networks)
+            elif answer is not None:
+                seen = observed_container(answer.inspected, networks, answer.asked_at)
                 if seen is not None:
                     containers.append(seen)
+                if seen is not None and settles_at(seen) is not None:
+                    self._fresh.pop(engine_id, None)
         # All that carry one identity are judged together or not at all.
         known = tuple(each for each in containers if each.container_id not in unknown)
         return EngineView(containers=known, networks=networks, unknown=frozenset(unknown))
@@ -245,22 +268,23 @@ class Observer:
         kept = self._fresh.get(engine_id)
         return kept is not None and entry.get("State") == "running" and kept[0] == _mark(entry)
 
-    def _ask(self, engine_id: str) -> asyncio.Task[Json | None]:
+    def _ask(self, engine_id: str) -> asyncio.Task[_Answer | None]:
         task = self._asking.get(engine_id)
         if task is None or (task.done() and engine_id in self._changed):
             self._changed.discard(engine_id)
             task = self._asking[engine_id] = asyncio.create_task(self._inspect(engine_id))
         return task
 
-    async def _inspect(self, engine_id: str) -> Json | None:
+    async def _inspect(self, engine_id: str) -> _Answer | None:
+        asked_at = datetime.now(UTC)
         try:
-            return await self._runtime.inspect(engine_id)
+            return _Answer(asked_at, await self._runtime.inspect(engine_id))
         except RuntimeRefused as error:
             if error.code == "not_found":
                 return None
             raise
 
-    def _answer(self, engine_id: str, entry: Json) -> tuple[Json | None, bool]:
+    def _answer(self, engine_id: str, entry: Json) -> tuple[_Answer | None, bool]:
         """What is known of the container, and whether anything is."""
         task = self._asking.get(engine_id)
         if task is None:
@@ -273,15 +297,15 @@ class Observer:
         stale = engine_id in self._changed
         self._changed.discard(engine_id)
         try:
-            inspected = task.result()
+            answer = task.result()
         except RuntimeFailed as error:
             log.warning("container does not answer", engine_id=engine_id, reason=str(error))
             return None, False
-        if inspected is not None and not stale:
-            self._fresh[engine_id] = (_mark(entry), inspected)
-        return inspected, True
+        if answer is not None and not stale:
+            self._fresh[engine_id] = (_mark(entry), answer)
+        return answer, True
 
-    def _came_late(self, task: asyncio.Task[Json | None]) -> None:
+    def _came_late(self, task: asyncio.Task[_Answer | None]) -> None:
         if not task.cancelled():
             self._late()
 

@@ -30,7 +30,7 @@ from agents.steps import (
     StopContainer,
     Unpause,
 )
-from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
+from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer, settles_at
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Want
 from domain.restarts import Restart
@@ -309,6 +309,7 @@ def _run(
             line.add(Unpause(container_id=kept.container_id, engine_id=kept.engine_id, cause="it is to run"))
             line.add(*attachment_steps(assignment, kept, networks))
         case EngineState.RUNNING:
+            line.due = settles_at(kept)
             line.add(*attachment_steps(assignment, kept, networks))
             if ordered:
                 cause = "this run was ordered to end before the order to start came"

@@ -6,11 +6,15 @@ Values only; the planner reads them, `observe` and `ledger` make them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from domain.container import FIRST_MOMENT
 from domain.restarts import RestartHistory
+
+OTHER_CLOCK = timedelta(seconds=10)
+"""An engine whose times are that far ahead has another clock than its agent."""
 
 
 class EngineState(StrEnum):
@@ -37,7 +41,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedContainer:
-    """An engine container with our labels. `container_id` is the label, `engine_id` the engine's own id."""
+    """An engine container with our labels. `container_id` is the label, `engine_id` the engine's own id.
+
+    `asked_at`: when the engine was asked for this, by the agent's clock; what is told was so then or later.
+    """
 
     container_id: UUID
     engine_id: str
@@ -53,10 +60,24 @@ class ObservedContainer:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    asked_at: datetime | None = None
     own_names: frozenset[str] = frozenset()
     """Names that an engine may list as aliases by itself: short id, name, host name."""
     names_lost: frozenset[str] = frozenset()
     """Networks, by name, on which it is no longer known by its names (agents.swarm)."""
+
+
+def settles_at(seen: ObservedContainer) -> datetime | None:
+    """When to ask again after a run whose first moment was not over when the engine was asked; None: it was.
+
+    An engine tells of an end late when its host is busy, and an inspection waits for an end that the engine is
+    working on. So neither the time alone nor a list proves that a run went on, but a later inspection does. An engine
+    whose clock is not the agent's (OTHER_CLOCK) is not waited for.
+    """
+    if seen.state is not EngineState.RUNNING or seen.started_at is None or seen.asked_at is None:
+        return None
+    due = seen.started_at + FIRST_MOMENT
+    return due if seen.asked_at < due and seen.started_at <= seen.asked_at + OTHER_CLOCK else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

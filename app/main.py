@@ -31,7 +31,7 @@ from app.api import (
     volumes,
 )
 from app.api.audited import Audited
-from app.api.middleware import BodyLimit, Paths
+from app.api.middleware import BodyLimit, Heads, Paths
 from app.api.observed import Observed
 from app.api.security import FailedLogins, permitted
 from app.migrate import newest
@@ -88,6 +88,7 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     for router in routers:
         app.include_router(router, dependencies=[Depends(permitted)])
     app.add_middleware(BodyLimit)
+    app.add_middleware(Heads)
     app.add_middleware(Audited)
     app.add_middleware(Observed)
     app.add_middleware(Paths)

@@ -6,11 +6,14 @@ The orchestrator writes what is wanted, the agent what is seen; nobody writes bo
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from domain.spec import CrashPolicy, Env, Transport, fingerprint
+
+FIRST_MOMENT = timedelta(milliseconds=100)
+"""What cannot run ends within this time after its start; an application that ends later ends by itself."""
 
 
 class Want(StrEnum):
@@ -162,7 +165,8 @@ class Observed:
     """A container as the agent last saw it. Times are the engine's. `message` says why, for people.
 
     `start_gen` is the newest start order that was carried out (see `Container.start_gen`). `will_restart`: the
-    node starts it again by itself, so an end is not the last word.
+    node starts it again by itself, so an end is not the last word. `settling`: it was not yet seen to run after its
+    FIRST_MOMENT; agents of releases that do not tell this are taken at their word.
     """
 
     state: Seen
@@ -177,6 +181,7 @@ class Observed:
     ip: str | None = None
     message: str | None = None
     will_restart: bool = False
+    settling: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,17 +68,16 @@ async def _http(request: Request, error: Exception) -> Any:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path takes, over all routes that fit it."""
+    """What the path takes, over all routes that fit it. HEAD goes where GET does (`app.api.middleware.Heads`)."""
     path = request.scope["path"]
-    return sorted(
-        {
-            method
-            for router in request.app.state.routers
-            for route in router.routes
-            if isinstance(route, Route) and route.path_regex.match(path)
-            for method in route.methods or ()
-        }
-    )
+    found = {
+        method
+        for router in request.app.state.routers
+        for route in router.routes
+        if isinstance(route, Route) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 async def _unexpected(request: Request, error: Exception) -> Any:

@@ -1,4 +1,4 @@
-"""Pure ASGI: paths as clients spell them, a limit on bodies, an id for each request."""
+"""Pure ASGI: paths as clients spell them, HEAD, a limit on bodies, an id for each request."""
 
 from __future__ import annotations
 
@@ -64,6 +64,23 @@ class Paths:
                 # uvicorn logs the query string of what is accepted, and a stream's may hold a key (spec 1.3).
                 given["query_string"] = b""
         await self._app(scope, receive, send)
+
+
+class Heads:
+    """Answer HEAD as GET, without the body: people's health checks ask so (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def bare(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, bare)
 
 
 class _TooLarge(Exception):

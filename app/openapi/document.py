@@ -49,7 +49,8 @@ def document(version: str, found: Iterable[Served]) -> dict[str, Any]:
         "info": {
             "title": "Tutela",
             "version": version,
-            "description": "The Tutum API: services, and all that hangs on them. Lists are pages of 25.",
+            "description": "The Tutum API: services, and all that hangs on them. Lists are pages of 25."
+            " HEAD is answered wherever GET is, without the body.",
         },
         "paths": dict(sorted(paths.items())),
         "components": {

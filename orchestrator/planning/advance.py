@@ -10,7 +10,7 @@ from domain.node import NodeState
 from domain.placement import matches, occupy, place, vacate
 from domain.service import Verb, usable_image
 from domain.spec import digest
-from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settles_at
+from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settling
 from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
@@ -57,10 +57,7 @@ def advance(
     if _rolling(view) and not halted and unplaced is None:
         open_rows += _outdated(view, kept)
     if open_rows:
-        settling = [at for row in open_rows if (at := settles_at(row, view, policy))]
-        return Plan(
-            steps=tuple(steps), waits_for=waiting(open_rows, "to settle"), requeue_at=min(settling, default=None)
-        )
+        return Plan(steps=tuple(steps), waits_for=waiting(open_rows, "to settle"))
     if unplaced and not any(node.open for node in view.nodes):
         return Plan(steps=tuple(steps), waits_for=unplaced)
     problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
@@ -143,7 +140,7 @@ def _replacements(
     outdated = _outdated(view, kept)
     idle = [row for row in outdated if not serving(row)]
     settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
-    counted = [row for row in kept if row in settled or (serving(row) and not settles_at(row, view, policy))]
+    counted = [row for row in kept if row in settled or (serving(row) and not settling(row, view))]
     missed = len(view.slots) - len(counted)
     budget = max(0, policy.max_unavailable - missed)
     busy: list[Container] = []

@@ -17,7 +17,7 @@ from domain.node import NodeState
 from domain.placement import place
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
-from orchestrator.planning.settled import first_moment, serving
+from orchestrator.planning.settled import in_first_moment, serving
 from orchestrator.planning.slots import bound
 from orchestrator.planning.steps import KeepSlot, LeaveSlot, RetireContainer, Step
 from orchestrator.planning.view import Policy, ServiceView
@@ -81,9 +81,8 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
                 steps.append(step)
     for row in leavers:
         if row.want is Want.RUN:
-            step, due = _left(view, row, rows, draining, policy)
+            step = _left(view, row, rows, draining, policy)
             steps += [step] if step else []
-            dues += [due] if due else []
     return Leaving(tuple(steps), min(dues, default=None), "; ".join(stuck) or None)
 
 
@@ -102,7 +101,7 @@ def _drained(view: ServiceView, row: Container) -> Step | None:
 
 def _left(
     view: ServiceView, row: Container, rows: Sequence[Container], draining: set[UUID], policy: Policy
-) -> tuple[Step | None, datetime | None]:
+) -> Step | None:
     """Whether a container that runs on for its successor's sake can go."""
 
     def retire(cause: str) -> Step:
@@ -110,19 +109,18 @@ def _left(
 
     successor = next((each for each in rows if each.slot == row.slot and each.want is not Want.GONE), None)
     if view.service.want is not ServiceWant.RUNNING or row.slot not in view.slots:
-        return retire("its slot is not wanted any more"), None
+        return retire("its slot is not wanted any more")
     lost = replaced_at(view, row, policy)
     if not serving(row) or (lost is not None and view.now >= lost):
-        return retire("it does not run any more"), None
+        return retire("it does not run any more")
     if successor is None:
         # A successor on its way out holds the slot until it is gone, and may have one of its own.
         held = any(
             each.slot == row.slot and not each.leaving and each.terminated_at is None for each in view.containers
         )
         if row.node_id in draining or held:
-            return None, None
-        return KeepSlot(container_id=row.id, name=row.name, cause="its node is not drained any more"), None
-    if not serving(successor):
-        return None, None
-    due = first_moment(successor, view.now, policy)
-    return (None, due) if due else (retire("its successor runs"), None)
+            return None
+        return KeepSlot(container_id=row.id, name=row.name, cause="its node is not drained any more")
+    if not serving(successor) or in_first_moment(successor):
+        return None
+    return retire("its successor runs")

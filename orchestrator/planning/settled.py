@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import Enum
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
@@ -23,28 +22,23 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
     operation = view.service.operation
     if operation and operation.verb is Verb.SCALE and container.created_at < operation.since:
         return Outcome.DONE
-    return Outcome.WAITING if settles_at(container, view, policy) else ran(container, policy)
+    return Outcome.WAITING if settling(container, view) else ran(container, policy)
 
 
-def settles_at(container: Container, view: ServiceView, policy: Policy) -> datetime | None:
-    """When a redeployment may count on a container that it made, if it runs and that is still to come."""
-    operation = view.service.operation
-    if operation is None or operation.verb is not Verb.REDEPLOY or not serving(container) or not obeyed(container):
-        return None
-    if container.deploy_gen < view.service.deploy_gen:
-        return None
-    return first_moment(container, view.now, policy)
+def settling(container: Container, view: ServiceView) -> bool:
+    """Whether a redeployment may not yet count on a container that it made and that runs.
 
-
-def first_moment(container: Container, now: datetime, policy: Policy) -> datetime | None:
-    """When a running container's first moment is over; None when it is.
-
-    The engine's clock and ours may differ: by more than the time itself, the time is not waited for.
+    Its agent looks again after the first moment and says so: a busy host delays the verdict, and cannot turn it.
     """
-    if container.seen is None or container.seen.started_at is None:
-        return None
-    due = container.seen.started_at + policy.settle
-    return due if now < due <= now + 2 * policy.settle else None
+    operation = view.service.operation
+    if operation is None or operation.verb is not Verb.REDEPLOY or container.deploy_gen < view.service.deploy_gen:
+        return False
+    return serving(container) and obeyed(container) and in_first_moment(container)
+
+
+def in_first_moment(container: Container) -> bool:
+    """Whether a container that runs was not yet seen to run after its first moment."""
+    return container.seen is not None and container.seen.settling
 
 
 def ran(container: Container, policy: Policy) -> Outcome:

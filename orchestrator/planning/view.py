@@ -17,14 +17,9 @@ from domain.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The numbers behind the decisions.
-
-    `settle`: how long a container must have run before a redeployment takes the next one away. What cannot run
-    ends within that time; an application that ends later halts the redeployment where it then is.
-    """
+    """The numbers behind the decisions."""
 
     max_unavailable: int = 1
-    settle: timedelta = timedelta(milliseconds=100)
     deadline: timedelta = timedelta(minutes=10)
     blocked_retry: timedelta = timedelta(seconds=5)
     crashes_until_failed: int = 3

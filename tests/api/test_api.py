@@ -316,13 +316,13 @@ async def test_unknown_objects(client: Client, kind: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("PUT", "service/", "GET, POST"),
-        ("PUT", "service/{}/", "DELETE, GET, PATCH"),
+        ("PUT", "service/", "GET, HEAD, POST"),
+        ("PUT", "service/{}/", "DELETE, GET, HEAD, PATCH"),
         ("GET", "service/{}/start/", "POST"),
-        ("POST", "container/", "GET"),
-        ("PATCH", "container/{}/", "DELETE, GET"),
-        ("POST", "node/", "GET"),
-        ("DELETE", "action/{}/", "GET"),
+        ("POST", "container/", "GET, HEAD"),
+        ("PATCH", "container/{}/", "DELETE, GET, HEAD"),
+        ("POST", "node/", "GET, HEAD"),
+        ("DELETE", "action/{}/", "GET, HEAD"),
     ],
 )
 async def test_wrong_methods_say_which_are_right(client: Client, method: str, path: str, allow: str) -> None:

@@ -115,6 +115,23 @@ READ_ONLY: dict[str, Any] = {
     "calculated_envvars": [],
 }
 SHAPED = {"uuid", "resource_uri", "actions", "link_variables"}
+SEED = (
+    "actions", "autodestroy", "autoreplace", "autorestart", "container_envvars", "container_ports", "containers",
+    "cpu_shares", "current_num_containers", "deployed_datetime", "destroyed_datetime", "entrypoint", "image_name",
+    "image_tag", "link_variables", "linked_from_service", "linked_to_service", "memory", "name", "privileged",
+    "resource_uri", "roles", "run_command", "running_num_containers", "sequential_deployment", "started_datetime",
+    "state", "stopped_datetime", "stopped_num_containers", "tags", "target_num_containers", "unique_name", "uuid",
+)  # fmt: skip
+"""The 33 attributes of the seed (spec 2.2)."""
+
+
+def shown_by(name: str) -> str:
+    """The test that shows the attribute."""
+    if name in SETTABLE:
+        return f"test_attributes.py::test_settable[{name}]"
+    if name in READ_ONLY:
+        return f"test_attributes.py::test_read_only[{name}]"
+    return "test_attributes.py::test_no_attribute_is_without_a_test"
 
 
 @pytest.fixture
@@ -174,6 +191,8 @@ async def test_memory_swap_needs_memory(client: Client) -> None:
 async def test_no_attribute_is_without_a_test(client: Client) -> None:
     plain = await client.create()
     assert set(plain) == set(SETTABLE) | set(READ_ONLY) | SHAPED | {"memory_swap"}
+    assert set(SEED) <= set(plain)
+    assert len(SEED) == 33
     assert plain["resource_uri"] == f"{API}/service/{plain['uuid']}/"
     assert plain["actions"][0].startswith(f"{API}/action/")
     assert list(plain["link_variables"]) == ["HELLO_WORLD_TUTUM_API_URL"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker.errors
@@ -18,9 +20,11 @@ from tests.harness.server import TutelaProcess
 
 pytestmark = pytest.mark.e2e
 
-SERVICES, OPERATIONS, AT_ONCE, SEED = 20, 200, 8, 20141121
+SERVICES, OPERATIONS, AT_ONCE, SEED, CRASHES = 20, 200, 8, 20141121, 0.1
 QUICK = "sh -c 'trap \"exit 0\" TERM; while :; do sleep 1; done'"
-WHAT = ["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "cancel", "crash"]
+WHAT = ["start", "start", "stop", "redeploy", "scale", "target", "env", "container", "container", "cancel", "terminate"]
+MOST_GONE = 6
+"""So many of the services may be terminated, so that the storm does not end for want of services."""
 OPEN = {"Pending", "In progress", "Canceling"}
 
 
@@ -33,18 +37,46 @@ POLICIES: list[dict[str, Any]] = [
 ]
 
 
-def one_operation(user: User, engine: PrivateEngine, uuids: list[str], seed: int) -> int:
-    """Something that a user may do, or a crash; the status of the answer."""
+@dataclass
+class Storm:
+    """What all threads know: the services, what was answered, and who is terminated."""
+
+    user: User
+    engine: PrivateEngine
+    uuids: list[str]
+    codes: Counter[int] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    gone: set[str] = field(default_factory=set)
+
+
+def accepted_operation(storm: Storm, seed: int) -> None:
+    """Draw until something was accepted; now and then something crashes besides."""
     chance = random.Random(seed)
-    uuid = chance.choice(uuids)
-    path = f"/api/v1/service/{uuid}/"
-    what = chance.choice(WHAT)
-    if what == "crash":
-        running = owned(engine, running=True)
+    if chance.random() < CRASHES:
+        running = owned(storm.engine, running=True)
         with contextlib.suppress(docker.errors.APIError):  # it went meanwhile
             if running:
-                engine.client().kill(chance.choice(running)["Id"])
-        return 0
+                storm.engine.client().kill(chance.choice(running)["Id"])
+    for _ in range(1000):
+        what = chance.choice(WHAT)
+        uuid = chance.choice([each for each in storm.uuids if each not in storm.gone])
+        if what == "terminate" and len(storm.gone) >= MOST_GONE:
+            continue
+        code = one_operation(storm.user, uuid, what, chance)
+        storm.codes[code] += 1
+        if 200 <= code < 300:
+            storm.accepted[what] += 1
+            if what == "terminate":
+                storm.gone.add(uuid)
+            return
+    raise AssertionError("a thousand draws were refused")
+
+
+def one_operation(user: User, uuid: str, what: str, chance: random.Random) -> int:
+    """Something that a user may do; the status of the answer, 0 when there was nothing to do it to."""
+    path = f"/api/v1/service/{uuid}/"
+    if what == "terminate":
+        return int(user.api.delete(path).status)
     if what in {"start", "stop", "redeploy", "scale"}:
         return int(user.api.post(f"{path}{what}/").status)
     if what == "target":
@@ -91,19 +123,24 @@ def test_two_hundred_operations_in_parallel(
 ) -> None:
     user = User(server)
     uuids = [user.create(f"s{n}", target=1, run_command=QUICK, **POLICIES[n % len(POLICIES)]) for n in range(SERVICES)]
+    storm = Storm(user, engine, uuids)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        codes = list(pool.map(lambda n: one_operation(user, engine, uuids, SEED + n), range(OPERATIONS)))
-    assert not [code for code in codes if code >= 500], codes
-    assert set(codes) <= {0, 200, 202, 409}
+        list(pool.map(lambda n: accepted_operation(storm, SEED + n), range(OPERATIONS)))
+    assert set(storm.codes) <= {0, 200, 202, 409}, storm.codes
+    assert sum(storm.accepted.values()) == OPERATIONS
+    assert storm.accepted["terminate"] == len(storm.gone) > 0
     began = time.monotonic()
     until(lambda: agreed(user, engine), "the API and the engine to agree", timeout=60)
     took = time.monotonic() - began
     for uuid in uuids:
         service = user.get(uuid)
+        assert (service["state"] == "Terminated") is (uuid in storm.gone), service
         assert service["current_num_containers"] <= service["target_num_containers"], service
-    accepted = sum(1 for code in codes if 200 <= code < 300)
     with capsys.disabled():
-        print(f"\n[storm] {accepted} of {OPERATIONS} operations accepted; agreed {took:.1f} s after the last")
+        print(
+            f"\n[storm] {OPERATIONS} operations accepted ({dict(sorted(storm.accepted.items()))}),"
+            f" {storm.codes[409]} refused; agreed {took:.1f} s after the last"
+        )
 
 
 def test_a_redeployment_with_a_bad_image_halts_at_the_first(server: TutelaProcess, engine: PrivateEngine) -> None:

@@ -230,12 +230,12 @@ class World:
         return changed
 
     def _started(self, before: Container, after: Container) -> Container:
-        """With the time of its start, as an engine tells it."""
+        """With the time of its start, as an engine tells it; settled when the agent looks again."""
         if after.seen is None or after.seen.state is not Seen.RUNNING:
             return after
         known = before.seen is not None and before.seen.state is Seen.RUNNING
         started = before.seen.started_at if known and before.seen else self.now
-        return replace(after, seen=replace(after.seen, started_at=started))
+        return replace(after, seen=replace(after.seen, started_at=started, settling=not known))
 
     def run(self, rounds: int = 60) -> str:
         """Plan and obey until nothing happens any more; returns the plans that were not empty, as text."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.container import Seen, Want
+from domain.container import FIRST_MOMENT, Seen, Want
 from domain.errors import NotAllowed
 from domain.links import Source
 from domain.node import Candidate, NodeState
@@ -123,7 +123,7 @@ def test_a_redeployment_replaces_one_at_a_time() -> None:
         world.step()
         least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
         world.agent()
-        world.now += POLICY.settle
+        world.now += FIRST_MOMENT
     assert least == 2
     assert {row.spec.image_id for row in world.open_rows()} == {"sha256:2"}
     assert world.ended[-1][1] is True
@@ -160,19 +160,34 @@ def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> N
         world.step()
         world.agent()
     new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
+    world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
+    world.now += timedelta(minutes=1)
+    assert "retire" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
+    assert (world.plan().waits_for or "").endswith("to settle")
     world.see(new, Seen.RUNNING, started_at=world.now)
-    assert world.plan().requeue_at == world.now + POLICY.settle
-    assert "retire" not in render(world.plan())
-    world.see(new, Seen.RUNNING, started_at=world.now + timedelta(hours=1))
-    assert "retire" in render(world.plan()), "a host's clock that is wrong holds nothing up"
-    world.see(new, Seen.RUNNING, started_at=world.now - POLICY.settle)
     assert "retire" in render(world.plan())
+
+
+def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_that_is_told() -> None:
+    world = running(target=3)
+    world.operate(Verb.REDEPLOY)
+    while not any(row.deploy_gen == 2 for row in world.open_rows()):
+        world.step()
+        world.agent()
+    new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
+    world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
+    world.now += timedelta(minutes=5)
+    world.step()
+    world.see(new, Seen.EXITED, exit_code=1)
+    world.run()
+    assert world.ended[-1][1] is False
+    assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
 
 
 def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
     world = running(target=2)
     for slot in (1, 2):
-        world.see(slot, Seen.RUNNING, started_at=world.now)
+        world.see(slot, Seen.RUNNING, started_at=world.now, settling=True)
     world.operate(Verb.REDEPLOY)
     world.run()
     assert {row.deploy_gen for row in world.open_rows()} == {2}

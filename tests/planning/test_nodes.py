@@ -166,9 +166,10 @@ def test_a_drain_starts_the_successor_before_the_old_one_stops() -> None:
         world.agent()
         world.now += timedelta(seconds=1)
     assert least == 2
-    assert texts[:4] == [
+    assert texts[:5] == [
         "leave slot of web-2, running on for a while: its node is drained\nwait: its containers leave a node",
         "create slot 2 (successor): slot 2 is empty",
+        "at rest",  # its successor runs, in its first moment
         "retire web-2: its successor runs\nwait: its containers leave a node",
         "forget web-2: its node confirmed that it is gone",
     ]
