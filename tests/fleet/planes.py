@@ -43,18 +43,18 @@ class Planes(Hosts):
 
     def _join(self, host: Host, plane: TutelaProcess) -> None:
         token = plane.api.post("/api/v1/token/", json={"uses": 1}).json["token"]
-        host.join(self.door(plane), token)
+        host.join(self.door_of(plane), token)
         self.deployed(host)
         answer = plane.api.patch(self.node(host)["resource_uri"], json={"tags": [{"name": host.name}, {"name": "all"}]})
         assert answer.status == 200, answer.text
 
-    def door(self, plane: TutelaProcess) -> str:
+    def door_of(self, plane: TutelaProcess) -> str:
         """Where agents reach it."""
         return f"wss://{self.lan.address}:{plane.agent_port}"
 
     def known(self) -> None:
         """Until every agent has the addresses of both on its disk."""
-        doors = {self.door(each) for each in self.planes}
+        doors = {self.door_of(each) for each in self.planes}
         wait_for(
             lambda: all(doors <= set(_doors(host)) for host in self.hosts), timeout=20, what="agents to know of both"
         )
@@ -66,12 +66,12 @@ class Planes(Hosts):
 
     def by_agents(self) -> tuple[TutelaProcess, TutelaProcess]:
         """The one that the first host's agent is at, and the other one."""
-        here = self.serving(self.hosts[0]) == self.door(self.first)
+        here = self.serving(self.hosts[0]) == self.door_of(self.first)
         return (self.first, self.second) if here else (self.second, self.first)
 
     def moved(self, hosts: Sequence[Host], to: TutelaProcess, since: float) -> float:
         """Until the agents are all connected there; the seconds since `since` (monotonic)."""
-        door = self.door(to)
+        door = self.door_of(to)
         wait_for(lambda: all(self.serving(each) == door for each in hosts), timeout=20, what=f"agents at {door}")
         return time.monotonic() - since
 

@@ -209,7 +209,7 @@ def test_one_that_is_asked_to_end_sends_its_agents_on(planes: Planes) -> None:
     planes.server = staying
     assert {each["state"] for each in planes.api.get("/api/v1/node/").json["objects"]} == {"Deployed"}
     shown = staying.api.get("/api/v1/admin/health/").json["control_planes"]
-    assert [each["agent_url"] for each in shown] == [planes.door(staying)]
+    assert [each["agent_url"] for each in shown] == [planes.door_of(staying)]
     leaving.start()
     planes.known()
 
@@ -234,7 +234,7 @@ def test_one_that_hangs_holds_up_nobody(planes: Planes) -> None:
     assert ended(hung.api, action_of(hung.api.post(f"/api/v1/service/{late}/start/")))["state"] == "Success"
     for kind in ("create", "start"):
         assert set(planes.events(kind, began).values()) == {1}
-    assert {planes.serving(each) for each in planes.hosts} == {planes.door(going)}
+    assert {planes.serving(each) for each in planes.hosts} == {planes.door_of(going)}
     clear(going, [*uuids, late])
 
 
