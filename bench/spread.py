@@ -114,7 +114,7 @@ def tutela(hosts: Hosts, number: int) -> float:
     """Seconds from `POST start/` until the API shows all running."""
     body = {"image": SLEEPER, "name": f"bench-{number}", "target_num_containers": CONTAINERS}
     path = hosts.api.post("/api/v1/service/", json=body).json["resource_uri"]
-    began = time.perf_counter()
+    asked, began = time.time(), time.perf_counter()
     assert hosts.api.post(f"{path}start/").status == 202
     wait_for(
         lambda: hosts.api.get(path).json["running_num_containers"] == CONTAINERS,
@@ -123,6 +123,8 @@ def tutela(hosts: Hosts, number: int) -> float:
         every=POLL,
     )
     took = time.perf_counter() - began
+    starts = [turn.at - asked for turn in hosts.turns(asked) if turn.began]
+    print(f"  Tutela {number}: started by the engines {min(starts):.2f} to {max(starts):.2f} s after the call")
     counts = [running(each.engine, "tutela.container") for each in hosts.hosts]
     assert counts == [CONTAINERS // HOSTS] * HOSTS, counts
     hosts.api.delete(path)
