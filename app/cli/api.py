@@ -24,7 +24,7 @@ def connected() -> client.Client:
         raise CommandError("the control plane does not run: start it with ./tutela up")
     key = client.read_key(settings.state_dir)
     if key is None:
-        raise CommandError(f"{settings.state_dir / client.KEY_FILE} cannot be read: run this as who started Tutela")
+        raise CommandError(client.no_key(settings.state_dir))
     return client.Client(found.url, key)
 
 

@@ -34,6 +34,14 @@ def read_key(state_dir: Path) -> Key | None:
         return None
 
 
+def no_key(state_dir: Path) -> str:
+    """What to do where `read_key` finds none."""
+    return (
+        f"{state_dir / KEY_FILE} cannot be read: run this as who started Tutela. Of several control planes the one"
+        " that started first has it; a copy is good on the others"
+    )
+
+
 def healthy(url: str, timeout: float = 2.0) -> bool:
     """True when GET /health answers 200."""
     try:

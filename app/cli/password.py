@@ -17,7 +17,7 @@ def run(user: str | None, *, stdin: bool) -> None:
         raise CommandError("the control plane does not run: start it with ./tutela up")
     key = client.read_key(settings.state_dir)
     if key is None:
-        raise CommandError(f"{settings.state_dir / client.KEY_FILE} cannot be read: run this as who started Tutela")
+        raise CommandError(client.no_key(settings.state_dir))
     name = user or key.user
     if stdin:
         password = sys.stdin.readline().rstrip("\r\n")
