@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import monitor
 from app.first_start import KEY_FILE
+from app.settings import Settings
+from tests.agents.harness import eventually
 from tests.conftest import sweep
 from tests.e2e.scenario import User, owned
 from tests.fleet.hosts import control_plane
@@ -82,38 +88,44 @@ async def test_each_role_alone_and_all_together(split: Split, engine: PrivateEng
     wait_for(lambda: user.api.get(f"/api/v1/service/{uuid}/logs/").json["logs"].count("begun") == 2, timeout=20,
              what="the logs of both")  # fmt: skip
     container = user.containers(uuid)[0]["uuid"]
-    async with stream(api, f"/v1/container/{container}/exec/?command=echo+there") as socket:
-        got, code = await rest(socket)
+    async with stream(api, f"/v1/container/{container}/exec/?command=echo+there") as console:
+        got, code = await rest(console)
     assert ("".join(each["output"] for each in got), code) == ("there\r\nEOF", 1000)
 
 
-def test_what_is_asked_while_a_role_is_away_is_done_when_it_is_back(split: Split, engine: PrivateEngine) -> None:
-    api, orchestrator, agent = split
+def test_what_is_asked_without_the_orchestrator_is_done_when_it_is_back(split: Split, engine: PrivateEngine) -> None:
+    api, orchestrator, _ = split
     user = User(api)
     first = user.run("first")
     there, *others = owned(engine, running=True)
-    for away in (orchestrator, agent):
-        away.kill()
-        uuid = user.create(f"without-{away.port}")
-        answer = user.api.post(f"/api/v1/service/{uuid}/start/")
-        assert answer.status == 202, answer.text
-        away.start()
-        assert user.ended(answer, wait="Success")
+    orchestrator.kill()
+    uuid = user.create("asked")
+    answer = user.api.post(f"/api/v1/service/{uuid}/start/")
+    assert answer.status == 202, answer.text
+    orchestrator.start()
+    assert user.ended(answer, wait="Success")
     api.kill()
     # The others need no API: what dies is brought back.
     engine.client().remove_container(there["Id"], force=True)
-    wait_for(lambda: len(owned(engine, running=True)) == len(others) + 3, timeout=30, what="all to run")
+    wait_for(lambda: len(owned(engine, running=True)) == len(others) + 2, timeout=30, what="all to run")
     api.start()
     assert user.get(first)["state"] == "Running"
 
 
-def test_a_port_that_is_taken_ends_no_role(split: Split, dsn: str) -> None:
-    """A second orchestrator with the settings of the API's host: the log says what is not served."""
-    second = control_plane(dsn, roles="orchestrator", TUTELA_PORT=str(split.api.port))
-    second.api = split.api.api
-    try:
-        second.start()
-        wait_for(lambda: "TUTELA_PORT of its own" in second.log(), timeout=30, what="the log to say so")
-        assert second.stop() == 0
-    finally:
-        second.close()
+async def test_a_port_that_is_taken_ends_no_role(capsys: pytest.CaptureFixture[str]) -> None:
+    """The log says what is not served; the role goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(port=taken.getsockname()[1], roles="orchestrator", database_url="postgresql://none")
+        serving = asyncio.create_task(monitor.listen(settings, no_app, no_server))
+        await eventually(lambda: "TUTELA_PORT of its own" in capsys.readouterr().out, "the log to say so")
+        assert not serving.done()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def no_app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise AssertionError("nothing is served")
+
+
+def no_server(_app: ASGIApp) -> uvicorn.Server:
+    raise AssertionError("nothing is served")
