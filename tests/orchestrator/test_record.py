@@ -170,7 +170,7 @@ async def test_killed_connections_lose_nothing(record: Record, database_url: str
     for _ in range(40):
         await killer.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-            " AND datname = current_database() AND random() < 0.5"
+            " AND datname = current_database() AND backend_type = 'client backend' AND random() < 0.5"
         )
         with contextlib.suppress(DatabaseAway):
             await record.passes()
