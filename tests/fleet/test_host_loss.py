@@ -270,3 +270,38 @@ def test_engines_that_hang_or_die_and_an_agent_that_dies_cost_no_container(hosts
     hosts.running(firm, 3)
     assert [lives(host) for host in hosts.hosts] == untouched
     hosts.terminate(firm)
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_turn_nothing_costs_a_container_that_was_not_the_target(hosts: Hosts) -> None:
+    """Three rounds; for as many seconds as TUTELA_TEST_KILLING says (the bar: 300)."""
+    firm = hosts.service("firm", None, **SPREAD, image=SLEEPER)
+    end, crashes = time.monotonic() + float(os.environ.get("TUTELA_TEST_KILLING", "0")), list[float]()
+    while len(crashes) < 3 or time.monotonic() < end:
+        number = len(crashes)
+        victim, other = (hosts.hosts[(number // 3 + number + each) % 3] for each in (0, 1))
+        before = [lives(host) for host in hosts.hosts]
+        match number % 3:
+            case 0:
+                hosts.server.kill()
+            case 1:
+                victim.kill_agent()
+            case _:
+                victim.engine.kill()
+        (target,) = before[hosts.hosts.index(other)]
+        crashes.append(restarted_after_crash(other, target))
+        match number % 3:
+            case 0:
+                hosts.server.start()
+            case 1:
+                victim.start_agent()
+            case _:
+                victim.engine.restart()
+        for host in hosts.hosts:
+            hosts.deployed(host)
+        hosts.running(firm, 3)
+        after = [lives(host) for host in hosts.hosts]
+        assert after[hosts.hosts.index(other)].pop(target) != before[hosts.hosts.index(other)].pop(target)
+        assert after == before
+    print(f"{len(crashes)} rounds; the targets were back after {', '.join(f'{each:.2f}' for each in crashes)} s")
+    hosts.terminate(firm)
