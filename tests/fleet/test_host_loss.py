@@ -217,10 +217,10 @@ def test_a_short_cut_and_a_busy_cpu_raise_no_alarm_and_move_nothing(hosts: Hosts
     wait_for(lambda: passed(3), timeout=10, what="3 s to pass")
     for host in hosts.hosts:
         host.engine.heal()
-    wait_for(lambda: passed(7), timeout=10, what="4 s more to pass", every=0.1)
+    wait_for(lambda: passed(6), timeout=10, what="3 s more to pass", every=0.1)
     assert not alarms
     with busy(6):
-        wait_for(lambda: passed(15), timeout=20, what="8 s more to pass", every=0.1)
+        wait_for(lambda: passed(13), timeout=20, what="7 s more to pass", every=0.1)
     assert not alarms
     assert [lives(host) for host in hosts.hosts] == before
     assert hosts.turns(began) == []
