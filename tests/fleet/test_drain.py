@@ -35,8 +35,7 @@ def hosts(fleet_dsn: str) -> Iterator[Hosts]:
     try:
         made.engines()
         made.server.start()
-        for host in made.hosts[:2]:
-            made.join(host)
+        made.join(*made.hosts[:2])
         yield made
     finally:
         made.close()

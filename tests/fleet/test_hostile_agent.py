@@ -222,6 +222,9 @@ def test_numbers_that_nobody_counts_to_and_too_much_at_once(hosts: Hosts, hostil
 def test_lies_about_its_own_containers_reach_no_other(hosts: Hosts, hostile: Hostile, bank: str) -> None:
     shared = start(hosts, "shared", "all", target_num_containers=2, deployment_strategy="HIGH_AVAILABILITY")
     mine = placed(hosts, hostile, shared)
+    running = {"state": Seen.RUNNING.value, "start_gen": 1}
+    assert not kind(hostile.call("report", hostile.report([{"container_id": mine, "observed": running}])))
+    hosts.running(shared, 2)
     huge = 10**400
     lies: list[dict[str, Any]] = [
         {"started_at": "2026-01-01T00:00:00", "created_at": "2026-01-01T00:00:00"},
@@ -233,7 +236,7 @@ def test_lies_about_its_own_containers_reach_no_other(hosts: Hosts, hostile: Hos
         {"finished_at": "9999-12-31T23:59:59.999999Z", "state": Seen.FAILED.value, "message": "it cannot"},
     ]
     for lie in lies:
-        observed = {"state": Seen.RUNNING.value, "start_gen": 1, **lie}
+        observed = {**running, **lie}
         hostile.call("report", hostile.report([{"container_id": mine, "observed": observed}]))
         listed = hosts.api.get("/api/v1/container/")
         assert listed.status == 200

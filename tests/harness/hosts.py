@@ -177,7 +177,7 @@ class Hosts:
     """A control plane without an agent of its own, and hosts that joined it."""
 
     def __init__(self, dsn: str, count: int, *, network: str = "overlay", live_restore: bool = False) -> None:
-        self.lan = Lan()
+        self.lan, self.network = Lan(), network
         self.hosts = [Host(f"h{n}", self.lan, live_restore=live_restore) for n in range(1, count + 1)]
         self.server = TutelaProcess(
             docker_host="unix:///nowhere",
@@ -209,14 +209,20 @@ class Hosts:
         """Everything, until all nodes are there."""
         self.engines()
         self.server.start()
-        for host in self.hosts:
-            self.join(host)
+        if self.network == "overlay":
+            # One after the other: the oldest are the swarm's managers.
+            for host in self.hosts:
+                self.join(host)
+        else:
+            self.join(*self.hosts)
 
-    def join(self, host: Host) -> None:
-        """Have the host join, and give it its name as a tag."""
-        host.join(self.door, self.token())
-        self.deployed(host)
-        self.tag(host)
+    def join(self, *hosts: Host) -> None:
+        """Have the hosts join at once, and give each its name as a tag."""
+        for host in hosts:
+            host.join(self.door, self.token())
+        for host in hosts:
+            self.deployed(host)
+            self.tag(host)
 
     @property
     def door(self) -> str:
