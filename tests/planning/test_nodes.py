@@ -275,6 +275,11 @@ def test_slots_never_run_twice_where_nobody_was_lost_and_all_ends_well(
     for node_id in (A, B, C):
         change(world, node_id, state=NodeState.DEPLOYED, cordoned=False, draining=False, last_seen=world.now)
     world.run()
+    if any(not success for _, success, _ in world.ended):
+        # A redeployment that lost its room half way failed, and said so; its slot is filled when somebody asks again
+        # (decision 5).
+        try_to(world, Verb.START)
+        world.run()
     assert sorted(row.slot for row in world.open_rows()) == sorted({row.slot for row in world.open_rows()})
     assert len(world.open_rows()) == 3
     assert not any(row.leaving for row in world.open_rows())
