@@ -36,8 +36,9 @@ def test(arguments: Sequence[str]) -> None:
     """Install what the tests need where that is ours to do, then become pytest. Raises CommandError."""
     _install_missing()
     environment = _environment() | {"PYTHONUNBUFFERED": "1"}
-    # Most tests wait for engines and processes; each worker has its own. A file stays with one worker.
-    wanted = list(arguments) or ["tests", "-n", "2", "--dist", "loadfile"]
+    # Most tests wait for engines and processes; each worker has its own. A file stays with one worker. In the order of
+    # their names: by number of tests the few long ones would come last, and one worker would wait for the other.
+    wanted = list(arguments) or ["tests", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     _become([sys.executable, "-P", "-m", "pytest", *wanted], environment)
 
 

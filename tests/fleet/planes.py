@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import docker
+
 from tests.fleet.hosts import control_plane
 from tests.harness.hosts import Host, Hosts
 from tests.harness.server import Api, TutelaProcess
@@ -92,7 +94,10 @@ class Planes(Hosts):
         for host in self.hosts:
             client = host.engine.client()
             for each in client.containers(all=True, filters={"label": "tutela.container"}):
-                state = client.inspect_container(each["Id"])["State"]
+                try:
+                    state = client.inspect_container(each["Id"])["State"]
+                except docker.errors.NotFound:  # it went meanwhile
+                    continue
                 key = each["Labels"]["tutela.container"]
                 assert key not in found, f"{key} is there twice"
                 found[key] = (each["Id"], state["StartedAt"] if state["Running"] else state["Status"])

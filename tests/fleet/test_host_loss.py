@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from domain.node import NodeState
@@ -64,8 +65,11 @@ def registry(hosts: Hosts) -> Iterator[Registry]:
 def present(host: Host) -> dict[str, dict[str, Any]]:
     """The containers on the host's engine by their names, running or not."""
     client = host.engine.client()
-    found = client.containers(all=True, filters={"label": "tutela.service"})
-    return {each["Labels"]["tutela.name"]: client.inspect_container(each["Id"]) for each in found}
+    found: dict[str, dict[str, Any]] = {}
+    for each in client.containers(all=True, filters={"label": "tutela.service"}):
+        with contextlib.suppress(docker.errors.NotFound):  # it went meanwhile
+            found[each["Labels"]["tutela.name"]] = client.inspect_container(each["Id"])
+    return found
 
 
 def lives(host: Host) -> dict[str, tuple[str, str, int]]:

@@ -29,22 +29,22 @@ async def test_unknown_paths(world: World, path: str, method: str) -> None:
 async def test_methods_that_are_not_there_say_which_are(world: World) -> None:
     one = uuid4()
     for method, path, allow in (
-        ("PUT", "image/a/b/", "DELETE, GET, PATCH"),
-        ("DELETE", "image/a/tag/b/tag/c/", "GET"),
+        ("PUT", "image/a/b/", "DELETE, GET, HEAD, PATCH"),
+        ("DELETE", "image/a/tag/b/tag/c/", "GET, HEAD"),
         ("GET", "image/localhost:5000/b/tag/c/build/", "POST"),
-        ("PATCH", "image/a/b/buildsetting/", "GET, POST"),
-        ("PUT", "node/", "GET"),
-        ("POST", f"node/{one}/", "DELETE, GET, PATCH"),
-        ("PUT", f"service/{one}/tags/", "GET, POST"),
+        ("PATCH", "image/a/b/buildsetting/", "GET, HEAD, POST"),
+        ("PUT", "node/", "GET, HEAD"),
+        ("POST", f"node/{one}/", "DELETE, GET, HEAD, PATCH"),
+        ("PUT", f"service/{one}/tags/", "GET, HEAD, POST"),
         ("GET", f"service/{one}/tags/a/", "DELETE"),
-        ("PATCH", f"service/{one}/trigger/{one}/", "DELETE, GET"),
+        ("PATCH", f"service/{one}/trigger/{one}/", "DELETE, GET, HEAD"),
         ("GET", f"node/{one}/health-check/", "POST"),
-        ("DELETE", "tag/", "GET"),
-        ("POST", "provider/", "GET"),
-        ("POST", "registry/docker.io/", "GET"),
+        ("DELETE", "tag/", "GET, HEAD"),
+        ("POST", "provider/", "GET, HEAD"),
+        ("POST", "registry/docker.io/", "GET, HEAD"),
         ("GET", "token/", "POST"),
         ("GET", "auth/password/", "POST"),
-        ("POST", "auth/", "GET"),
+        ("POST", "auth/", "GET, HEAD"),
     ):
         answer = await world.call(method, f"{API}/{path}", json={})
         assert (answer.status_code, answer.headers.get("allow")) == (405, allow), (method, path)
