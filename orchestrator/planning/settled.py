@@ -26,12 +26,11 @@ def outcome(container: Container, view: ServiceView, policy: Policy) -> Outcome:
 
 
 def settling(container: Container, view: ServiceView) -> bool:
-    """Whether a redeployment may not yet count on a container that it made and that runs.
+    """Whether the operation under way may not yet count on a container that runs: it may be one that cannot.
 
     Its agent looks again after the first moment and says so: a busy host delays the verdict, and cannot turn it.
     """
-    operation = view.service.operation
-    if operation is None or operation.verb is not Verb.REDEPLOY or container.deploy_gen < view.service.deploy_gen:
+    if view.service.operation is None or container.deploy_gen < view.service.deploy_gen:
         return False
     return serving(container) and obeyed(container) and in_first_moment(container)
 

@@ -184,6 +184,19 @@ def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_tha
     assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
 
 
+def test_a_start_of_what_cannot_run_fails_though_it_was_seen_to_run_for_a_moment() -> None:
+    world = World(a_service(target=1))
+    world.operate(Verb.START)
+    while not world.open_rows():
+        world.step()
+        world.agent(only=0)
+    world.see(1, Seen.RUNNING, started_at=world.now, settling=True)
+    assert (world.plan().waits_for or "").endswith("to settle")
+    world.see(1, Seen.EXITED, exit_code=127)
+    world.step()
+    assert world.ended[-1][1] is False
+
+
 def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
     world = running(target=2)
     for slot in (1, 2):
