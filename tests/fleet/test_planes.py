@@ -20,6 +20,7 @@ from app.first_start import KEY_FILE, first_start
 from orchestrator.store import accounts
 from orchestrator.store.db import Database
 from tests.fleet.planes import Planes
+from tests.harness.hosts import BESIDE
 from tests.harness.images import SLEEPER, WEB
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import Api, Response, TutelaProcess
@@ -27,7 +28,7 @@ from tests.harness.wait import wait_for
 from tests.streams.client import rest, stream
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
-MOVED_SECONDS = 2.0
+MOVED_SECONDS = 2.0 * BESIDE
 """What the issue allows the agents of a control plane that was killed."""
 
 
