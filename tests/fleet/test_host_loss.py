@@ -150,7 +150,8 @@ def test_a_host_that_is_cut_off_while_registry_and_dns_are_black_holes(hosts: Ho
     moved |= {name: replacement(hosts, uuid, one, cut) for name, uuid in (("app", app), ("writer", writer))}
     print(f"replaced after: {', '.join(f'{name} {each.at - cut:.1f} s' for name, each in moved.items())}")
     assert moved["quick"].at - cut <= 10 * slow
-    assert moved["plain"].at - cut >= 15
+    # Silence counts from the last beat, which was up to a second or two before the cut.
+    assert moved["plain"].at - cut >= 13
     assert max(each.at for each in moved.values()) - cut <= 20 * slow
     (ended,) = [each for each in hosts.turns(cut) if not each.began]
     assert (ended.service, ended.host) == (writer, one.name)
