@@ -127,7 +127,10 @@ def tutela(hosts: Hosts, number: int) -> float:
     print(f"  Tutela {number}: started by the engines {min(starts):.2f} to {max(starts):.2f} s after the call")
     counts = [running(each.engine, "tutela.container") for each in hosts.hosts]
     assert counts == [CONTAINERS // HOSTS] * HOSTS, counts
-    hosts.api.delete(path)
+    # The start ends a moment after the last container runs: until then it may not be terminated.
+    wait_for(lambda: hosts.api.get(path).json["state"] == "Running", timeout=60, what="the start to end", every=0.1)
+    answer = hosts.api.delete(path)
+    assert answer.status == 202, answer.text
     wait_for(lambda: hosts.api.get(path).json["state"] == "Terminated", timeout=60, what="them to be gone", every=0.2)
     return took
 
