@@ -6,15 +6,13 @@ percent of one core; memory is its resident set. The database's processes are no
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
 from pathlib import Path
 
-from tests.harness.engine import PrivateEngine
-from tests.harness.images import SLEEPER, ensure_images
-from tests.harness.postgres import TestPostgres
+from bench._stage import stage
+from tests.harness.images import SLEEPER
 from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
 
@@ -64,22 +62,10 @@ def measure(server: TutelaProcess, seconds: float) -> None:
 
 
 def main() -> None:
-    """Bring up a private engine, a Postgres, the real server; print the table."""
+    """Print the table."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    engine, postgres = PrivateEngine(), TestPostgres(options={})
-    try:
-        engine.start()
-        ensure_images(engine.client())
-        asyncio.run(postgres.make_template())
-        server = TutelaProcess(docker_host=engine.base_url, dsn=asyncio.run(postgres.fresh()))
-        try:
-            server.start()
-            measure(server, seconds)
-        finally:
-            server.close()
-    finally:
-        engine.stop()
-        postgres.close()
+    with stage() as (_engine, server):
+        measure(server, seconds)
 
 
 if __name__ == "__main__":

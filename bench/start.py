@@ -6,7 +6,6 @@ container Running. Crash: kill -9 of the container's process until it runs again
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import statistics
@@ -14,9 +13,9 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench._stage import stage
 from tests.harness.engine import PrivateEngine
-from tests.harness.images import SLEEPER, ensure_images
-from tests.harness.postgres import TestPostgres
+from tests.harness.images import SLEEPER
 from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
 
@@ -138,23 +137,11 @@ def _seconds(text: str) -> float:
 
 
 def main() -> None:
-    """Bring up a private engine, a Postgres with fsync on, the real server; print the table."""
+    """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    engine, postgres = PrivateEngine(), TestPostgres(options={})
-    try:
-        engine.start()
-        ensure_images(engine.client())
-        asyncio.run(postgres.make_template())
-        server = TutelaProcess(docker_host=engine.base_url, dsn=asyncio.run(postgres.fresh()))
-        try:
-            server.start()
-            tutela_start(server, 1000)  # warm
-            measure(engine, server, count)
-        finally:
-            server.close()
-    finally:
-        engine.stop()
-        postgres.close()
+    with stage() as (engine, server):
+        tutela_start(server, 1000)  # warm
+        measure(engine, server, count)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from domain.errors import DomainError, Invalid, NotAllowed
 from orchestrator import dispatch, enrolment
 from orchestrator.store import fleet
 from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("door")
 MOST_JOINING = 16
@@ -348,9 +349,13 @@ async def watch(db: Database, shared: ControlPlane, node_id: UUID, socket: Serve
             try:
                 async with db.read() as conn:
                     gone = await fleet.terminated(conn, node_id)
-            except Exception as error:
+            except DatabaseAway as error:
                 # Unknown is not revoked; the beats ask again.
                 log.debug("cannot look whether a node was taken out", reason=str(error))
+                gone = False
+            except Exception:
+                # The boundary of the loop: a defect must not leave the node unwatched.
+                log.exception("cannot look whether a node was taken out")
                 gone = False
             if gone:
                 log.warning("a node that was taken out is cut off", node_id=str(node_id))

@@ -153,14 +153,20 @@ def test_a_redeployment_halts_at_the_first_new_container_that_fails() -> None:
     assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
 
 
-def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> None:
-    world = running(target=2)
+def first_renewed(world: World) -> int:
+    """Redeploy until the first new container runs, in its first moment; its slot."""
     world.operate(Verb.REDEPLOY)
     while not any(row.deploy_gen == 2 for row in world.open_rows()):
         world.step()
         world.agent()
     new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
     world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
+    return new
+
+
+def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> None:
+    world = running(target=2)
+    new = first_renewed(world)
     world.now += timedelta(minutes=1)
     assert "retire" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
     assert (world.plan().waits_for or "").endswith("to settle")
@@ -170,12 +176,7 @@ def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> N
 
 def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_that_is_told() -> None:
     world = running(target=3)
-    world.operate(Verb.REDEPLOY)
-    while not any(row.deploy_gen == 2 for row in world.open_rows()):
-        world.step()
-        world.agent()
-    new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
-    world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
+    new = first_renewed(world)
     world.now += timedelta(minutes=5)
     world.step()
     world.see(new, Seen.EXITED, exit_code=1)
