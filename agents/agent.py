@@ -18,6 +18,7 @@ from agents import memory as remembering
 from agents.channel import ControlChannel
 from agents.executor import Executor
 from agents.fencing import cut_short
+from agents.glance import glance
 from agents.ledger import Ledger
 from agents.lost_names import LostNames, on_overlays
 from agents.observe import Observer, engine_time, reported
@@ -43,13 +44,7 @@ from domain.container import Observed, Seen, Want
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
-"""Between two looks that trust nothing seen before."""
-
-GLANCE_SECONDS = 4.0
-"""Between two looks at all: an engine that hangs sends no event about it (RELIABILITY F14)."""
-
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 IMAGE_TRIES = 2
 
 
@@ -87,6 +82,7 @@ class Agent:
             asyncio.create_task(self._events(), name="agent events"),
             asyncio.create_task(self._session.run(), name="agent session"),
             asyncio.create_task(self._swarm.run(), name="agent swarm"),
+            asyncio.create_task(glance(self._runtime, lambda: bool(self._session.engine), self._engine_hangs)),
         ]
         stopping = asyncio.create_task(stop.wait(), name="agent stop")
         try:
@@ -126,7 +122,7 @@ class Agent:
             self._wake.clear()
             try:
                 due = await self._one_pass()
-                pause, delay = FIRST_PAUSE, GLANCE_SECONDS
+                pause, delay = FIRST_PAUSE, RESYNC_SECONDS
                 if due is not None:
                     delay = min(delay, max((due - _now()).total_seconds(), 0.0))
             except (RuntimeFailed, OSError) as error:
@@ -239,6 +235,10 @@ class Agent:
         self._session.engine = None
         self._engine_lost = True
         self._observer.forget()
+
+    def _engine_hangs(self, error: Exception) -> None:
+        self._engine_away(error)
+        self._wake_up()
 
     def _take_in(
         self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Collection[UUID]
