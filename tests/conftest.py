@@ -112,9 +112,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed end-to-end test shows the server's log, and those of its hosts."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    process = getattr(item, "funcargs", {}).get("server")
+    used = getattr(item, "funcargs", {})
+    process = used.get("own_server") or used.get("server")
     if report.failed and isinstance(process, TutelaProcess):
         report.sections.append(("server log", process.log()[-12000:]))
-    hosts = getattr(item, "funcargs", {}).get("hosts")
+    hosts = used.get("hosts")
     if report.failed and isinstance(hosts, Hosts):
         report.sections.append(("logs of control plane and hosts", hosts.last_words()))

@@ -9,7 +9,10 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.images import SLEEPER, WEB
 from tests.harness.server import TutelaProcess, wait_for
 
-__all__ = ["SLEEPER", "WEB", "User", "owned", "wait_for"]
+__all__ = ["SLEEPER", "SLOW", "WEB", "User", "owned", "wait_for"]
+
+SLOW = "sh -c 'trap \"sleep 3; exit 0\" TERM; while :; do sleep 1; done'"
+"""A command that takes its time when it is asked to stop."""
 
 ACTION_HEADER = "X-Tutum-Action-URI"
 

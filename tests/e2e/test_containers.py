@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenario import WEB, User, owned, until, wait_for
+from tests.e2e.scenario import SLOW, WEB, User, owned, until, wait_for
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 
@@ -69,7 +69,7 @@ def test_a_container_of_a_stopped_service_is_started_alone(user: User, engine: P
 
 
 def test_a_container_may_be_changed_only_between_operations(user: User) -> None:
-    uuid = user.create("slow", target=2, run_command="sh -c 'trap : TERM; while :; do sleep 1; done'")
+    uuid = user.create("slow", target=2, run_command=SLOW)
     user.do(uuid, "start", wait="Success")
     container = user.containers(uuid)[0]
     answer = user.api.post(f"/api/v1/service/{uuid}/stop/")
@@ -109,8 +109,7 @@ def test_cancel_of_a_start_that_cannot_end(user: User, engine: PrivateEngine) ->
 
 
 def test_cancel_in_the_middle_of_a_redeployment_leaves_what_runs(user: User, engine: PrivateEngine) -> None:
-    stubborn = "sh -c 'trap : TERM; while :; do sleep 1; done'"
-    uuid = user.run("web", target=3, run_command=stubborn)
+    uuid = user.run("web", target=3, run_command=SLOW)
     answer = user.api.post(f"/api/v1/service/{uuid}/redeploy/")
     wait_for(
         lambda: any(each["state"] == "Terminating" for each in user.containers(uuid)) or None,

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def user(server: TutelaProcess) -> User:
-    return User(server)
+def user(own_server: TutelaProcess) -> User:
+    return User(own_server)
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.4, 1.5])

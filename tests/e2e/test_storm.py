@@ -119,9 +119,9 @@ def agreed(user: User, engine: PrivateEngine) -> bool:
 
 
 def test_two_hundred_operations_in_parallel(
-    server: TutelaProcess, engine: PrivateEngine, capsys: pytest.CaptureFixture[str]
+    own_server: TutelaProcess, engine: PrivateEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    user = User(server)
+    user = User(own_server)
     uuids = [user.create(f"s{n}", target=1, run_command=QUICK, **POLICIES[n % len(POLICIES)]) for n in range(SERVICES)]
     storm = Storm(user, engine, uuids)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -143,8 +143,8 @@ def test_two_hundred_operations_in_parallel(
         )
 
 
-def test_a_redeployment_with_a_bad_image_halts_at_the_first(server: TutelaProcess, engine: PrivateEngine) -> None:
-    user = User(server)
+def test_a_redeployment_with_a_bad_image_halts_at_the_first(own_server: TutelaProcess, engine: PrivateEngine) -> None:
+    user = User(own_server)
     turning = "tutela/turning:latest"
     import_image(engine.client(), turning, command=["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"])
     uuid = user.run("web", image=turning, target=4)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenario import User, owned, until
+from tests.e2e.scenario import SLOW, User, owned, until
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 
@@ -56,7 +56,7 @@ def test_a_call_without_credentials_redeploys_with_the_body(user: User, engine: 
 
 
 def test_calls_wait_for_what_is_under_way_and_come_in_turn(user: User, engine: PrivateEngine) -> None:
-    uuid = user.run("web", run_command="sh -c 'trap : TERM; while :; do sleep 1; done'")
+    uuid = user.run("web", run_command=SLOW)
     more = trigger(user, uuid, operation="SCALEUP")
     again = trigger(user, uuid)
     first = user.api.post(again["url"], auth=False)
