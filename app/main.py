@@ -23,6 +23,7 @@ from app.api import (
     keys,
     metrics,
     nodes,
+    once,
     openapi,
     services,
     stacks,
@@ -84,9 +85,11 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     app.state.passwords = Passwords()
     app.state.watch = Watch(db)
     errors.install(app)
+    once.install(app)
     app.state.routers = routers
     for router in routers:
-        app.include_router(router, dependencies=[Depends(permitted)])
+        app.include_router(router, dependencies=[Depends(permitted), Depends(once.begun)])
+    app.add_middleware(once.Once)
     app.add_middleware(BodyLimit)
     app.add_middleware(Heads)
     app.add_middleware(Audited)

@@ -65,6 +65,10 @@ class SecretBox:
         text = b"cli login" + account_id.bytes + password_hash.encode()
         return hmac.new(self._mac, text, hashlib.sha256).hexdigest()
 
+    def code_of(self, data: bytes) -> bytes:
+        """32 bytes by which the data is known again and cannot be guessed at, though a password may be in it."""
+        return hmac.new(self._mac, b"request" + data, hashlib.sha256).digest()
+
     def _code(self, container_id: UUID) -> str:
         return hmac.new(self._mac, container_id.bytes, hashlib.sha256).hexdigest()
 

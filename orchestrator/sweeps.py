@@ -11,6 +11,7 @@ from orchestrator import dispatch, swarming
 from orchestrator.planning.view import Installation
 from orchestrator.store import (
     actions,
+    answers,
     audit,
     containers,
     drains,
@@ -90,6 +91,7 @@ async def sweep(db: Database, installation: Installation | None = None) -> None:
                     await audit.purge(conn, KEEP_AUDIT_DAYS)
                     await users.purge_deleted(conn)
                     await fleet.purge_tokens(conn)
+                    await answers.purge(conn)
         except DatabaseAway as error:
             log.warning("database away", reason=str(error))
         turn += 1

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api.deps import command, database, ident, settings
+from app.api.once import begin
 from app.api.responses import reply
 from app.api.security import FailedLogins, Refused
 from app.commands import calls as commands
@@ -71,6 +72,7 @@ async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Respo
         raise
     entry: Entry = request.scope["tutela.audit"]
     entry.account_id, entry.username, entry.via = account.id, account.username, Via.TRIGGER
+    await begin(request, account.id, "")
     calls: Calls = request.app.state.calls
     wait = calls.count(trigger_id)
     if wait is not None:

@@ -46,8 +46,8 @@ def flag(request: Request, name: str, *, default: bool) -> bool:
 
 
 def database(request: Request) -> Database:
-    """The application's database."""
-    db: Database = request.app.state.db
+    """The application's database; of a request with an `Idempotency-Key`, its own (`app.api.once`)."""
+    db: Database = request.scope.get("tutela.database") or request.app.state.db
     return db
 
 

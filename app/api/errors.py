@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -46,7 +46,12 @@ async def _domain(request: Request, error: Exception) -> Any:
     return reply(request, body(str(error), code, **more), status)
 
 
-async def _away(request: Request, _error: Exception) -> Any:
+async def _away(request: Request, _error: Exception) -> Response:
+    return away(request)
+
+
+def away(request: Request) -> Response:
+    """503: what became of the request is not known."""
     text = "The database does not answer; what was accepted is kept. Try again in a moment."
     return reply(request, body(text, "database_away"), 503, {"Retry-After": "2"})
 

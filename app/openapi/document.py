@@ -20,12 +20,28 @@ ERRORS = {
     "409": "Not allowed in the present state; the text says what is.",
     "413": "The body is larger than 1 MiB.",
     "415": "The body is of another type and does not parse as JSON.",
+    "422": "The `Idempotency-Key` was given with another request before.",
     "429": "Too many requests; `Retry-After` has the seconds to wait.",
     "503": "The database is away; `Retry-After` has the seconds to wait.",
 }
 ACTION_HEADERS = {
     name: {"schema": schemas.URI, "description": "The action that records this request."}
     for name in ("X-Tutum-Action-URI", "X-DockerCloud-Action-URI")
+}
+
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "description": "A random text of the client's for this request. Sent again with it within 24 hours, the request is"
+    " not done again: the answer is the first one, marked by `Idempotent-Replayed`.",
+}
+REPLAYED_HEADER = {
+    "Idempotent-Replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "There when the request was done before, and this is its answer from then.",
+    }
 }
 
 
@@ -75,13 +91,13 @@ def _operation(served: Served, row: Operation) -> dict[str, Any]:
     content = {} if row.answer is None else {"content": {"application/json": {"schema": _schema(row)}}}
     good: dict[str, Any] = {"description": "Done." if row.code != 202 else "Accepted.", **content}
     if method != "GET" and not row.no_action:
-        good["headers"] = ACTION_HEADERS
+        good["headers"] = ACTION_HEADERS | REPLAYED_HEADER
     codes = {str(code): good for code in (row.code, *row.also)}
     out: dict[str, Any] = {
         "operationId": f"{method.lower()}_{re.sub(r'[^a-z]+', '_', path.removeprefix('/api/v1').lower()).strip('_')}",
         "summary": served.summary,
         "tags": [path.removeprefix("/api/v1/").split("/", 1)[0]],
-        "parameters": [*_in_path(path), *_in_query(row)],
+        "parameters": [*_in_path(path), *_in_query(row), *([IDEMPOTENCY_KEY] if method != "GET" else [])],
         "responses": {
             **codes,
             **{code: _error(code) for code in sorted(row.errors(method, path))},
