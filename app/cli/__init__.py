@@ -116,6 +116,14 @@ def _chaos(context: typer.Context) -> None:
     dev.chaos(context.args)
 
 
+@app.command("histories", context_settings=PASS_ON)
+def _histories(context: typer.Context) -> None:
+    """Record every call while Postgres and the API are killed: `--operations N --kills K --seed S`."""
+    from app.cli import dev
+
+    dev.histories(context.args)
+
+
 def _groups() -> None:
     """Commands with commands of their own; imported when one of them is asked for."""
     if len(sys.argv) > 1 and sys.argv[1] == "agent":

@@ -56,6 +56,11 @@ def chaos(arguments: Sequence[str]) -> None:
     _become([sys.executable, "-P", "-m", "tests.chaos", *arguments], _environment())
 
 
+def histories(arguments: Sequence[str]) -> None:
+    """Become `python -m tests.histories`."""
+    _become([sys.executable, "-P", "-m", "tests.histories", *arguments], _environment())
+
+
 def check() -> int:
     """Run every check even when one fails. Returns 0 when all passed, else 1."""
     failed: list[str] = []
