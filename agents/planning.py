@@ -315,10 +315,9 @@ def _run(
                 cause = "this run was ordered to end before the order to start came"
                 line.add(*_end(kept, assignment.stop_grace, cause))
                 line.add(_start(assignment, kept, automatic=False, cause=cause))
-        case EngineState.CREATED | EngineState.EXITED:
+        case _:
+            # Created or exited: what the engine left dead or half removed was given up before.
             _start_again(line, assignment, kept, memory, networks, now, ordered=ordered)
-        case EngineState.DEAD | EngineState.REMOVING:
-            raise AssertionError("broken containers are removed before")
 
 
 def _start_again(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 from uuid import UUID
 
 from domain.container import Container, ContainerState, container_state
@@ -258,6 +259,8 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
         case Verb.TERMINATE:
             operation = Operation(verb=verb, actions=(action,), since=now)
             return _begun(service, want=ServiceWant.TERMINATED, operation=operation, target=0)
+        case _:
+            assert_never(verb)
 
 
 def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, action: UUID, now: datetime) -> Accepted:

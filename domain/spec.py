@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from typing import assert_never
 from uuid import UUID
 
 
@@ -39,6 +40,8 @@ class CrashPolicy(StrEnum):
                 return exit_code != 0
             case CrashPolicy.ON_SUCCESS:
                 return exit_code == 0
+            case _:
+                assert_never(self)
 
 
 class Strategy(StrEnum):

@@ -256,9 +256,7 @@ def _reset(member: Member, swarm: Swarm, lost: bool) -> str:
 
 def _carries(member: Member) -> bool:
     """Whether containers of the node are on overlay networks: from when it is in, until it is out for a reason."""
-    seen = member.seen
-    if seen is None:
-        return False
+    seen = member.seen or SwarmSeen()
     return (seen.active and not member.reset) or (member.overlay and not (seen.error and not seen.inside))
 
 

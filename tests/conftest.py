@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 
-import hypothesis
 import pytest
 
 from tests.harness.engine import PrivateEngine
+from tests.harness.examples import load_profile
 from tests.harness.hosts import Hosts
 from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry
 from tests.harness.server import TutelaProcess
 
-# A machine that runs engines beside the properties is now and then slow; that is no finding.
-hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("house")
+load_profile()
 CLUSTER_LABEL = "tutela.cluster"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,14 @@ def test_nothing_committed_names_a_machine_or_a_package_host() -> None:
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
         assert "://" not in lock.read_text(encoding="utf-8"), lock.name
         assert not hosts.search(lock.read_text(encoding="utf-8")), lock.name
+
+
+def test_the_domain_needs_the_standard_library_only() -> None:
+    """Its package docstring says so; a decision that imports more can no longer be replayed anywhere."""
+    known = {*sys.stdlib_module_names, "domain"}
+    for path in sorted((ROOT / "domain").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert str(node.module).partition(".")[0] in known, path.name
+            elif isinstance(node, ast.Import):
+                assert {alias.name.partition(".")[0] for alias in node.names} <= known, path.name

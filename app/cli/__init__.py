@@ -124,6 +124,37 @@ def _histories(context: typer.Context) -> None:
     dev.histories(context.args)
 
 
+@app.command("coverage")
+def _coverage() -> None:
+    """Run the cases of the pure planners; fails when a branch of them is in none."""
+    from app.cli import planners
+
+    planners.coverage()
+
+
+@app.command("properties")
+def _properties(
+    examples: Annotated[int, typer.Argument(help="How many, for each property.")] = 2000,
+) -> None:
+    """Try the properties of the pure planners with many examples."""
+    from app.cli import planners
+
+    planners.properties(examples)
+
+
+@app.command("mutate")
+def _mutate(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Of these only: `agents.memory.*`, `domain.orders.x_settled*`.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", help="How many at a time.")] = 1,
+) -> None:
+    """Break the pure planners in thousands of ways and count what no test notices; an hour for all of them."""
+    from app.cli import planners
+
+    planners.mutate(names or [], processes)
+
+
 def _groups() -> None:
     """Commands with commands of their own; imported when one of them is asked for."""
     if len(sys.argv) > 1 and sys.argv[1] == "agent":

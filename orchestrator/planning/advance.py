@@ -119,12 +119,9 @@ def _judged(view: ServiceView, row: Container) -> bool:
 
 def _outdated(view: ServiceView, kept: Sequence[Container]) -> list[Container]:
     """A redeployment replaces older generations; a start only what does not run and has another definition."""
-    operation = view.service.operation
-    if operation is None:
-        return []
-    if operation.verb is Verb.REDEPLOY:
+    if _rolling(view):
         return [row for row in kept if row.deploy_gen < view.service.deploy_gen]
-    if operation.verb is Verb.START:
+    if view.service.operation is not None and view.service.operation.verb is Verb.START:
         wanted = digest(view.service.spec)
         return [row for row in kept if row.made_from != wanted and at_rest(row) and _to_start(view, row)]
     return []

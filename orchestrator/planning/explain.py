@@ -156,15 +156,11 @@ def _behind(service: Service, row: Container) -> bool:
 def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory:
     service, operation = view.service, view.service.operation
     story = SlotStory(slot=slot, reason=Reason.EMPTY, text="", wanted="container", since=_since(view))
-    match service.want:
-        case ServiceWant.INIT:
-            return replace(
-                story, reason=Reason.NOT_STARTED, wanted="nothing", text="it was never started", remedy="start it"
-            )
-        case ServiceWant.STOPPED | ServiceWant.TERMINATED:
-            return replace(story, reason=Reason.STOPPED, wanted="nothing", text="the service is stopped")
-        case ServiceWant.RUNNING:
-            pass
+    if service.want is ServiceWant.INIT:
+        text = "it was never started"
+        return replace(story, reason=Reason.NOT_STARTED, wanted="nothing", text=text, remedy="start it")
+    if service.want is not ServiceWant.RUNNING:
+        return replace(story, reason=Reason.STOPPED, wanted="nothing", text="the service is stopped")
     placement = place(service.spec, view.nodes, only=view.slots.get(slot))
     refilled = any(row.slot == slot and row.refill for row in rows)
     if operation is None and not refilled and placement.node_id is None and placement.verdicts:

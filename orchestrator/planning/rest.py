@@ -57,13 +57,10 @@ def _judged(row: Container, policy: Policy) -> str | None:
     ended = settled(row)
     if ended is not None or row.order is None or row.want is not Want.RUN:
         return ended
-    match ran(row, policy):
-        case Outcome.DONE:
-            return ""
-        case Outcome.FAILED:
-            return complaint(row)
-        case Outcome.WAITING:
-            return None
+    found = ran(row, policy)
+    if found is Outcome.WAITING:
+        return None
+    return complaint(row) if found is Outcome.FAILED else ""
 
 
 def policies(view: ServiceView, kept: Sequence[Container], policy: Policy) -> list[Step]:

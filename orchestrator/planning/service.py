@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import assert_never
 
 from domain.container import Container, Seen, Want
 from domain.service import ServiceWant, usable_image
@@ -82,6 +83,8 @@ def _want(
             return _stop(view, rows, leavers, policy)
         case ServiceWant.RUNNING:
             return _run(view, rows, leavers, refilled, policy)
+        case _:
+            assert_never(service.want)
 
 
 def _requeued(plan: Plan, at: datetime | None) -> Plan:

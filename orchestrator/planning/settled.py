@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import assert_never
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
 from domain.service import Verb
@@ -56,6 +57,8 @@ def ran(container: Container, policy: Policy) -> Outcome:
             return Outcome.FAILED if seen.restart_count >= policy.crashes_until_failed else Outcome.WAITING
         case Seen.PENDING | Seen.PULLING | Seen.CREATED | Seen.GONE:
             return Outcome.WAITING
+        case _:
+            assert_never(seen.state)
 
 
 def complaint(container: Container) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
 from agents.planning import plan_node
-from agents.steps import render
+from agents.steps import RemoveNetwork, render
 from agents.view import (
     ContainerMemory,
+    Endpoint,
     EngineState,
     EngineView,
     Interruption,
@@ -19,11 +23,12 @@ from agents.view import (
     Refusal,
     Retry,
 )
-from domain.assignment import ContainerAssignment
+from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Want
+from domain.image import Pull
 from domain.restarts import RestartHistory
 from domain.spec import CrashPolicy
-from tests.agents.build import NOW, assigned, attachment, on_engine
+from tests.agents.build import NOW, assigned, attachment, number, on_engine, spec
 
 DONE = ContainerMemory(start_gen=1)
 JUST = RestartHistory(count=1, last_start=NOW)
@@ -39,7 +44,7 @@ def plan(
     view = EngineView(
         containers=here, networks=tuple(ObservedNetwork(network_id=f"id-{name}", name=name) for name in networks)
     )
-    known = {one.container_id: memory} if one and memory else {}
+    known = {(one or A).container_id: memory} if memory else {}
     return render(plan_node([one] if one else [], view, known, NOW + timedelta(seconds=after)))
 
 
@@ -51,111 +56,271 @@ GONE = replace(A, want=Want.GONE)
 WIRED = replace(A, networks=(attachment("net-a", "web-1"), attachment("net-b", "web-1")))
 EXITED = on_engine(A, EngineState.EXITED)
 RUNNING = on_engine(A, EngineState.RUNNING)
+
+
+def on_net(seen: ObservedContainer, *ids: str) -> ObservedContainer:
+    return replace(seen, endpoints=tuple(Endpoint(network_id=each) for each in ids))
+
+
 NOT_THERE = "it is assigned and not there"
+
+
+def case(*given: Any, **more: Any) -> Callable[[], str]:
+    """Planned when its test runs: a plan made at import would be the same whatever is broken since."""
+    return partial(plan, *given, **more)
+
 
 CASES = {
     "absent": (
-        plan(WIRED, networks=("net-a",)),
+        case(WIRED, networks=("net-a",)),
         f"0001 ensure network net-b: {NOT_THERE}\n0001 create web-1: {NOT_THERE}\n"
         f"0001 connect the new one to net-b: it is to be on it\n0001 start the new one (order 1): {NOT_THERE}",
     ),
     "created and never started": (
-        plan(A, on_engine(A, EngineState.CREATED), memory=DONE),
+        case(A, on_engine(A, EngineState.CREATED), memory=DONE),
         "0001 start e-web-1 (order 1): it was created and never started",
     ),
-    "running": (plan(A, RUNNING, memory=DONE), "at rest"),
-    "a result": (plan(A, EXITED, memory=DONE), "at rest"),
-    "a new order": (plan(replace(A, start_gen=2), EXITED, memory=DONE), "0001 start e-web-1 (order 2): start order 2"),
+    "running": (case(A, RUNNING, memory=DONE), "at rest"),
+    "a result": (case(A, EXITED, memory=DONE), "at rest"),
+    "a new order": (case(replace(A, start_gen=2), EXITED, memory=DONE), "0001 start e-web-1 (order 2): start order 2"),
     "crashed, first time": (
-        plan(ALWAYS, replace(EXITED, restart_policy="always"), memory=DONE),
+        case(ALWAYS, replace(EXITED, restart_policy="always"), memory=DONE),
         "0001 start e-web-1 (automatic): autorestart is ALWAYS",
     ),
     "crashed again": (
-        plan(ALWAYS, replace(EXITED, restart_policy="always"), memory=replace(DONE, history=JUST)),
+        case(ALWAYS, replace(EXITED, restart_policy="always"), memory=replace(DONE, history=JUST)),
         "due 2026-01-01T12:00:01+00:00",
     ),
     "ended well under ON_FAILURE": (
-        plan(ON_FAILURE, replace(EXITED, restart_policy="on-failure", exit_code=0), memory=DONE),
+        case(ON_FAILURE, replace(EXITED, restart_policy="on-failure", exit_code=0), memory=DONE),
         "at rest",
     ),
     "the engine's restart ended it": (
-        plan(A, replace(EXITED, exit_code=137), memory=replace(DONE, interrupted=Interruption(run=NOW))),
+        case(A, replace(EXITED, exit_code=137), memory=replace(DONE, interrupted=Interruption(run=NOW))),
         "0001 start e-web-1 (automatic): its end was the engine's doing",
     ),
     "the engine's restart, but an end of its own": (
-        plan(A, replace(EXITED, exit_code=3), memory=replace(DONE, interrupted=Interruption(run=NOW))),
+        case(A, replace(EXITED, exit_code=3), memory=replace(DONE, interrupted=Interruption(run=NOW))),
         "at rest",
     ),
     "restarting is the engine's": (
-        plan(ALWAYS, on_engine(A, EngineState.RESTARTING, restart_policy="always"), memory=DONE),
+        case(ALWAYS, on_engine(A, EngineState.RESTARTING, restart_policy="always"), memory=DONE),
         "at rest",
     ),
-    "paused": (plan(A, on_engine(A, EngineState.PAUSED), memory=DONE), "0001 unpause e-web-1: it is to run"),
+    "paused": (case(A, on_engine(A, EngineState.PAUSED), memory=DONE), "0001 unpause e-web-1: it is to run"),
     "policy follows": (
-        plan(ALWAYS, RUNNING, memory=DONE),
+        case(ALWAYS, RUNNING, memory=DONE),
         "0001 restart policy of e-web-1 always: autorestart is ALWAYS",
     ),
     "stop: policy first (E5)": (
-        plan(STOP, replace(RUNNING, restart_policy="always"), memory=DONE),
+        case(STOP, replace(RUNNING, restart_policy="always"), memory=DONE),
         "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 2 s: it is to be stopped",
     ),
     "stop while restarting": (
-        plan(STOP, on_engine(A, EngineState.RESTARTING, restart_policy="always"), memory=DONE),
+        case(STOP, on_engine(A, EngineState.RESTARTING, restart_policy="always"), memory=DONE),
         "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 2 s: it is to be stopped",
     ),
     "stopped with a policy (E3)": (
-        plan(STOP, replace(EXITED, restart_policy="always"), memory=DONE),
+        case(STOP, replace(EXITED, restart_policy="always"), memory=DONE),
         "0001 restart policy of e-web-1 no: it is to be stopped",
     ),
     "gone": (
-        plan(GONE, RUNNING, memory=DONE),
+        case(GONE, RUNNING, memory=DONE),
         "0001 stop e-web-1 within 2 s: it is no longer wanted\n0001 remove e-web-1: it is no longer wanted",
     ),
-    "gone and absent": (plan(GONE, memory=DONE), "at rest"),
-    "dead (E17)": (plan(GONE, on_engine(A, EngineState.DEAD)), "0001 remove e-web-1: it is no longer wanted"),
+    "gone and absent": (case(GONE, memory=DONE), "at rest"),
+    "dead (E17)": (case(GONE, on_engine(A, EngineState.DEAD)), "0001 remove e-web-1: it is no longer wanted"),
     "back-off": (
-        plan(GONE, RUNNING, memory=replace(DONE, retry=Retry(count=2, at=NOW + timedelta(seconds=3), message="x"))),
+        case(GONE, RUNNING, memory=replace(DONE, retry=Retry(count=2, at=NOW + timedelta(seconds=3), message="x"))),
         "due 2026-01-01T12:00:03+00:00",
     ),
     "orphan": (
-        plan(None, RUNNING, networks=("net-old",)),
+        case(None, RUNNING, networks=("net-old",)),
         "0001 stop e-web-1 within 10 s: it is ours, but not assigned to this node\n"
         "0001 remove e-web-1: it is ours, but not assigned to this node\n"
         "remove network net-old: no container of this node needs it",
     ),
     "copied by hand": (
-        plan(A, RUNNING, replace(RUNNING, engine_id="e-copy", name="copy"), memory=DONE),
+        case(A, RUNNING, replace(RUNNING, engine_id="e-copy", name="copy"), memory=DONE),
         "0001 stop e-copy within 3 s: a second container carries the same identity\n"
         "0001 remove e-copy: a second container carries the same identity",
     ),
     "another definition": (
-        plan(A, replace(EXITED, digest="other"), memory=DONE),
+        case(A, replace(EXITED, digest="other"), memory=DONE),
         "0001 remove e-web-1: its definition is not the assigned one\n"
         f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}",
     ),
     "refused, OFF": (
-        plan(A, on_engine(A, EngineState.CREATED), memory=replace(DONE, refused=Refusal(message="port", at=NOW))),
+        case(A, on_engine(A, EngineState.CREATED), memory=replace(DONE, refused=Refusal(message="port", at=NOW))),
         "at rest",
     ),
     "refused, ALWAYS": (
-        plan(ALWAYS, memory=replace(DONE, refused=Refusal(message="no disk", at=NOW), history=JUST), after=2),
+        case(ALWAYS, memory=replace(DONE, refused=Refusal(message="no disk", at=NOW), history=JUST), after=2),
         "0001 create web-1: to be tried again after: no disk\n"
         "0001 start the new one (automatic): to be tried again after: no disk",
     ),
     "image missing": (
-        plan(A, memory=ContainerMemory(image_missing=True)),
+        case(A, memory=ContainerMemory(image_missing=True)),
         "0001 pull tutela/web:latest: the engine has it no more\n"
         f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}",
     ),
+    "its volumes go with it": (
+        case(replace(GONE, drop_volumes=("v1", "v2")), RUNNING, memory=DONE),
+        "0001 stop e-web-1 within 2 s: it is no longer wanted\n0001 remove e-web-1: it is no longer wanted\n"
+        "0001 remove volumes v1, v2: their container is gone",
+    ),
+    "its volumes went with it": (
+        case(replace(GONE, drop_volumes=("v1",)), memory=replace(DONE, volumes_dropped=True)),
+        "at rest",
+    ),
+    "an orphan that could not be removed": (
+        case(None, RUNNING, memory=replace(DONE, retry=Retry(count=1, at=NOW + timedelta(seconds=3), message="x"))),
+        "due 2026-01-01T12:00:03+00:00",
+    ),
+    "an orphan, its pause over": (
+        case(None, EXITED, memory=replace(DONE, retry=Retry(count=1, at=NOW + timedelta(seconds=0.5), message="x"))),
+        "0001 remove e-web-1: it is ours, but not assigned to this node",
+    ),
+    "refused and to be tried again later": (
+        case(ALWAYS, memory=replace(DONE, refused=Refusal(message="no disk", at=NOW), history=JUST)),
+        "due 2026-01-01T12:00:01+00:00",
+    ),
+    "refused for good": (case(A, memory=replace(DONE, refused=Refusal(message="port", at=NOW))), "at rest"),
+    "refused, and ordered anew": (
+        case(replace(A, start_gen=2), memory=replace(DONE, refused=Refusal(message="port", at=NOW))),
+        f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 2): {NOT_THERE}",
+    ),
+    "image missing, and known by its digest": (
+        case(
+            assigned(1, spec=spec(hostname="web-1", image_digest="i@sha256:1")),
+            memory=ContainerMemory(image_missing=True),
+        ),
+        "0001 pull i@sha256:1: the engine has it no more\n"
+        f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}",
+    ),
+    "dead, and wanted": (
+        case(A, on_engine(A, EngineState.DEAD, restart_policy="always"), memory=DONE),
+        "0001 remove e-web-1: the engine left it dead\n"
+        f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}",
+    ),
+    "paused and to be stopped": (
+        case(STOP, on_engine(A, EngineState.PAUSED), memory=DONE),
+        "0001 unpause e-web-1: it is to be stopped\n0001 stop e-web-1 within 2 s: it is to be stopped",
+    ),
+    "stop of what is not there": (case(STOP, memory=DONE), "at rest"),
+    "the agent alone restarts where a replacement waits": (
+        case(replace(ALWAYS, autoreplace=CrashPolicy.ALWAYS), replace(RUNNING, restart_policy="always"), memory=DONE),
+        "0001 restart policy of e-web-1 no: autorestart is ALWAYS",
+    ),
+    "a copy in a worse state than the one that was made by hand": (
+        case(A, on_engine(A, EngineState.DEAD), replace(RUNNING, engine_id="e-copy", name="copy"), memory=DONE),
+        "0001 remove e-web-1: a second container carries the same identity",
+    ),
+    "of two the one with the assigned definition counts": (
+        case(A, replace(RUNNING, digest="old"), replace(EXITED, engine_id="e-new", name="copy"), memory=DONE),
+        "0001 stop e-web-1 within 3 s: a second container carries the same identity\n"
+        "0001 remove e-web-1: a second container carries the same identity",
+    ),
+    "of two alike the one that runs counts": (
+        case(A, EXITED, replace(RUNNING, engine_id="f-web-1"), memory=DONE),
+        "0001 remove e-web-1: a second container carries the same identity",
+    ),
+    "of two alike that run the first by id counts": (
+        case(A, replace(RUNNING, engine_id="f-web-1"), RUNNING, memory=DONE),
+        "0001 stop f-web-1 within 3 s: a second container carries the same identity\n"
+        "0001 remove f-web-1: a second container carries the same identity",
+    ),
+    "a run in its first moment is looked at again": (
+        case(A, replace(RUNNING, asked_at=NOW), memory=DONE),
+        "due 2026-01-01T12:00:00.100000+00:00",
+    ),
+    "a network that is not there is made, and one that is not wanted left": (
+        case(
+            replace(WIRED, networks=WIRED.networks[:1]), on_net(RUNNING, "id-net-b"), memory=DONE, networks=("net-b",)
+        ),
+        "0001 ensure network net-a: a container is to be on it\n"
+        "0001 connect e-web-1 to net-a: it is to be on it\n"
+        "0001 disconnect e-web-1 from net-b: it is not to be on it",
+    ),
+    "its names changed": (
+        case(WIRED, on_net(RUNNING, "id-net-a", "id-net-b"), memory=DONE, networks=("net-a", "net-b")),
+        "0001 disconnect e-web-1 from net-a: its names there changed\n"
+        "0001 connect e-web-1 to net-a: its names there changed\n"
+        "0001 disconnect e-web-1 from net-b: its names there changed\n"
+        "0001 connect e-web-1 to net-b: its names there changed",
+    ),
+    "somebody else's network is left alone": (case(A, on_net(RUNNING, "foreign"), memory=DONE), "at rest"),
+    "paused: it goes on, and onto its networks": (
+        case(WIRED, on_engine(A, EngineState.PAUSED), networks=("net-a", "net-b")),
+        "0001 unpause e-web-1: it is to run\n"
+        "0001 connect e-web-1 to net-a: it is to be on it\n0001 connect e-web-1 to net-b: it is to be on it",
+    ),
     "stopped run, then a start": (
-        plan(replace(A, start_gen=2), RUNNING, memory=replace(DONE, stopped_run=NOW)),
+        case(replace(A, start_gen=2), RUNNING, memory=replace(DONE, stopped_run=NOW)),
         "0001 stop e-web-1 within 2 s: this run was ordered to end before the order to start came\n"
         "0001 start e-web-1 (order 2): this run was ordered to end before the order to start came",
     ),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_plan(case: str) -> None:
-    got, wanted = CASES[case]
-    assert got == wanted
+@pytest.mark.parametrize("name", CASES)
+def test_plan(name: str) -> None:
+    got, wanted = CASES[name]
+    assert got() == wanted
+
+
+def test_what_is_being_worked_on_is_left_alone_with_its_networks() -> None:
+    view = EngineView(
+        containers=(RUNNING,),
+        networks=(ObservedNetwork(network_id="n", name="net-a"), ObservedNetwork(network_id="o", name="net-old")),
+    )
+    gone = replace(WIRED, want=Want.GONE)
+    old = "remove network net-old: no container of this node needs it"
+    assert render(plan_node([gone], view, {}, NOW, busy={A.container_id})) == old
+    assert render(plan_node([gone], replace(view, unknown=frozenset({A.container_id})), {}, NOW)) == old
+    assert render(plan_node([], view, {}, NOW, busy={A.container_id})) == "at rest", "it may be on any of them"
+    assert render(plan_node([], replace(view, containers=()), {}, NOW, busy={number(9)})) == "at rest"
+
+
+def test_a_network_that_could_not_be_removed_is_tried_again_later() -> None:
+    view = EngineView(networks=(ObservedNetwork(network_id="n", name="net-old"),))
+    later = NOW + timedelta(seconds=5)
+    assert render(plan_node([], view, {}, NOW, held={"net-old": later})) == f"due {later.isoformat()}"
+    assert render(plan_node([], view, {}, later, held={"net-old": later})).startswith("remove network net-old")
+    assert render(plan_node([], view, {}, NOW, complete=False)) == "at rest"
+
+
+def test_of_networks_with_one_name_the_first_id_counts_and_the_others_go() -> None:
+    twice = tuple(ObservedNetwork(network_id=each, name="net-a") for each in ("n2", "n1"))
+    wired = replace(A, networks=(attachment("net-a"),))
+    here = on_net(RUNNING, "n1")
+    view = EngineView(containers=(here,), networks=twice)
+    (step,) = plan_node([wired], view, {A.container_id: DONE}, NOW).steps
+    assert isinstance(step, RemoveNetwork)
+    assert step.network_id == "n2"
+
+
+def test_what_an_incomplete_ledger_does_not_know_may_be_wanted() -> None:
+    view = EngineView(containers=(RUNNING, on_engine(assigned(2), EngineState.EXITED)))
+    known = {A.container_id: DONE}
+    assert render(plan_node([A], view, known, NOW, complete=False)) == "at rest"
+    assert render(plan_node([A], view, known, NOW)) == (
+        "0002 remove e-web-2: it is ours, but not assigned to this node"
+    )
+
+
+def test_image_requests_come_last_and_in_their_order() -> None:
+    asked = [ImageRequest(request_id=number(n), reference=f"i:{n}", pull=Pull.MISSING) for n in (2, 1)]
+    assert render(plan_node([], EngineView(), {}, NOW, images=asked)) == (
+        "resolve i:1 (missing): the control plane asks\nresolve i:2 (missing): the control plane asks"
+    )
+
+
+def test_containers_by_their_identity_and_the_first_due_time() -> None:
+    waiting = {
+        number(n): replace(DONE, retry=Retry(count=1, at=NOW + timedelta(seconds=n), message="")) for n in (2, 3)
+    }
+    plan = plan_node([assigned(3), assigned(2), A], EngineView(), waiting, NOW)
+    assert render(plan) == (
+        f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}\ndue 2026-01-01T12:00:02+00:00"
+    )

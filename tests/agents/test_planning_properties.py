@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.planning import best, plan_node
@@ -17,6 +17,7 @@ from domain.container import Want
 from domain.spec import CrashPolicy
 from tests.agents.build import NOW, assigned, attachment, on_engine
 from tests.agents.model import Model
+from tests.harness.examples import examples
 
 NETS = ("net-a", "net-b")
 
@@ -67,7 +68,7 @@ def views(draw: st.DrawFn) -> EngineView:
     return EngineView(containers=tuple(containers), networks=networks)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(assignments(), views(), st.randoms(use_true_random=False))
 def test_the_order_of_the_inputs_does_not_matter(
     wanted: list[ContainerAssignment], view: EngineView, chance: object
@@ -78,7 +79,7 @@ def test_the_order_of_the_inputs_does_not_matter(
     assert render(plan_node(wanted[::-1], shuffled, {}, NOW)) == first
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(assignments(), views())
 def test_it_converges_to_exactly_what_is_wanted(wanted: list[ContainerAssignment], view: EngineView) -> None:
     model = Model(wanted, view)
@@ -115,7 +116,7 @@ def test_it_converges_to_exactly_what_is_wanted(wanted: list[ContainerAssignment
     assert total <= 10 * (len(wanted) + len(view.containers) + len(view.networks)) + 5
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(assignments(), views())
 def test_an_incomplete_ledger_removes_nothing_it_does_not_know(
     wanted: list[ContainerAssignment], view: EngineView

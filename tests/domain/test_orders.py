@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from domain.container import Container, ContainerState, Mount, Observed, Seen, Want, container_state, news
+from domain.container import Container, ContainerState, Mount, Observed, Order, Seen, Want, container_state, news
 from domain.errors import NotAllowed
 from domain.image import ResolvedImage
-from domain.orders import order
+from domain.orders import never_ran, order, settled
 from domain.restarts import REPLACEMENTS, Fate, Leave, Restart, RestartHistory, after_end, decide
 from domain.service import Operation, Service, ServiceWant, Verb
 from domain.spec import CrashPolicy
@@ -163,3 +163,87 @@ def test_how_it_ended_stays_known_when_it_is_gone() -> None:
     ended = Observed(state=Seen.EXITED, start_gen=1, exit_code=3, restart_count=2, ip="10.0.0.2")
     after = news(ended, Observed(state=Seen.GONE, start_gen=1))
     assert (after.state, after.exit_code, after.restart_count, after.ip) == (Seen.GONE, 3, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("verb", "want", "seen", "ended"),
+    [
+        (STOP, Want.STOP, Seen.RUNNING, None),
+        (STOP, Want.STOP, Seen.RESTARTING, None),
+        (STOP, Want.STOP, Seen.EXITED, ""),
+        (STOP, Want.STOP, None, ""),
+        (STOP, Want.RUN, Seen.RUNNING, "the container was started again meanwhile"),
+        (START_, Want.RUN, Seen.RUNNING, None),
+        (START_, Want.STOP, Seen.EXITED, "the container was stopped meanwhile"),
+        (REDEPLOY, Want.STOP, Seen.EXITED, "the container was stopped meanwhile"),
+        (REDEPLOY, Want.GONE, Seen.RUNNING, None),
+        (TERMINATE, Want.STOP, Seen.EXITED, None),
+        (TERMINATE, Want.GONE, Seen.GONE, None),
+    ],
+)
+def test_how_an_order_ends(verb: Verb, want: Want, seen: Seen | None, ended: str | None) -> None:
+    _, row = running()
+    observed = Observed(state=seen, start_gen=row.start_gen) if seen else None
+    given = Order(verb=verb.value, actions=(number(9),), since=START)
+    assert settled(replace(row, want=want, seen=observed, order=given)) == ended
+    assert settled(replace(row, want=want, seen=observed)) is None
+
+
+@pytest.mark.parametrize("verb", [START_, STOP, REDEPLOY, TERMINATE])
+def test_a_crash_loop_can_be_ended_by_a_user(verb: Verb) -> None:
+    service, row = running()
+    looping = replace(row, seen=Observed(state=Seen.RESTARTING, start_gen=row.start_gen, restart_count=9))
+    assert container_state(looping) is ContainerState.STARTING
+    if verb is START_:
+        with pytest.raises(NotAllowed, match="nothing is allowed until that has ended"):
+            order(service, looping, verb, number(10), START)
+        return
+    assert order(service, looping, verb, number(10), START)[1].order is not None
+    ordered = replace(looping, order=Order(verb="start", actions=(number(9),), since=START))
+    with pytest.raises(NotAllowed, match="state Starting"):
+        order(service, ordered, verb, number(10), START)
+    not_yet = replace(looping, start_gen=row.start_gen + 1)
+    with pytest.raises(NotAllowed, match="state Starting"):
+        order(service, not_yet, verb, number(10), START)
+
+
+def test_an_order_says_what_is_wanted_and_whom_it_wakes() -> None:
+    service, row = in_state(ContainerState.STOPPED)
+    asleep = replace(service, want=ServiceWant.STOPPED)
+    woken, started = order(asleep, row, START_, number(10), START)
+    assert (woken.want, started.want, started.start_gen) == (ServiceWant.RUNNING, Want.RUN, row.start_gen + 1)
+    woken, redone = order(asleep, row, REDEPLOY, number(10), START)
+    assert (woken.want, redone.want, redone.refill) == (ServiceWant.RUNNING, Want.GONE, True)
+    still, gone = order(asleep, row, TERMINATE, number(10), START)
+    assert (still.want, gone.want, gone.refill) == (ServiceWant.STOPPED, Want.GONE, False)
+    dying = replace(service, want=ServiceWant.TERMINATED)
+    assert order(dying, row, START_, number(10), START)[0].want is ServiceWant.TERMINATED
+    assert order(*running(), STOP, number(10), START)[1].want is Want.STOP
+
+
+def test_a_refusal_says_what_is_possible() -> None:
+    service, row = in_state(ContainerState.RUNNING)
+    with pytest.raises(NotAllowed) as caught:
+        order(service, row, START_, number(10), START)
+    assert str(caught.value) == (
+        "Container is in state Running: start is not allowed (allowed now: redeploy, stop, terminate)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("want", "seen", "never"),
+    [
+        (Want.RUN, None, True),
+        (Want.RUN, Observed(state=Seen.PENDING), True),
+        (Want.RUN, Observed(state=Seen.PULLING), True),
+        (Want.RUN, Observed(state=Seen.CREATED), True),
+        (Want.RUN, Observed(state=Seen.CREATED, started_at=START), False),
+        (Want.RUN, Observed(state=Seen.RUNNING), False),
+        (Want.RUN, Observed(state=Seen.FAILED), False),
+        (Want.STOP, None, False),
+        (Want.GONE, None, False),
+    ],
+)
+def test_what_a_canceled_deployment_need_not_keep(want: Want, seen: Observed | None, never: bool) -> None:
+    _, row = running()
+    assert never_ran(replace(row, want=want, seen=seen)) is never

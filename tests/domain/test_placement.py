@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from domain.assignment import EngineInfo
 from domain.node import Candidate, NodeState, StartFailure, disk_full, failing
+from domain.pause import Pause
 from domain.placement import MOST_VERDICTS, Refusal, fixed_ports, occupy, place, refusal
 from domain.spec import PortSpec, ServiceSpec, Strategy, Transport
 
@@ -54,6 +55,7 @@ def test_high_availability_goes_by_the_containers_of_the_service() -> None:
     ("spec", "changes", "why", "words"),
     [
         (PLAIN, {"state": NodeState.UNREACHABLE}, Refusal.NODE_DOWN, "is Unreachable"),
+        (PLAIN, {"paused": Pause(by="ann", since=NOW)}, Refusal.PAUSED, "is paused by ann: it is told nothing new"),
         (PLAIN, {"cordoned": True}, Refusal.CORDONED, "uncordoned"),
         (replace(PLAIN, tags=("ssd", "eu")), {"tags": frozenset({"eu"})}, Refusal.TAGS, "has no tag ssd"),
         (replace(PLAIN, ports=(PORT_80,)), {"taken": frozenset({(Transport.TCP, 80)})}, Refusal.PORT, "port 80/tcp"),

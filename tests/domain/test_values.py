@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.image import default_service_name, parse
+from domain.registry import ImageState
 from domain.restarts import Leave, Restart, RestartHistory, decide, started
 from domain.spec import CrashPolicy
+from domain.trigger import TriggerOperation
+from domain.volume import VolumeState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -68,3 +71,9 @@ def test_which_ends_are_restarted(policy: CrashPolicy, code: int | None, restart
     decision = decide(policy, exit_code=code, ended_at=NOW, history=RestartHistory(), now=NOW)
     assert isinstance(decision, Restart) is restart
     assert isinstance(decision, Leave) is not restart
+
+
+def test_names_that_clients_know() -> None:
+    assert {each.value for each in TriggerOperation} == {"REDEPLOY", "SCALEUP"}
+    assert {each.value for each in VolumeState} == {"Created", "Terminated"}
+    assert {each.value for each in ImageState} == {"Empty", "Success"}

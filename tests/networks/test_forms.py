@@ -176,6 +176,8 @@ def test_swarms_own_pool_is_off_ours_and_off_the_hosts() -> None:
     assert swarm_pool(pools, ("10.0.0.1", "")) == "10.175.240.0/20"
     assert swarm_pool(pools, ("10.175.241.9",)) == "172.31.240.0/20"
     assert swarm_pool(("10.160.0.0/11",), ("172.31.240.1",)) == "192.168.240.0/20"
+    assert swarm_pool(("10.160.0.0/11", "192.168.0.0/16"), ("172.31.240.1",)) == "10.255.240.0/20"
+    assert swarm_pool(("0.0.0.0/0",), ()) == "10.255.240.0/20", "none is off all of them: the least used one"
 
 
 def test_the_setting_is_one_of_three_and_the_pools_are_apart() -> None:

@@ -21,6 +21,7 @@ from domain.swarm import (
     SwarmRole,
     SwarmSeen,
     decide,
+    is_ours,
     order_of,
 )
 from tests.planning.model import number
@@ -202,6 +203,30 @@ def test_an_engine_that_its_swarm_does_not_take_back_leaves_and_joins_again() ->
     )
 
 
+def test_what_is_about_to_enter_is_ours_when_it_was_sent() -> None:
+    """An engine that has no identity yet, or changes its role, cannot say whose swarm it is in."""
+    nameless = SwarmSeen(inside=True)
+    for role, ours in ((SwarmRole.NONE, False), (SwarmRole.WORKER, True), (SwarmRole.MANAGER, True)):
+        assert is_ours(member(3, seen=nameless, role=role), frozenset()) is ours
+    assert not is_ours(member(3, seen=None), frozenset({"s3"}))
+    assert not is_ours(member(3, seen=SwarmSeen(node="s3")), frozenset({"s3"})), "it is out by now"
+    named = member(3, seen=replace(nameless, node="s3"))
+    assert not is_ours(named, frozenset({"s1"}))
+    assert is_ours(named, frozenset({"s3"}))
+    assert is_ours(replace(named, reset="s3"), frozenset())
+    assert is_ours(replace(named, overlay=True), frozenset())
+    assert is_ours(member(3, seen=replace(nameless, node="s3", entered=True)), frozenset())
+    assert is_ours(member(3, seen=replace(nameless, node="s3", ours=True)), frozenset())
+
+
+def test_an_agent_that_has_not_said_anything_yet_is_waited_for() -> None:
+    _, decided = decide(OVERLAY, Swarm(), [member(1), member(2), member(3, seen=None)])
+    assert decided[2].role is SwarmRole.NONE
+    assert decided[2].note == "its agent has not said yet whether its engine can be in a swarm"
+    alone = decide(OVERLAY, Swarm(), [member(1), member(2, seen=None)])[1]
+    assert alone[0].note == "no other host can be in an overlay with it"
+
+
 # The agent's side.
 
 LEAD = SwarmSeen(
@@ -235,6 +260,14 @@ def test_a_manager_that_is_alive_keeps_its_vote_until_another_has_one() -> None:
     assert plan_swarm(order, promised, in_use=True) == networks, "it has no vote yet"
     voting = replace(lead, peers=(LEAD.peers[0], replace(LEAD.peers[1], manager=True, ready=True), alive))
     assert plan_swarm(order, voting, in_use=True) == (*networks, SetRole(node="s3", manager=False))
+
+
+def test_without_an_order_nothing_is_done_about_a_swarm() -> None:
+    assert plan_swarm(SwarmOrder(), LEAD, in_use=False) == ()
+    assert plan_swarm(SwarmOrder(), SwarmSeen(), in_use=False) == ()
+    keep = SwarmOrder(role=SwarmRole.WORKER, make=(NET,), keep=(("s1", SwarmRole.MANAGER),))
+    for lacks in ("manager", "ours", "quorum"):
+        assert plan_swarm(keep, replace(LEAD, **{lacks: False}), in_use=True) == (), "only the lead can"  # type: ignore[arg-type]
 
 
 def test_what_the_agent_does_once_and_not_again() -> None:

@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.container import Mount, Observed, Seen, Want
+from domain.links import Source
+from domain.networks import Form
 from domain.node import NodeState
-from domain.service import Verb
+from domain.pause import Pause
+from domain.placement import place
+from domain.service import ServiceWant, Verb
 from domain.spec import CrashPolicy, ServiceSpec
-from orchestrator.planning.explain import Reason, SlotStory, explain
-from orchestrator.planning.view import Policy
-from tests.planning.model import World, a_service
+from orchestrator.planning.explain import LinkStory, Reason, SlotStory, explain
+from orchestrator.planning.view import LinkedService, Policy
+from tests.planning.model import START, World, a_service, an_image, number
 from tests.planning.test_nodes import A, B, change, cut, fleet, happenings, reachable, running, try_to
 from tests.planning.test_properties import move, moves, specs
 
@@ -110,6 +114,200 @@ def test_what_is_bound_to_a_drained_node() -> None:
         world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
     change(world, B, cordoned=True, draining=True)
     assert reasons(world) == [Reason.RUNNING, Reason.BOUND]
+
+
+def one(world: World, paused: Pause | None = None, **view: object) -> SlotStory:
+    (story,) = explain(replace(world.view(), **view), POLICY, {}, WAITS, paused)  # type: ignore[arg-type]
+    return story
+
+
+WAITS = START + timedelta(minutes=7)
+BY = Pause(since=START + timedelta(minutes=8), by="ann")
+
+
+def test_an_empty_slot_says_who_fills_it() -> None:
+    world = World(a_service(target=1), nodes=fleet(A))
+    assert one(world) == SlotStory(
+        slot=1, reason=Reason.NOT_STARTED, text="it was never started", wanted="nothing", remedy="start it", since=WAITS
+    )
+    world.operate(Verb.START)
+    behind = one(world, behind=("db", "cache"))
+    assert (behind.reason, behind.text, behind.since) == (
+        Reason.STACK_ORDER,
+        "db, cache has to finish first: the stack's links say so",
+        START,
+    )
+    assert one(world).text == "the image tutela/web:latest is being looked up"
+    assert one(world).remedy == "if it takes long: check the registry"
+    world.service = replace(world.service, image=an_image(world.service.spec))
+    placing = one(world)
+    assert (placing.reason, placing.text, placing.wanted) == (Reason.PLACING, "the next pass places it", "container")
+    assert [verdict.node for verdict in placing.verdicts] == ["a"]
+    spec = replace(world.service.spec, sequential_deployment=True)
+    turn = one(world, service=replace(world.service, spec=spec))
+    assert (turn.reason, turn.text) == (Reason.TURN, "containers of a sequential service start one after the other")
+    assert [verdict.node for verdict in turn.verdicts] == ["a"]
+    nowhere = one(world, nodes=())
+    assert (nowhere.reason, nowhere.text, nowhere.verdicts) == (
+        Reason.NO_NODE, "no node has joined yet: start an agent", (),
+    )  # fmt: skip
+    assert nowhere.remedy == "let a host join: POST /api/v1/token/ and `./tutela agent join` on the host"
+    stopped = one(world, service=replace(world.service, want=ServiceWant.STOPPED, operation=None))
+    assert (stopped.reason, stopped.text, stopped.wanted) == (Reason.STOPPED, "the service is stopped", "nothing")
+
+
+def test_a_slot_whose_container_was_taken_for_good_is_filled_when_somebody_asks() -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    world.rows.clear()
+    gone = one(world)
+    assert (gone.reason, gone.wanted, gone.remedy) == (Reason.EMPTY, "nothing until then", "scale or start the service")
+    assert gone.text == "its container was terminated, or destroyed itself; a slot is filled by an operation"
+    assert one(world, nodes=()).reason is Reason.EMPTY, "no node is no reason where nothing is to be placed"
+    world.rows[row.id] = replace(row, leaving=True, refill=True)
+    filled, leaving = stories(world)
+    assert (filled.reason, leaving.reason) == (Reason.PLACING, Reason.LEAVING)
+
+
+@pytest.mark.parametrize(
+    ("refused", "remedy"),
+    [
+        ({"state": NodeState.UNREACHABLE}, "bring the node back, or let another host join"),
+        ({"paused": BY}, "resume the node, or let another host join"),
+        ({"cordoned": True}, "uncordon the node, or let another host join"),
+        ({"disk_full": True}, "free disk space on the node"),
+    ],
+)
+def test_what_helps_a_slot_that_finds_no_node(refused: dict[str, object], remedy: str) -> None:
+    world = World(a_service(target=1), nodes=(*fleet(A, **refused), *fleet(B, state=NodeState.UNREACHABLE)))
+    world.operate(Verb.START)
+    world.service = replace(world.service, image=an_image(world.service.spec))
+    story = one(world)
+    assert (story.reason, story.remedy) == (Reason.NO_NODE, remedy)
+    assert len(story.verdicts) == 2
+    assert one(world, service=replace(world.service, operation=None)).remedy == (
+        f"{remedy}; then start or scale the service"
+    )
+
+
+def test_what_only_a_pass_can_move_on_waits_for_who_paused_it() -> None:
+    world = World(a_service(target=1), nodes=fleet(A))
+    world.operate(Verb.START)
+    held = one(world, BY)
+    assert (held.reason, held.since, held.remedy) == (Reason.PAUSED, BY.since, "resume it: ./tutela admin resume")
+    assert held.text == (
+        "no passes are made for it: paused by ann. When it is resumed: the image tutela/web:latest is being looked up"
+    )
+    world.run()
+    assert one(world, BY).reason is Reason.RUNNING, "what runs waits for nothing"
+    world.operate(Verb.STOP)
+    assert one(world, BY).reason is Reason.PAUSED, "no pass has told it to stop yet"
+    world.step()
+    assert one(world, BY).reason is Reason.STOPPING
+    world.run()
+    world.operate(Verb.START)
+    assert one(world, BY).reason is Reason.PAUSED
+    world.run()
+    world.operate(Verb.REDEPLOY)
+    assert one(world, BY).reason is Reason.PAUSED, "the operation has not come to it"
+    (row,) = world.open_rows()
+    world.rows[row.id] = replace(row, deploy_gen=world.service.deploy_gen)
+    assert one(world, BY).reason is Reason.RUNNING
+
+
+def test_a_node_that_is_paused_is_told_nothing_new() -> None:
+    world = running(A, target=1)
+    change(world, A, paused=BY)
+    (row,) = world.open_rows()
+    assert one(world).reason is Reason.RUNNING
+    world.rows[row.id] = replace(row, start_gen=row.start_gen + 1)
+    held = one(world)
+    assert (held.reason, held.text, held.remedy, held.since) == (
+        Reason.PAUSED,
+        "node a is paused by ann: it is told nothing new",
+        "resume it: ./tutela admin resume",
+        BY.since,
+    )
+    world.rows[row.id] = replace(row, want=Want.STOP)
+    assert one(world).reason is Reason.PAUSED
+    world.rows[row.id] = replace(row, want=Want.STOP, seen=Observed(state=Seen.EXITED, start_gen=1))
+    assert one(world).reason is Reason.STOPPED
+    world.rows[row.id] = replace(row, want=Want.STOP, seen=None)
+    assert one(world).reason is Reason.STOPPED
+    world.rows[row.id] = replace(row, want=Want.GONE)
+    assert one(world).reason is Reason.PAUSED
+
+
+def test_what_is_told_of_a_container() -> None:
+    world = running(A, target=1)
+    change(world, A, overlay=True, network_note="n")
+    (row,) = world.open_rows()
+    assert one(world) == SlotStory(
+        slot=1, reason=Reason.RUNNING, text="it runs", wanted="running", container=row.id, node="a", seen="running",
+        since=row.seen.started_at if row.seen else None, last_seen=START, network=Form.OVERLAY, network_note="n",
+    )  # fmt: skip
+    verdicts = place(world.service.spec, world.view().nodes).verdicts
+    (known,) = explain(world.view(), POLICY, {row.id: verdicts})
+    assert known.verdicts == verdicts
+    unknown = one(world, nodes=())
+    assert (unknown.node, unknown.network, unknown.last_seen, unknown.network_note) == (None, None, None, "")
+    change(world, A, overlay=False)
+    assert one(world).network is Form.BRIDGE
+    world.rows[row.id] = replace(row, spec=replace(row.spec, host_network=True), seen=None)
+    host = one(world)
+    assert (host.network, host.seen, host.reason, host.since) == (None, None, Reason.PENDING, row.created_at)
+    world.rows[row.id] = replace(row, want=Want.STOP)
+    stopping = one(world)
+    assert (stopping.reason, stopping.text, stopping.wanted, stopping.remedy) == (
+        Reason.STOPPING, "it is being stopped", "stopped", "",
+    )  # fmt: skip
+    world.see(1, Seen.EXITED)
+    stopped = one(world)
+    assert (stopped.reason, stopped.text, stopped.wanted, stopped.remedy) == (
+        Reason.STOPPED, "it was stopped", "stopped", "start it",
+    )  # fmt: skip
+    world.rows[row.id] = replace(row, want=Want.GONE)
+    gone = one(world)
+    assert (gone.reason, gone.text, gone.wanted) == (Reason.REMOVING, "its node is removing it", "gone")
+
+
+def test_when_it_has_been_so() -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    at = START + timedelta(hours=2)
+    for state in (Seen.EXITED, Seen.FAILED):
+        world.see(1, state, exit_code=1, finished_at=at)
+        assert one(world).since == at
+    world.see(1, Seen.EXITED, exit_code=1)
+    assert one(world).since == row.created_at
+    world.see(1, Seen.RUNNING, started_at=at, message="it is paused")
+    assert (one(world).since, one(world).text) == (at, "it runs: it is paused")
+    world.see(1, Seen.EXITED, exit_code=1, will_restart=True, restart_count=2)
+    again = one(world)
+    assert (again.reason, again.remedy) == (Reason.RESTARTING, "see its logs")
+    assert again.text.endswith("; it was started 2 times again, and will be after a pause")
+
+
+def test_what_leaves_says_what_it_waits_for() -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    world.rows[row.id] = replace(row, leaving=True)
+    told = stories(world)[-1]
+    assert (told.leaving, told.text) == (True, "a is being drained: it runs until its successor does")
+    world.rows[row.id] = replace(row, leaving=True, want=Want.GONE)
+    assert stories(world)[-1].text == "its slot is filled elsewhere; it is removed when a says that it is gone"
+    world.nodes = ()
+    assert "removed when its node says" in stories(world)[-1].text
+
+
+def test_links_are_told_in_the_form_that_they_have() -> None:
+    source = Source(index=3, env=(), endpoints=(), node=B)
+    world = running(A, B, target=1)
+    world.linked = (
+        LinkedService(alias="db", service_id=number(7), unique_name="mysql", subnet="10.0.0.0/24", sources=(source,)),
+    )
+    assert stories(world)[0].links == (LinkStory(name="db", slot=3, form=Form.PORTS),)
+    assert stories(running(A, target=1))[0].links == ()
 
 
 def told(world: World) -> None:

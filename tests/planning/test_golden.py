@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.container import FIRST_MOMENT, Seen, Want
+from domain.container import Seen, Want
 from domain.errors import NotAllowed
 from domain.links import Source
 from domain.node import Candidate, NodeState
@@ -102,123 +102,6 @@ def test_scaling_down_takes_the_highest_and_waits_until_it_is_gone() -> None:
     assert text.endswith("finish well: all containers are as wanted")
 
 
-def test_a_slot_is_not_filled_before_its_last_container_is_gone() -> None:
-    world = running(target=1)
-    world.operate(Verb.REDEPLOY)
-    world.step()
-    world.agent()
-    assert "retire web-1" in render(world.step())
-    assert "create" not in render(world.plan())
-    world.agent()
-    assert "forget web-1" in render(world.plan())
-    assert "create slot 1" in render(world.plan())
-
-
-def test_a_redeployment_replaces_one_at_a_time() -> None:
-    world = running(target=3)
-    world.image_version = 2
-    world.operate(Verb.REDEPLOY)
-    least = 3
-    for _ in range(40):
-        world.step()
-        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
-        world.agent()
-        world.now += FIRST_MOMENT
-    assert least == 2
-    assert {row.spec.image_id for row in world.open_rows()} == {"sha256:2"}
-    assert world.ended[-1][1] is True
-
-
-def test_a_redeployment_with_a_bad_image_keeps_everything() -> None:
-    world = running()
-    before = dict(world.rows)
-    world.image_error = "pull access denied"
-    world.operate(Verb.REDEPLOY)
-    world.run()
-    assert world.rows == before
-    assert world.ended[-1][1:] == (False, "pull access denied")
-
-
-def test_a_redeployment_halts_at_the_first_new_container_that_fails() -> None:
-    world = running(target=3)
-    world.operate(Verb.REDEPLOY)
-    world.step()
-    world.agent()
-    world.step()
-    world.agent()
-    world.step()
-    world.see(1, Seen.FAILED, message="exec: not found")
-    world.run()
-    assert world.ended[-1][1:] == (False, "web-1: exec: not found")
-    assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
-
-
-def first_renewed(world: World) -> int:
-    """Redeploy until the first new container runs, in its first moment; its slot."""
-    world.operate(Verb.REDEPLOY)
-    while not any(row.deploy_gen == 2 for row in world.open_rows()):
-        world.step()
-        world.agent()
-    new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
-    world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
-    return new
-
-
-def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> None:
-    world = running(target=2)
-    new = first_renewed(world)
-    world.now += timedelta(minutes=1)
-    assert "retire" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
-    assert (world.plan().waits_for or "").endswith("to settle")
-    world.see(new, Seen.RUNNING, started_at=world.now)
-    assert "retire" in render(world.plan())
-
-
-def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_that_is_told() -> None:
-    world = running(target=3)
-    new = first_renewed(world)
-    world.now += timedelta(minutes=5)
-    world.step()
-    world.see(new, Seen.EXITED, exit_code=1)
-    world.run()
-    assert world.ended[-1][1] is False
-    assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
-
-
-def test_a_start_of_what_cannot_run_fails_though_it_was_seen_to_run_for_a_moment() -> None:
-    world = World(a_service(target=1))
-    world.operate(Verb.START)
-    while not world.open_rows():
-        world.step()
-        world.agent(only=0)
-    world.see(1, Seen.RUNNING, started_at=world.now, settling=True)
-    assert (world.plan().waits_for or "").endswith("to settle")
-    world.see(1, Seen.EXITED, exit_code=127)
-    world.step()
-    assert world.ended[-1][1] is False
-
-
-def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
-    world = running(target=2)
-    for slot in (1, 2):
-        world.see(slot, Seen.RUNNING, started_at=world.now, settling=True)
-    world.operate(Verb.REDEPLOY)
-    world.run()
-    assert {row.deploy_gen for row in world.open_rows()} == {2}
-
-
-def test_a_redeployment_that_finds_no_room_ends_with_the_rest_as_it_was() -> None:
-    world = running(target=2)
-    world.operate(Verb.REDEPLOY)
-    world.service = replace(world.service, spec=replace(world.service.spec, tags=("nowhere",)))
-    world.run()
-    (_, well, message) = world.ended[-1]
-    assert not well
-    assert message is not None
-    assert "has no tag nowhere" in message
-    assert len(world.open_rows()) == 2
-
-
 def test_stopping_keeps_the_containers() -> None:
     world = running()
     world.operate(Verb.STOP)
@@ -237,16 +120,6 @@ def test_starting_again_starts_the_same_containers() -> None:
     assert "start web-1: the service is started" in world.run()
     assert set(world.rows) == ids
     assert state(world) is ServiceState.RUNNING
-
-
-def test_a_stopped_container_with_an_old_definition_is_replaced_at_the_next_start() -> None:
-    world = running(target=1)
-    world.operate(Verb.STOP)
-    world.run()
-    assert update(world, env=(("A", "1"),)) is Effect.STORED
-    world.operate(Verb.START)
-    assert "retire web-1: it is of an older definition or deployment" in world.run()
-    assert [row.spec.user_env for row in world.open_rows()] == [(("A", "1"),)]
 
 
 def test_an_ended_container_without_autorestart_is_a_result_not_drift() -> None:
@@ -340,14 +213,6 @@ def test_a_change_of_links_reaches_running_containers_in_place() -> None:
     )
     assert render(world.step()) == "adjust web-1: links or crash policies of the service changed"
     assert render(world.plan()) == "at rest"
-
-
-def test_a_changed_definition_of_a_running_service_redeploys_by_itself() -> None:
-    world = running()
-    assert update(world, env=(("A", "2"),)) is Effect.BEGUN
-    assert state(world) is ServiceState.REDEPLOYING
-    assert "request image" not in world.run()
-    assert {row.spec.user_env for row in world.open_rows()} == {(("A", "2"),)}
 
 
 def test_a_newer_change_takes_the_older_action_over() -> None:

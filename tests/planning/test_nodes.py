@@ -9,11 +9,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
-from domain.container import Container, Mount, Seen, Want
+from domain.container import Container, Want
 from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
-from domain.service import ServiceState, Verb, counts, service_state
+from domain.service import Verb
 from domain.spec import CrashPolicy, ServiceSpec, Strategy, Transport
 from orchestrator.planning.steps import FinishOperation, RequestImage, render
 from orchestrator.planning.view import LinkedService
@@ -79,122 +78,6 @@ def test_an_image_is_looked_up_on_a_node_that_the_service_may_run_on_and_on_no_o
     assert step.message is not None
     assert "slot 1" in step.message
     assert "has no tag trusted" in step.message
-
-
-def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> None:
-    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
-    (lost,) = at(world, B)
-    cut(world, B)
-    assert render(world.plan()) == "at rest"
-    assert world.plan().requeue_at == world.now + timedelta(seconds=15)
-    world.now += timedelta(seconds=15)
-    assert render(world.step()) == (
-        "leave slot of web-2, given up: its node has been silent for too long; it is removed when the node is back\n"
-        "wait: its containers leave a node"
-    )
-    assert render(world.step()) == "create slot 2 (successor): slot 2 is empty"
-    agents(world, but=B)
-    assert render(world.plan()) == "at rest"
-    assert service_state(world.service, counts(list(world.rows.values()))) is ServiceState.RUNNING
-    assert len(at(world, A)) == 2
-    change(world, B, state=NodeState.DEPLOYED)
-    assert world.rows[lost.id].want is Want.GONE, "the returning agent is told to remove it"
-    world.agent()
-    assert render(world.step()) == "forget web-2: its node confirmed that it is gone"
-    assert {row.slot for row in world.open_rows()} == {1, 2}
-
-
-def test_without_consent_nothing_is_moved() -> None:
-    for autorestart in (CrashPolicy.OFF, CrashPolicy.ALWAYS):
-        world = running(A, B, autorestart=autorestart)
-        cut(world, B)
-        world.now += timedelta(hours=1)
-        assert render(world.plan()) == "at rest"
-    explicit = running(A, B, lost_after=3)
-    cut(explicit, B)
-    explicit.now += timedelta(seconds=SILENT_SECONDS)
-    assert "leave slot of web-2" in render(explicit.plan())
-
-
-def test_a_node_whose_agent_is_heard_is_not_silent_whatever_its_engine_does() -> None:
-    world = running(A, B, lost_after=1)
-    cut(world, B)
-    for _ in range(20):
-        world.now += timedelta(seconds=SILENT_SECONDS - 1)
-        assert render(world.step()) == "at rest"
-        change(world, B, last_seen=world.now)
-
-
-def test_a_container_with_data_waits_for_its_node() -> None:
-    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, lost_after=1)
-    for row in world.open_rows():
-        world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
-    cut(world, B)
-    world.now += timedelta(hours=1)
-    assert render(world.plan()) == "at rest"
-
-
-def test_a_single_writer_is_replaced_only_after_its_agent_has_given_it_up() -> None:
-    world = running(A, B, lost_after=1, single_writer=True)
-    cut(world, B)
-    world.now += timedelta(seconds=FENCED_SECONDS - 1)
-    assert render(world.plan()) == "at rest"
-    world.now += timedelta(seconds=1)
-    assert "leave slot of web-2" in render(world.plan())
-
-
-def test_a_node_that_was_away_for_a_moment_loses_nothing() -> None:
-    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
-    cut(world, B)
-    world.now += timedelta(seconds=14)
-    world.step()
-    change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
-    world.now += timedelta(minutes=1)
-    assert render(world.plan()) == "at rest"
-
-
-def test_a_drain_starts_the_successor_before_the_old_one_stops() -> None:
-    world = running(A, B)
-    (old,) = at(world, B)
-    change(world, B, cordoned=True, draining=True)
-    least = 2
-    texts = []
-    for _ in range(8):
-        plan = world.step()
-        texts.append(render(plan))
-        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
-        world.agent()
-        world.now += timedelta(seconds=1)
-    assert least == 2
-    assert texts[:5] == [
-        "leave slot of web-2, running on for a while: its node is drained\nwait: its containers leave a node",
-        "create slot 2 (successor): slot 2 is empty",
-        "at rest",  # its successor runs, in its first moment
-        "retire web-2: its successor runs\nwait: its containers leave a node",
-        "forget web-2: its node confirmed that it is gone",
-    ]
-    assert at(world, B) == []
-    assert len(at(world, A)) == 2
-    assert old.id not in {row.id for row in world.open_rows()}
-
-
-def test_a_drain_with_no_other_node_says_so_and_stops_nothing() -> None:
-    world = running(A)
-    change(world, A, cordoned=True, draining=True)
-    plan = world.plan()
-    assert plan.steps == ()
-    assert plan.waits_for is not None
-    assert plan.waits_for.startswith("web-1: no node has joined yet")
-
-
-def test_a_drain_that_is_given_up_keeps_what_has_no_successor_yet() -> None:
-    world = running(A, B)
-    change(world, B, cordoned=True, draining=True)
-    world.step()
-    change(world, B, cordoned=False, draining=False)
-    assert render(world.step()).startswith("keep web-2: its node is not drained any more")
-    assert len(at(world, B)) == 1
-    assert not any(row.leaving for row in world.open_rows())
 
 
 def test_a_service_for_every_node_follows_the_nodes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.container import Observed, Seen, Want
@@ -33,6 +33,7 @@ from orchestrator.planning.steps import (
     StopContainer,
     render,
 )
+from tests.harness.examples import examples
 from tests.planning.model import POLICY, World, a_service
 
 moves = st.one_of(
@@ -159,7 +160,7 @@ def check(world: World) -> None:
     assert ended or not redo, f"not idempotent: {render(again)}"
 
 
-@settings(max_examples=2000, deadline=None)
+@examples(2000)
 @given(spec=specs, target=st.integers(0, 5), script=st.lists(moves, max_size=30))
 def test_any_history_is_safe_and_converges(spec: ServiceSpec, target: int, script: list[tuple[str, object]]) -> None:
     world = World(a_service(spec=spec, target=target))
@@ -185,7 +186,7 @@ def test_any_history_is_safe_and_converges(spec: ServiceSpec, target: int, scrip
         assert all(row.want is Want.STOP for row in world.open_rows())
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(spec=specs, target=st.integers(1, 5), script=st.lists(moves, max_size=20))
 def test_a_start_at_the_end_brings_exactly_the_target(
     spec: ServiceSpec, target: int, script: list[tuple[str, object]]

@@ -16,7 +16,7 @@ from app.wire.stack_input import read_stack
 from domain.errors import Invalid, NotAllowed
 from domain.service import Service, ServiceState, Verb
 from domain.spec import Binding, CrashPolicy, Link, PortSpec, ServiceSpec, Strategy, Transport
-from domain.stack import ALLOWED, VERBS, Stack, StackState, check, order, stack_state
+from domain.stack import ALLOWED, VERBS, Stack, StackState, announced_state, check, order, stack_state
 from tests.planning.model import START, a_service, number
 
 S, K = ServiceState, StackState
@@ -88,6 +88,20 @@ def test_targets_start_first_and_clients_stop_first() -> None:
     starting = order([web, api, db], Verb.START)
     assert starting == {web.id: (api.id,), api.id: (db.id,), db.id: ()}
     assert order([web, api, db], Verb.STOP) == {web.id: (), api.id: (web.id,), db.id: (api.id,)}
+
+
+def test_who_is_reached_on_two_ways_is_looked_at_once() -> None:
+    four, three, two, one = service(4, 2, 3), service(3, 1), service(2, 1), service(1)
+    asked = order([one, two, three, four, service(5, 4)], Verb.REDEPLOY)
+    assert asked[four.id] == (two.id, three.id)
+    back = order([four, three, two, service(1, 4)], Verb.START)
+    assert back[one.id] == (), "it would wait for itself, through either"
+    assert order([service(1, 1, 9)], Verb.START) == {one.id: ()}, "itself, and one that does not take part"
+
+
+def test_what_an_event_says_of_a_stack() -> None:
+    assert announced_state(a_stack()) is K.NOT_RUNNING
+    assert announced_state(a_stack(verb=Verb.REDEPLOY)) is K.REDEPLOYING
 
 
 def test_a_circle_is_broken_where_the_file_closes_it() -> None:

@@ -1,0 +1,249 @@
+"""A node is lost or drained: who gives up its slot, when, and what goes before what (I2b). Plans as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from domain.container import Container, Mount, Observed, Seen, Want
+from domain.node import NodeState
+from domain.service import ServiceState, Verb, counts, service_state
+from domain.spec import CrashPolicy, Strategy
+from orchestrator.planning.leaving import replaced_at
+from orchestrator.planning.steps import RetireContainer, render
+from orchestrator.planning.view import Policy
+from tests.planning.model import START, World
+from tests.planning.test_nodes import A, B, agents, at, change, cut, running
+
+
+def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
+    (lost,) = at(world, B)
+    cut(world, B)
+    assert render(world.plan()) == "at rest"
+    assert world.plan().requeue_at == world.now + timedelta(seconds=15)
+    world.now += timedelta(seconds=15)
+    assert render(world.step()) == (
+        "leave slot of web-2, given up: its node has been silent for too long; it is removed when the node is back\n"
+        "wait: its containers leave a node"
+    )
+    assert render(world.step()) == "create slot 2 (successor): slot 2 is empty"
+    agents(world, but=B)
+    assert render(world.plan()) == "at rest"
+    assert service_state(world.service, counts(list(world.rows.values()))) is ServiceState.RUNNING
+    assert len(at(world, A)) == 2
+    change(world, B, state=NodeState.DEPLOYED)
+    assert world.rows[lost.id].want is Want.GONE, "the returning agent is told to remove it"
+    world.agent()
+    assert render(world.step()) == "forget web-2: its node confirmed that it is gone"
+    assert {row.slot for row in world.open_rows()} == {1, 2}
+
+
+def test_without_consent_nothing_is_moved() -> None:
+    for autorestart in (CrashPolicy.OFF, CrashPolicy.ALWAYS):
+        world = running(A, B, autorestart=autorestart)
+        cut(world, B)
+        world.now += timedelta(hours=1)
+        assert render(world.plan()) == "at rest"
+    explicit = running(A, B, lost_after=3)
+    cut(explicit, B)
+    explicit.now += timedelta(seconds=SILENT_SECONDS)
+    assert "leave slot of web-2" in render(explicit.plan())
+
+
+def test_a_node_whose_agent_is_heard_is_not_silent_whatever_its_engine_does() -> None:
+    world = running(A, B, lost_after=1)
+    cut(world, B)
+    for _ in range(20):
+        world.now += timedelta(seconds=SILENT_SECONDS - 1)
+        assert render(world.step()) == "at rest"
+        change(world, B, last_seen=world.now)
+
+
+def test_a_container_with_data_waits_for_its_node() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, lost_after=1)
+    for row in world.open_rows():
+        world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
+    cut(world, B)
+    world.now += timedelta(hours=1)
+    assert render(world.plan()) == "at rest"
+
+
+def test_a_single_writer_is_replaced_only_after_its_agent_has_given_it_up() -> None:
+    world = running(A, B, lost_after=1, single_writer=True)
+    cut(world, B)
+    world.now += timedelta(seconds=FENCED_SECONDS - 1)
+    assert render(world.plan()) == "at rest"
+    world.now += timedelta(seconds=1)
+    assert "leave slot of web-2" in render(world.plan())
+
+
+def test_a_node_that_was_away_for_a_moment_loses_nothing() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
+    cut(world, B)
+    world.now += timedelta(seconds=14)
+    world.step()
+    change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
+    world.now += timedelta(minutes=1)
+    assert render(world.plan()) == "at rest"
+
+
+def test_a_drain_starts_the_successor_before_the_old_one_stops() -> None:
+    world = running(A, B)
+    (old,) = at(world, B)
+    change(world, B, cordoned=True, draining=True)
+    least = 2
+    texts = []
+    for _ in range(8):
+        plan = world.step()
+        texts.append(render(plan))
+        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
+        world.agent()
+        world.now += timedelta(seconds=1)
+    assert least == 2
+    assert texts[:5] == [
+        "leave slot of web-2, running on for a while: its node is drained\nwait: its containers leave a node",
+        "create slot 2 (successor): slot 2 is empty",
+        "at rest",  # its successor runs, in its first moment
+        "retire web-2: its successor runs\nwait: its containers leave a node",
+        "forget web-2: its node confirmed that it is gone",
+    ]
+    assert at(world, B) == []
+    assert len(at(world, A)) == 2
+    assert old.id not in {row.id for row in world.open_rows()}
+
+
+def test_a_drain_with_no_other_node_says_so_and_stops_nothing() -> None:
+    world = running(A)
+    change(world, A, cordoned=True, draining=True)
+    plan = world.plan()
+    assert plan.steps == ()
+    assert plan.waits_for is not None
+    assert plan.waits_for.startswith("web-1: no node has joined yet")
+
+
+def test_a_drain_that_is_given_up_keeps_what_has_no_successor_yet() -> None:
+    world = running(A, B)
+    change(world, B, cordoned=True, draining=True)
+    world.step()
+    change(world, B, cordoned=False, draining=False)
+    assert render(world.step()).startswith("keep web-2: its node is not drained any more")
+    assert len(at(world, B)) == 1
+    assert not any(row.leaving for row in world.open_rows())
+
+
+def drained(**spec: object) -> World:
+    world = running(A, B, **spec)  # type: ignore[arg-type]
+    change(world, B, cordoned=True, draining=True)
+    return world
+
+
+def test_what_does_not_serve_leaves_a_drained_node_before_its_successor_is_made() -> None:
+    ended = drained()
+    (row,) = at(ended, B)
+    ended.see(row.slot, Seen.EXITED, exit_code=0)
+    assert render(ended.plan()).startswith("retire web-2 to refill: its node is drained")
+    (step,) = ended.plan().steps
+    assert isinstance(step, RetireContainer)
+    assert step.keep_volumes
+    assert "retire web-2 to refill: its node is drained" in render(drained(single_writer=True).plan())
+
+
+def test_what_is_stopped_on_a_drained_node_just_goes() -> None:
+    world = running(A, B)
+    world.operate(Verb.STOP)
+    world.run()
+    change(world, B, cordoned=True, draining=True)
+    assert render(world.plan()) == "retire web-2: its node is drained"
+    (step,) = world.plan().steps
+    assert isinstance(step, RetireContainer)
+    assert not step.keep_volumes
+    single = running(A, B)
+    (row,) = at(single, B)
+    single.rows[row.id] = replace(row, want=Want.STOP)
+    change(single, B, cordoned=True, draining=True)
+    assert render(single.plan()).startswith("retire web-2: its node is drained")
+
+
+def leaver(world: World) -> Container:
+    world.step()
+    (row,) = [row for row in world.open_rows() if row.leaving]
+    return row
+
+
+def test_what_runs_on_for_its_successor_goes_when_nothing_is_to_follow() -> None:
+    less = drained()
+    leaver(less)
+    less.service = replace(less.service, target=1)
+    assert "retire web-2 to refill: its slot is not wanted any more" in render(less.plan())
+    stopped = drained()
+    leaver(stopped)
+    stopped.operate(Verb.STOP)
+    assert "retire web-2 to refill: its slot is not wanted any more" in render(stopped.plan())
+
+
+def test_what_runs_on_for_its_successor_goes_when_it_ends_or_its_node_is_lost() -> None:
+    world = drained(lost_after=60)
+    row = leaver(world)
+    world.rows[row.id] = replace(row, seen=Observed(state=Seen.EXITED, start_gen=1))
+    assert render(world.plan()).startswith("retire web-2 to refill: it does not run any more")
+    world.rows[row.id] = row
+    cut(world, B)
+    world.now += timedelta(seconds=59)
+    assert "retire" not in render(world.plan())
+    world.now += timedelta(seconds=1)
+    assert "retire web-2 to refill: it does not run any more" in render(world.plan())
+
+
+def test_a_successor_counts_when_it_runs_and_its_first_moment_is_over() -> None:
+    world = drained()
+    leaver(world)
+    assert render(world.step()) == "create slot 2 (successor): slot 2 is empty"
+    for seen in (None, Observed(state=Seen.CREATED), Observed(state=Seen.RUNNING, start_gen=1, settling=True)):
+        (new,) = [row for row in world.open_rows() if row.slot == 2 and not row.leaving]
+        world.rows[new.id] = replace(new, seen=seen)
+        assert render(world.plan()) == "at rest"
+    world.rows[new.id] = replace(new, seen=Observed(state=Seen.RUNNING, start_gen=1))
+    assert render(world.plan()).startswith("retire web-2: its successor runs")
+
+
+def test_a_successor_that_is_on_its_way_out_holds_the_slot() -> None:
+    world = drained()
+    leaver(world)
+    world.step()
+    (new,) = [row for row in world.open_rows() if row.slot == 2 and not row.leaving]
+    world.rows[new.id] = replace(new, want=Want.GONE)
+    change(world, B, cordoned=False, draining=False)
+    assert "keep" not in render(world.plan()), "two would hold one slot"
+    world.rows[new.id] = replace(new, want=Want.GONE, terminated_at=world.now)
+    assert render(world.plan()).startswith("keep web-2")
+
+
+def test_when_a_silent_node_loses_its_slots() -> None:
+    world = running(A, B, lost_after=60)
+    (row,) = at(world, B)
+    policy = Policy()
+
+    def due(**view: object) -> timedelta | None:
+        found = replaced_at(replace(world.view(), **view), row, policy)  # type: ignore[arg-type]
+        return found - START if found else None
+
+    def spec(**changes: object) -> dict[str, object]:
+        service = world.service
+        return {"service": replace(service, spec=replace(service.spec, **changes))}  # type: ignore[arg-type]
+
+    assert due() is None, "it is heard"
+    change(world, B, state=NodeState.UNREACHABLE, last_seen=START)
+    assert due() == timedelta(seconds=60)
+    assert due(**spec(lost_after=1)) == timedelta(seconds=SILENT_SECONDS)
+    assert due(**spec(lost_after=1, single_writer=True)) == timedelta(seconds=FENCED_SECONDS)
+    assert due(**spec(lost_after=99, single_writer=True)) == timedelta(seconds=99)
+    assert due(**spec(lost_after=None)) is None
+    assert due(**spec(lost_after=None, autoreplace=CrashPolicy.ON_FAILURE)) == policy.lost_after
+    assert due(**spec(deployment_strategy=Strategy.EVERY_NODE)) is None
+    row = replace(row, spec=replace(row.spec, single_writer=True))
+    assert due(**spec(lost_after=1)) == timedelta(seconds=FENCED_SECONDS), "its container still is one"
+    change(world, B, last_seen=None)
+    assert due() is None
+    assert due(nodes=()) is None

@@ -1,0 +1,232 @@
+"""Redeployments and new definitions by name: what is replaced, one at a time, and what halts that (I7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.container import FIRST_MOMENT, Seen
+from domain.image import Pull
+from domain.node import Candidate, NodeState
+from domain.pause import Pause
+from domain.service import Effect, Operation, ServiceState, Verb
+from domain.spec import ServiceSpec
+from orchestrator.planning.steps import RequestImage, RetireContainer, render
+from tests.planning.model import START, World, a_service, number
+from tests.planning.test_golden import running, state, update
+
+
+def test_a_slot_is_not_filled_before_its_last_container_is_gone() -> None:
+    world = running(target=1)
+    world.operate(Verb.REDEPLOY)
+    world.step()
+    world.agent()
+    assert "retire web-1" in render(world.step())
+    assert "create" not in render(world.plan())
+    world.agent()
+    assert "forget web-1" in render(world.plan())
+    assert "create slot 1" in render(world.plan())
+
+
+def test_a_redeployment_replaces_one_at_a_time() -> None:
+    world = running(target=3)
+    world.image_version = 2
+    world.operate(Verb.REDEPLOY)
+    least = 3
+    for _ in range(40):
+        world.step()
+        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
+        world.agent()
+        world.now += FIRST_MOMENT
+    assert least == 2
+    assert {row.spec.image_id for row in world.open_rows()} == {"sha256:2"}
+    assert world.ended[-1][1] is True
+
+
+def test_a_redeployment_with_a_bad_image_keeps_everything() -> None:
+    world = running()
+    before = dict(world.rows)
+    world.image_error = "pull access denied"
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    assert world.rows == before
+    assert world.ended[-1][1:] == (False, "pull access denied")
+
+
+def test_a_redeployment_halts_at_the_first_new_container_that_fails() -> None:
+    world = running(target=3)
+    world.operate(Verb.REDEPLOY)
+    world.step()
+    world.agent()
+    world.step()
+    world.agent()
+    world.step()
+    world.see(1, Seen.FAILED, message="exec: not found")
+    world.run()
+    assert world.ended[-1][1:] == (False, "web-1: exec: not found")
+    assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
+
+
+def first_renewed(world: World) -> int:
+    """Redeploy until the first new container runs, in its first moment; its slot."""
+    world.operate(Verb.REDEPLOY)
+    while not any(row.deploy_gen == 2 for row in world.open_rows()):
+        world.step()
+        world.agent()
+    new = next(row.slot for row in world.open_rows() if row.deploy_gen == 2)
+    world.see(new, Seen.RUNNING, started_at=world.now, settling=True)
+    return new
+
+
+def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> None:
+    world = running(target=2)
+    new = first_renewed(world)
+    world.now += timedelta(minutes=1)
+    assert "retire" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
+    assert (world.plan().waits_for or "").endswith("to settle")
+    world.see(new, Seen.RUNNING, started_at=world.now)
+    assert "retire" in render(world.plan())
+
+
+def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_that_is_told() -> None:
+    world = running(target=3)
+    new = first_renewed(world)
+    world.now += timedelta(minutes=5)
+    world.step()
+    world.see(new, Seen.EXITED, exit_code=1)
+    world.run()
+    assert world.ended[-1][1] is False
+    assert sorted(row.deploy_gen for row in world.open_rows()) == [1, 1, 2]
+
+
+def test_a_start_of_what_cannot_run_fails_though_it_was_seen_to_run_for_a_moment() -> None:
+    world = World(a_service(target=1))
+    world.operate(Verb.START)
+    while not world.open_rows():
+        world.step()
+        world.agent(only=0)
+    world.see(1, Seen.RUNNING, started_at=world.now, settling=True)
+    assert (world.plan().waits_for or "").endswith("to settle")
+    world.see(1, Seen.EXITED, exit_code=127)
+    world.step()
+    assert world.ended[-1][1] is False
+
+
+def test_a_redeployment_right_after_the_start_replaces_all_the_same() -> None:
+    world = running(target=2)
+    for slot in (1, 2):
+        world.see(slot, Seen.RUNNING, started_at=world.now, settling=True)
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    assert {row.deploy_gen for row in world.open_rows()} == {2}
+
+
+def test_a_redeployment_that_finds_no_room_ends_with_the_rest_as_it_was() -> None:
+    world = running(target=2)
+    world.operate(Verb.REDEPLOY)
+    world.service = replace(world.service, spec=replace(world.service.spec, tags=("nowhere",)))
+    world.run()
+    (_, well, message) = world.ended[-1]
+    assert not well
+    assert message is not None
+    assert "has no tag nowhere" in message
+    assert len(world.open_rows()) == 2
+
+
+def test_a_stopped_container_with_an_old_definition_is_replaced_at_the_next_start() -> None:
+    world = running(target=1)
+    world.operate(Verb.STOP)
+    world.run()
+    assert update(world, env=(("A", "1"),)) is Effect.STORED
+    world.operate(Verb.START)
+    assert "retire web-1: it is of an older definition or deployment" in world.run()
+    assert [row.spec.user_env for row in world.open_rows()] == [(("A", "1"),)]
+
+
+def test_a_changed_definition_of_a_running_service_redeploys_by_itself() -> None:
+    world = running()
+    assert update(world, env=(("A", "2"),)) is Effect.BEGUN
+    assert state(world) is ServiceState.REDEPLOYING
+    assert "request image" not in world.run()
+    assert {row.spec.user_env for row in world.open_rows()} == {(("A", "2"),)}
+
+
+def test_a_redeployment_that_has_nothing_to_replace_needs_no_image() -> None:
+    world = running(target=1)
+    world.rows.clear()
+    operation = Operation(
+        verb=Verb.REDEPLOY, actions=(number(9),), since=world.now, image_request=number(9), pull=Pull.ALWAYS
+    )
+    world.service = replace(world.service, target=0, operation=operation)
+    assert render(world.plan()) == "finish well: all containers are as wanted"
+    world.service = replace(world.service, image=None)
+    assert render(world.plan()) == "finish well: all containers are as wanted"
+
+
+def test_a_redeployment_for_which_no_node_is_up_waits_with_the_reason() -> None:
+    world = running(target=2)
+    world.operate(Verb.REDEPLOY)
+    world.step()
+    world.agent(only=0)
+    world.step()
+    world.agent()
+    world.nodes = tuple(replace(node, state=NodeState.UNREACHABLE) for node in world.nodes)
+    plan = world.plan()
+    assert plan.waits_for == "slot 1: no node can take the container: node n1 is Unreachable"
+    assert plan.requeue_at == world.now + timedelta(seconds=5)
+
+
+def test_the_image_is_looked_up_by_the_first_node_that_may_run_it_and_that_is_told_things() -> None:
+    pause = Pause(by="ann", since=START)
+    nodes = tuple(
+        Candidate(node_id=number(n), name=name, state=NodeState.DEPLOYED, paused=pause if name == "a" else None)
+        for n, name in ((3, "c"), (2, "b"), (1, "a"))
+    )
+    world = World(a_service(), nodes=nodes)
+    world.operate(Verb.START)
+    (step,) = world.plan().steps
+    assert isinstance(step, RequestImage)
+    assert (step.node_id, step.request_id, step.pull) == (number(2), number(101), Pull.MISSING)
+    world.nodes = nodes[2:]
+    assert render(world.plan()) == "wait: every node that is up is paused: resume one"
+    world.nodes = tuple(replace(node, state=NodeState.UNREACHABLE) for node in nodes)
+    assert render(world.plan()) == "wait: no node is up: start an agent, or wait for it to come back"
+
+
+def test_a_sequential_redeployment_halts_and_starts_nothing_more() -> None:
+    world = running(target=3, spec=ServiceSpec(image="tutela/web:latest", sequential_deployment=True))
+    world.operate(Verb.STOP)
+    world.run()
+    world.operate(Verb.START)
+    assert render(world.plan()).splitlines()[0] == "start web-1: the service is started"
+    world.step()
+    assert render(world.plan()) == "wait: web-1 has to settle", "one after the other"
+    world.see(1, Seen.EXITED, exit_code=1)
+    assert render(world.plan()).startswith("finish failed (web-1 ended with exit code 1")
+
+
+def test_what_is_down_anyway_is_replaced_at_once_and_what_serves_within_the_budget() -> None:
+    world = running(target=4)
+    for slot in (2, 3):
+        world.see(slot, Seen.EXITED, exit_code=1)
+    world.operate(Verb.REDEPLOY)
+    world.step()
+    world.agent(only=9)
+    world.agent(only=0)
+    text = render(world.step())
+    assert "retire web-2" in text
+    assert "retire web-3" in text
+    assert "retire web-1" not in text, "two are missed already"
+    assert "retire web-4" not in text
+
+
+def test_old_volumes_go_along_only_when_they_are_to_be_used_again() -> None:
+    for reuse in (True, False):
+        world = running(target=1)
+        world.operate(Verb.REDEPLOY)
+        assert world.service.operation is not None
+        operation = replace(world.service.operation, image_request=None, reuse_volumes=reuse)
+        world.service = replace(world.service, operation=operation)
+        (step,) = world.plan().steps
+        assert isinstance(step, RetireContainer)
+        assert step.keep_volumes is reuse
