@@ -66,8 +66,10 @@ def spellings(name: str) -> tuple[str, ...]:
     host, repository = registry_of(name), repository_of(name)
     if host != HUB:
         return (f"{host}/{repository}",)
-    rests = [repository, repository.removeprefix("library/")] if repository.startswith("library/") else [repository]
-    return tuple(sorted({*rests, *(f"{hub}/{rest}" for hub in _HUB_NAMES for rest in rests), name}))
+    rests = {repository, repository.removeprefix("library/")}
+    found = {*rests, *(f"{hub}/{rest}" for hub in _HUB_NAMES for rest in rests), name}
+    # Without the Hub's name in front the first part may read as a host: `docker.io/a.b/app` is not `a.b/app`.
+    return tuple(sorted(each for each in found if canonical(each) == f"{host}/{repository}"))
 
 
 def is_local(host: str) -> bool:
