@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
+from agents import clock
 from agents import memory as remembering
 from agents.channel import ControlChannel
 from agents.executor import Executor
@@ -59,7 +60,7 @@ class Agent:
             name=name, channel=channel, ledger=self._ledger, wake=self._wake_up, pushed=self._judge_settled
         )
         self._observer = Observer(runtime, self._wake_up)
-        self._executor = Executor(runtime, self, _now)
+        self._executor = Executor(runtime, self, clock.now)
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._engine_lost = True
@@ -124,7 +125,7 @@ class Agent:
                 due = await self._one_pass()
                 pause, delay = FIRST_PAUSE, RESYNC_SECONDS
                 if due is not None:
-                    delay = min(delay, max((due - _now()).total_seconds(), 0.0))
+                    delay = min(delay, max((due - clock.now()).total_seconds(), 0.0))
             except (RuntimeFailed, OSError) as error:
                 self._engine_away(error)
                 delay, pause = pause, min(pause * 2, LONGEST_PAUSE)
@@ -188,7 +189,7 @@ class Agent:
             assignments.values(),
             view,
             self._ledger.memories,
-            _now(),
+            clock.now(),
             busy=busy,
             images=self._free_requests(),
             held={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
@@ -201,7 +202,7 @@ class Agent:
         for stop in fences:
             self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
         if not self._fenced and any(each.spec.single_writer for each in assignments.values()):
-            end = _now() + timedelta(seconds=max(self._session.lease.left, 0.0))
+            end = clock.now() + timedelta(seconds=max(self._session.lease.left, 0.0))
             due = min(due, end) if due else end
         self._resting = not plan.steps and not self._executor.busy and not view.unknown and not self._wake.is_set()
         self._judge_settled()
@@ -285,7 +286,7 @@ class Agent:
         stops = cut_short(confined, away, self._where, self._ledger.memories)
         for stop in stops:
             memory = self._ledger.memory(stop.container_id)
-            self._ledger.remember(stop.container_id, remembering.about_to(memory, stop, _now()))
+            self._ledger.remember(stop.container_id, remembering.about_to(memory, stop, clock.now()))
         return [stop for stop in stops if f"fence {stop.container_id}" not in self._executor.busy]
 
     async def _perform(
@@ -293,7 +294,7 @@ class Agent:
     ) -> datetime | None:
         """Begin the lines, after what must not be forgotten about them is on the disk."""
         work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
-        now, due = _now(), plan.next_due
+        now, due = clock.now(), plan.next_due
         for key in list(work):
             retry = self._retries.get(key)
             if retry is not None and retry.at > now:
@@ -368,7 +369,7 @@ class Agent:
             return
         count = self._retries[key].count + 1 if key in self._retries else 1
         pause = min(remembering.FIRST_RETRY * 2 ** min(count - 1, 16), remembering.LONGEST_RETRY)
-        self._retries[key] = Retry(count=count, at=_now() + pause, message=result.message or "")
+        self._retries[key] = Retry(count=count, at=clock.now() + pause, message=result.message or "")
 
     def answered(self, result: ImageResult) -> None:
         """An image request has its answer."""
@@ -394,7 +395,3 @@ def _by_identity(view: EngineView) -> dict[UUID, list[ObservedContainer]]:
     for each in view.containers:
         found.setdefault(each.container_id, []).append(each)
     return found
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

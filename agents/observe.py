@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 
+from agents import clock
 from agents.crashes import will_start
 from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
 from agents.runtime.create_args import CONTAINER, DIGEST
@@ -276,7 +277,7 @@ class Observer:
         return task
 
     async def _inspect(self, engine_id: str) -> _Answer | None:
-        asked_at = datetime.now(UTC)
+        asked_at = clock.now()
         try:
             return _Answer(asked_at, await self._runtime.inspect(engine_id))
         except RuntimeRefused as error:

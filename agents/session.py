@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
+from agents import clock
 from agents.channel import ControlChannel
 from agents.ledger import Ledger
 from domain.assignment import (
@@ -49,11 +49,6 @@ UNPRODUCTIVE_PAUSE = 0.2
 """A channel that answers at once with nothing new is not asked again at once."""
 
 
-def seconds() -> float:
-    """A clock that only goes forward, and goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Lease:
     """Until when the control plane will not have the node's `single_writer` containers run elsewhere.
 
@@ -62,17 +57,17 @@ class Lease:
     """
 
     def __init__(self) -> None:
-        self._until = seconds() + START_SECONDS
+        self._until = clock.seconds() + START_SECONDS
 
     @property
     def lost(self) -> bool:
         """Whether it ran out."""
-        return seconds() >= self._until
+        return clock.seconds() >= self._until
 
     @property
     def left(self) -> float:
         """Seconds until it runs out; not above zero when it has."""
-        return self._until - seconds()
+        return self._until - clock.seconds()
 
     def renew(self, sent: float) -> None:
         """The control plane has on record that the node was there after `sent`."""
@@ -215,7 +210,7 @@ class Session:
 
     async def _register(self) -> Registration:
         known = self._ledger.cluster_id
-        engine, sent = self._engine, seconds()
+        engine, sent = self._engine, clock.seconds()
         registration = await self._channel.register(NodeHello(name=self._name, cluster_id=known, engine=engine))
         if known not in {None, registration.cluster_id}:
             raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
@@ -302,7 +297,7 @@ class Session:
 
     async def _beat_loop(self, registration: Registration) -> None:
         while True:
-            sent = seconds()
+            sent = clock.seconds()
             async with asyncio.timeout(CALL_SECONDS):
                 await self._channel.beat(
                     Beat(
@@ -313,7 +308,7 @@ class Session:
                 )
             if self._leased(sent):
                 raise SessionLost("the lease ran out meanwhile: what is wanted is asked for anew")
-            await asyncio.sleep(max(BEAT_SECONDS - (seconds() - sent), 0.05))
+            await asyncio.sleep(max(BEAT_SECONDS - (clock.seconds() - sent), 0.05))
 
     def _leased(self, sent: float) -> bool:
         """The lease is renewed; whether it had run out before."""

@@ -54,9 +54,14 @@ class Worker:
         """Do passes until nothing is due."""
         if not await reconcile_due(self._db, self._installation, self._policy):
             return
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(self._lanes):
-                lanes.create_task(self._lane())
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(self._lanes):
+                    lanes.create_task(self._lane())
+        except ExceptionGroup as failed:
+            # Of several lanes the one that says most: a defect before a database that is away.
+            _, others = failed.split(DatabaseAway)
+            raise (others or failed).exceptions[0] from failed
 
     async def _lane(self) -> None:
         while await reconcile_due(self._db, self._installation, self._policy):

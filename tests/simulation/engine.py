@@ -1,0 +1,390 @@
+"""A model of one Docker engine and the processes under it, with the quirks of RELIABILITY section 5.
+
+What is here is what happens on the host, whoever asks; how an agent reaches it is in `runtime`. The tables of images
+and networks are plain; tests/conformance holds the whole to the real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from agents.runtime.base import Json, RuntimeBusy, RuntimeRefused
+
+FIRST_BACKOFF, LONGEST_BACKOFF, CALM_SECONDS = 0.1, 60.0, 10.0
+"""Of the engine's own restarts (E19)."""
+
+RUNNING, PAUSED, RESTARTING, EXITED, CREATED, DEAD = "running", "paused", "restarting", "exited", "created", "dead"
+
+
+@dataclass(slots=True, kw_only=True)
+class Behaviour:
+    """How the processes of an image end by themselves: after a time between two bounds, with a code. None: never."""
+
+    lives: tuple[float, float] | None = None
+    code: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Box:
+    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business."""
+
+    id: str
+    name: str
+    body: Json
+    policy: str
+    endpoints: dict[str, Json]
+    created_at: str
+    foreign: bool = False
+    state: str = CREATED
+    code: int = 0
+    error: str = ""
+    started_at: str = "0001-01-01T00:00:00Z"
+    finished_at: str = "0001-01-01T00:00:00Z"
+    began: float = 0.0
+    restarts: int = 0
+    backoff: float = FIRST_BACKOFF
+    stopping: bool = False
+    stuck: bool = False
+    run: int = 0
+    ended_unseen: int | None = None
+    mutations: list[str] = field(default_factory=list)
+
+    @property
+    def up(self) -> bool:
+        """Whether its process is there."""
+        return self.state in {RUNNING, PAUSED} and self.ended_unseen is None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What makes it ours."""
+        labels: dict[str, str] = self.body.get("Labels") or {}
+        return labels
+
+
+class Watcher(Protocol):
+    """Who is told what happens on an engine, at the moment it does."""
+
+    def changed(self, engine: Engine, box: Box, what: str) -> None:
+        """The container went into another state."""
+
+    def touched(self, engine: Engine, box: Box | None, what: str) -> None:
+        """Somebody asked for a change through the API, and got it."""
+
+
+class Engine:
+    """One engine. `down`: the daemon is dead, its containers live on (E1). `hung`: it accepts and does not answer."""
+
+    def __init__(
+        self, name: str, chance: random.Random, now: Callable[[], datetime], watcher: Watcher, *, live_restore: bool
+    ) -> None:
+        self.name = name
+        self.chance = chance
+        self.now = now
+        self.watcher = watcher
+        self.live_restore = live_restore
+        self.down = False
+        self.going = asyncio.Event()
+        self.going.set()
+        self.boxes: dict[str, Box] = {}
+        self.networks: dict[str, Json] = {}
+        self.volumes: set[str] = set()
+        self.images: dict[str, Json] = {}
+        self.behaviours: dict[str, Behaviour] = {}
+        self.refused_starts: dict[str, str] = {}
+        self.listeners: list[asyncio.Queue[str | None]] = []
+        self.lost_events = 0.0
+        self.work: list[asyncio.Task[Any]] = []
+        self.stamp_of_life = self.stamp()
+        self.life = 1
+        self._count = 0
+
+    @property
+    def hung(self) -> bool:
+        """Whether calls get no answer."""
+        return not self.going.is_set()
+
+    def stamp(self) -> str:
+        """The engine's time, as it writes it."""
+        return self.now().isoformat(timespec="microseconds").replace("+00:00", "000Z")
+
+    def new_id(self) -> str:
+        """An id that no other thing on any engine has."""
+        self._count += 1
+        return f"{self._count:08x}{self.chance.getrandbits(224):056x}"
+
+    def found(self, engine_id: str) -> Box:
+        """The container. Raises RuntimeRefused."""
+        if engine_id not in self.boxes:
+            raise RuntimeRefused(f"it is gone: {engine_id[:12]}", "not_found")
+        return self.boxes[engine_id]
+
+    # What the API does.
+
+    def create(self, name: str, body: Json, *, foreign: bool = False) -> str:
+        """Make a container. Refused `image_missing`, `name_taken` (E12)."""
+        if not foreign and body["Image"] not in self.images:
+            raise RuntimeRefused(f"No such image: {body['Image']}", "image_missing")
+        if any(each.name == f"/{name}" for each in self.boxes.values()):
+            raise RuntimeRefused(f"the container's name is taken: {name}", "name_taken")
+        box = Box(
+            id=self.new_id(),
+            name=f"/{name}",
+            body=body,
+            policy=((body.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "no",
+            endpoints=dict(body.get("NetworkingConfig", {}).get("EndpointsConfig", {})),
+            created_at=self.stamp(),
+            foreign=foreign,
+        )
+        self.boxes[box.id] = box
+        self.volumes |= {mount["Source"] for mount in (body.get("HostConfig") or {}).get("Mounts", ())}
+        self._touched(box, "create")
+        self._tell(box)
+        return box.id
+
+    def start(self, engine_id: str) -> None:
+        """Start it. Quiet when it runs, restarts, or is being stopped (E10)."""
+        box = self.found(engine_id)
+        if box.state == DEAD:
+            raise RuntimeRefused("container is marked for removal and cannot be started", "conflict")
+        if box.state == PAUSED:
+            raise RuntimeRefused("cannot start a paused container, try unpause instead", "conflict")
+        if box.state in {RUNNING, RESTARTING}:
+            return
+        why = self.refused_starts.get(box.name.lstrip("/").partition(".")[0]) or self._port_taken(box)
+        if why:
+            # E11, E14: it stays as it was, with the reason.
+            box.error, box.code = why, 128
+            self._touched(box, "start refused")
+            raise RuntimeRefused(why, "port_taken")
+        for name, endpoint in box.endpoints.items():
+            ids = [key for key, each in self.networks.items() if each["Name"] == name]
+            if not ids:
+                raise RuntimeRefused(f"network {name} not found", "network_missing")
+            endpoint["NetworkID"] = ids[0]
+        box.backoff = FIRST_BACKOFF
+        self._touched(box, "start")
+        self._begin(box)
+
+    async def stop(self, engine_id: str, grace: int) -> None:
+        """Ask its process to end, and make it after the grace."""
+        box = self.boxes.get(engine_id)
+        if box is None or box.state not in {RUNNING, PAUSED, RESTARTING}:
+            return
+        self._touched(box, "stop")
+        if box.state == RESTARTING:
+            self._ended(box, box.code, by_hand=True)
+            return
+        run, box.stopping = box.run, True
+        obeys = self.chance.random() < 0.8 and box.state != PAUSED
+        await asyncio.sleep(min(self.chance.uniform(0.01, 0.5) if obeys else grace, grace))
+        if box.run == run and box.up:
+            if not self.down:
+                self._ended(box, 143 if obeys else 137, by_hand=True)
+            elif obeys:
+                # It had its SIGTERM already.
+                box.ended_unseen = 143
+                self.watcher.changed(self, box, "ended by itself (143), unseen")
+        box.stopping = False
+
+    def kill(self, engine_id: str) -> None:
+        """Through the API: a manual stop, whatever the policy (E18)."""
+        box = self.boxes.get(engine_id)
+        if box is not None and box.up:
+            self._touched(box, "kill")
+            self._ended(box, 137, by_hand=True)
+
+    def remove(self, engine_id: str) -> None:
+        """Remove it, running or not. Busy when the removal fails: then it is dead and keeps its name (E17)."""
+        box = self.boxes.get(engine_id)
+        if box is None:
+            return
+        self._touched(box, "remove")
+        if box.state in {RUNNING, PAUSED, RESTARTING}:
+            self._ended(box, 137, by_hand=True)
+        if box.stuck:
+            box.state = DEAD
+            self._tell(box)
+            raise RuntimeBusy("the removal failed: device or resource busy")
+        del self.boxes[engine_id]
+        self.watcher.changed(self, box, "removed")
+        self._tell(box)
+
+    def rename(self, engine_id: str, name: str) -> None:
+        """By an operator."""
+        box = self.boxes.get(engine_id)
+        if box is not None:
+            self._touched(box, "rename")
+            box.name = f"/{name}"
+            self._tell(box)
+
+    def pause(self, engine_id: str) -> None:
+        """By an operator."""
+        box = self.boxes.get(engine_id)
+        if box is not None and box.state == RUNNING and box.up:
+            self._touched(box, "pause")
+            box.state = PAUSED
+            self._tell(box)
+
+    def unpause(self, engine_id: str) -> None:
+        """Quiet when it is not paused."""
+        box = self.found(engine_id)
+        if box.state == PAUSED:
+            self._touched(box, "unpause")
+            box.state = RUNNING
+            self._tell(box)
+
+    def update_policy(self, engine_id: str, policy: str) -> None:
+        """It also ends a restarting loop (E5)."""
+        box = self.found(engine_id)
+        self._touched(box, f"policy {policy}")
+        box.policy = policy
+        if policy == "no" and box.state == RESTARTING:
+            self._ended(box, box.code, by_hand=True)
+
+    def inspected(self, box: Box) -> Json:
+        """What an inspection says."""
+        networks = {name: dict(each) for name, each in box.endpoints.items()}
+        return {
+            "Id": box.id,
+            "Name": box.name,
+            "Created": box.created_at,
+            "Config": box.body,
+            "HostConfig": {**(box.body.get("HostConfig") or {}), "RestartPolicy": {"Name": box.policy}},
+            "RestartCount": box.restarts,
+            "State": {
+                "Status": box.state,
+                "ExitCode": box.code,
+                "StartedAt": box.started_at,
+                "FinishedAt": box.finished_at,
+                "Error": box.error,
+            },
+            "NetworkSettings": {"Networks": networks},
+        }
+
+    # What happens by itself.
+
+    def crash(self, box: Box, code: int) -> None:
+        """Its process ends by itself. While the daemon is down nobody sees it before its next start (E4)."""
+        if not box.up:
+            return
+        if self.down:
+            box.ended_unseen = code
+            self.watcher.changed(self, box, f"ended by itself ({code}), unseen")
+            return
+        self._ended(box, code, by_hand=False)
+
+    def die(self) -> None:
+        """kill -9 of the daemon: streams end at once, containers live on (E1)."""
+        self.down = True
+        self.going.set()
+        for each in self.listeners:
+            each.put_nowait(None)
+        for box in self.boxes.values():
+            box.stopping = False
+            if box.state == RESTARTING:
+                box.state = EXITED
+
+    async def come_back(self) -> None:
+        """Its next start (E2, E3, E4). Without live-restore it stops what it finds first, answering nobody."""
+        self.going.clear()
+        self.down = False
+        await asyncio.sleep(self.chance.uniform(0.2, 1.5))
+        found = [box for box in self.boxes.values() if box.state in {RUNNING, PAUSED}]
+        alive = {box.id for box in found if box.ended_unseen is None}
+        for box in found:
+            if box.ended_unseen is not None:
+                self._end_quietly(box, box.ended_unseen)
+        if not self.live_restore:
+            for box in found:
+                if box.id in alive and box.id in self.boxes:
+                    await asyncio.sleep(self.chance.uniform(0.0, 0.3))
+                    self._end_quietly(box, self.chance.choice((137, 143)))
+            self.life += 1
+            self.stamp_of_life = self.stamp()
+        for box in list(self.boxes.values()):
+            again = box.policy == "always" or (box.policy == "on-failure" and box.code != 0)
+            if box.state == EXITED and again and box.id in self.boxes and not self._port_taken(box):
+                self._begin(box)
+        self.going.set()
+
+    def lose_power(self) -> None:
+        """All processes are gone at once; what the disk holds says that they run (F19)."""
+        self.down = True
+        self.going.set()
+        for each in self.listeners:
+            each.put_nowait(None)
+        for box in self.boxes.values():
+            box.stopping = False
+            if box.up:
+                box.ended_unseen = 255
+                self.watcher.changed(self, box, "lost its power")
+            elif box.state == RESTARTING:
+                box.state = EXITED
+
+    # Inside.
+
+    def _touched(self, box: Box, what: str) -> None:
+        box.mutations.append(what)
+        self.watcher.touched(self, box, what)
+
+    def _port_taken(self, box: Box) -> str:
+        wanted = _ports(box)
+        for each in self.boxes.values():
+            if each is not box and each.state in {RUNNING, PAUSED, RESTARTING} and wanted & _ports(each):
+                return "port is already allocated"
+        return ""
+
+    def _begin(self, box: Box) -> None:
+        box.state, box.code, box.error, box.ended_unseen = RUNNING, 0, "", None
+        box.run += 1
+        box.began = asyncio.get_running_loop().time()
+        box.started_at = self.stamp()
+        self.watcher.changed(self, box, "runs")
+        behaviour = self.behaviours.get(box.body.get("Image", ""))
+        if behaviour is not None and behaviour.lives is not None:
+            run = box.run
+
+            def end() -> None:
+                if box.run == run and box.id in self.boxes:
+                    self.crash(box, behaviour.code)
+
+            asyncio.get_running_loop().call_later(self.chance.uniform(*behaviour.lives), end)
+        self._tell(box)
+
+    def _end_quietly(self, box: Box, code: int) -> None:
+        box.state, box.code, box.finished_at, box.ended_unseen = EXITED, code, self.stamp(), None
+        self.watcher.changed(self, box, f"ended ({code})")
+
+    def _ended(self, box: Box, code: int, *, by_hand: bool) -> None:
+        self._end_quietly(box, code)
+        again = box.policy == "always" or (box.policy == "on-failure" and code != 0)
+        if again and not by_hand and not box.stopping:
+            loop = asyncio.get_running_loop()
+            if loop.time() - box.began > CALM_SECONDS:
+                box.backoff = FIRST_BACKOFF
+            pause, box.backoff = box.backoff, min(box.backoff * 2, LONGEST_BACKOFF)
+            box.state, run = RESTARTING, box.run
+
+            def again_now() -> None:
+                if box.state == RESTARTING and box.run == run and box.id in self.boxes:
+                    box.restarts += 1
+                    self._begin(box)
+
+            loop.call_later(pause, again_now)
+        self._tell(box)
+
+    def _tell(self, box: Box) -> None:
+        """Events: a reader may miss some without being told (E25, E26)."""
+        for each in self.listeners:
+            if not box.foreign and not (self.lost_events and self.chance.random() < self.lost_events):
+                each.put_nowait(box.id)
+
+
+def _ports(box: Box) -> set[tuple[str, str]]:
+    bindings: dict[str, list[dict[str, Any]]] = (box.body.get("HostConfig") or {}).get("PortBindings") or {}
+    return {(key.rpartition("/")[2], each["HostPort"]) for key, found in bindings.items() for each in found}

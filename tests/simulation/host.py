@@ -1,0 +1,77 @@
+"""A host: its engine, its disk, and the agent process on it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agents.agent import Agent
+from agents.ledger import FILE
+from tests.simulation.engine import Engine
+from tests.simulation.net import Channel, Link
+from tests.simulation.process import Killed, Process
+from tests.simulation.runtime import Cuts, ModelRuntime
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Host:
+    """`skew`: how far its wall clock is ahead. `disk_full`: what its agent writes fails."""
+
+    def __init__(self, world: World, name: str, directory: Path, chance: random.Random, *, live_restore: bool) -> None:
+        self._world = world
+        self.name = name
+        self.link = Link()
+        self.cuts = Cuts()
+        self.skew = timedelta()
+        self.disk_full = False
+        self.engine = Engine(name, chance, self.now, world.judge, live_restore=live_restore)
+        self._directory = directory / name
+        self._agent: Agent | None = None
+        self.process = Process(f"agent {name}", host=self)
+        self.process.alive = False
+
+    def now(self) -> datetime:
+        """Its wall clock."""
+        return self._world.now() + self.skew
+
+    def start(self) -> None:
+        """Its supervisor starts the agent."""
+        if self.process.alive:
+            return
+        self.process = Process(f"agent {self.name}", host=self)
+        self.process.spawn(self._run(self.process))
+
+    async def _run(self, process: Process) -> None:
+        world = self._world
+        runtime = ModelRuntime(self.engine, process, self.cuts, world.registry)
+        channel = Channel(process, self.link, world.weather, world.chance, lambda: world.planes)
+        try:
+            self._agent = Agent(name=self.name, state_dir=self._directory, runtime=runtime, channel=channel)
+            await self._agent.run(asyncio.Event())
+        except (asyncio.CancelledError, Killed):
+            raise
+        except BaseException as error:
+            world.ended_by_itself(f"agent {self.name}", error)
+            raise
+
+    async def kill(self) -> None:
+        """As kill -9 of the agent: its disk stays, its memory does not."""
+        agent, self._agent = self._agent, None
+        if agent is None or not self.process.alive:
+            return
+        ledger = agent._ledger
+        close, ledger.close = ledger.close, lambda: None  # type: ignore[method-assign]
+        await self.process.kill()
+        close()  # as the kernel does: the lock is free
+
+    def tear(self, share: float) -> None:
+        """The agent's file is cut to a share of its length, as by a disk that lost its last writes."""
+        path = self._directory / FILE
+        if path.exists():
+            content = path.read_bytes()
+            path.write_bytes(content[: int(len(content) * share)])

@@ -1,0 +1,64 @@
+"""What differs from seed to seed: sizes, kinds of faults, how bad they are. Each seed has a few kinds (swarm testing)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tests.simulation.net import Weather
+from tests.simulation.runtime import Cuts
+from tests.simulation.store import Trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """One seed's. `calm`: no faults, so that the strictest promises are judged. Times in seconds."""
+
+    hosts: int
+    planes: int
+    lanes: int
+    services: int
+    seconds: float
+    calm: bool
+    kinds: tuple[str, ...]
+    fault_every: float
+    user_every: float
+    live_restore: bool
+    lost_events: float
+    lost_notices: float
+    weather: Weather
+    trouble: Trouble
+    cuts: Cuts
+    farewell: bool
+
+
+def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
+    """The knobs of a seed. `kinds`: the faults that there are."""
+    calm = chance.random() < 0.15
+
+    def sometimes(share: float, low: float, high: float) -> float:
+        return chance.uniform(low, high) if not calm and chance.random() < share else 0.0
+
+    return Knobs(
+        hosts=chance.choice((1, 1, 2, 2, 2, 3, 3, 4, 6)),
+        planes=chance.choice((1, 1, 1, 2)),
+        lanes=chance.choice((1, 1, 2)),
+        services=chance.choice((1, 1, 2, 2, 3)),
+        seconds=chance.uniform(8.0, 20.0),
+        calm=calm,
+        kinds=() if calm else tuple(chance.sample(kinds, chance.randint(2, 6))),
+        fault_every=chance.choice((0.7, 1.5, 3.0)),
+        user_every=chance.choice((0.5, 1.5, 3.0)),
+        live_restore=chance.random() < 0.5,
+        lost_events=sometimes(0.3, 0.05, 0.5),
+        lost_notices=sometimes(0.3, 0.05, 0.5),
+        weather=Weather(
+            slowest=chance.choice((0.005, 0.02, 0.3)),
+            cut_before=sometimes(0.3, 0.005, 0.05),
+            cut_after=sometimes(0.4, 0.005, 0.05),
+            twice=sometimes(0.4, 0.05, 0.3),
+        ),
+        trouble=Trouble(pause=sometimes(0.5, 0.01, 0.2), unknown=sometimes(0.3, 0.005, 0.05)),
+        cuts=Cuts(before=sometimes(0.3, 0.01, 0.1), after=sometimes(0.4, 0.02, 0.2), slow=sometimes(0.3, 0.02, 0.2)),
+        farewell=chance.random() < 0.5,
+    )

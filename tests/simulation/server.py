@@ -1,0 +1,127 @@
+"""The Postgres behind the simulation, with a clock that is set: one server, one database for each simulating process.
+
+`now()` and `clock_timestamp()` of our own stand before those of `pg_catalog` in the search path, from before the
+schema is made, so that the defaults of its columns are theirs too. They read the setting `sim.now`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from orchestrator.store.db import prepare
+from tests.harness.postgres import FAST, TestPostgres, migrate
+
+T = TypeVar("T")
+CLUSTER = UUID(int=1)
+OPTIONS = {
+    **FAST,
+    "autovacuum": "off",
+    "jit": "off",
+    # The same plans, and so the same order of rows, whatever a connection did before.
+    "plan_cache_mode": "force_generic_plan",
+    "max_parallel_workers_per_gather": "0",
+}
+SETTINGS = {"search_path": "public, pg_catalog", "sim.now": "2026-01-01T00:00:00Z", "application_name": "simulation"}
+TEMPLATE = "simulation"
+CLOCK = """
+CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS
+    $$ SELECT coalesce(pg_catalog.current_setting('sim.now', true), '2026-01-01Z')::timestamptz $$;
+CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql STABLE AS
+    $$ SELECT coalesce(pg_catalog.current_setting('sim.now', true), '2026-01-01Z')::timestamptz $$;
+"""
+KEPT = ["alembic_version", "installation", "swarm"]
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[TestPostgres]:
+    """A server in memory, with the database that others are copied from."""
+    if Path("/dev/shm").is_dir():
+        tempfile.tempdir = "/dev/shm"
+    postgres = TestPostgres(OPTIONS)
+    try:
+        asyncio.run(_template(postgres))
+        migrate(postgres.url(TEMPLATE))
+        yield postgres
+    finally:
+        postgres.close()
+
+
+async def _template(postgres: TestPostgres) -> None:
+    conn = await asyncpg.connect(postgres.dsn)
+    try:
+        await conn.execute(f'CREATE DATABASE "{TEMPLATE}"')
+        await conn.execute(f'ALTER DATABASE "{TEMPLATE}" SET search_path = public, pg_catalog')
+    finally:
+        await conn.close()
+    conn = await asyncpg.connect(postgres.url(TEMPLATE))
+    try:
+        await conn.execute(CLOCK)
+    finally:
+        await conn.close()
+
+
+async def copy(postgres_dsn: str, name: str) -> None:
+    """A database of one's own. `postgres_dsn`: of the server."""
+    conn = await asyncpg.connect(postgres_dsn)
+    try:
+        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+    finally:
+        await conn.close()
+
+
+class Backend:
+    """A connection that is used from virtual time: each statement is one step, in which nothing else happens."""
+
+    def __init__(self, dsn: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.conn: Any = self.wait(self._connect(dsn))
+        self.judge: Any = self.wait(self._connect(dsn))
+        self._tables = self.wait(
+            self.conn.fetchval(
+                "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
+                " AND tablename <> ALL($1)",
+                KEPT,
+            )
+        )
+        self.wait(self.conn.execute("ALTER TABLE audit DISABLE TRIGGER audit_stays"))
+        self.statements = 0
+
+    async def _connect(self, dsn: str) -> Any:
+        conn = await asyncpg.connect(
+            dsn, server_settings=SETTINGS, statement_cache_size=1000, max_cached_statement_lifetime=0
+        )
+        await prepare(conn)
+        return conn
+
+    def wait(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run it to its end on the connection's own loop, while the virtual one stands still."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            return self._loop.run_until_complete(coro)
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def reset(self) -> None:
+        """An installation as new. TRUNCATE and not DELETE: rows lie in the same order in each run."""
+        self.wait(
+            self.conn.execute(
+                f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
+                f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL"  # names of our own tables
+            )
+        )
+        self.statements = 0
+
+    def close(self) -> None:
+        """End the connections."""
+        self.wait(self.conn.close())
+        self.wait(self.judge.close())
+        self._loop.close()

@@ -1,0 +1,138 @@
+"""Whether the world is as the record wants it, and the record as users were told (I1, I3, I8, I9, I11)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from agents.runtime.create_args import CLUSTER, CONTAINER
+from tests.simulation.engine import Box
+from tests.simulation.judge import called
+from tests.simulation.server import CLUSTER as OURS
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+    from tests.simulation.world import World
+
+_ROWS = """
+    SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.spec->>'image' AS image,
+        c.seen->>'state' AS seen, coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, c.start_gen, c.operation,
+        coalesce((c.seen->>'will_restart')::bool, false) AS again
+    FROM containers c JOIN nodes n ON n.id = c.node_id WHERE c.terminated_at IS NULL ORDER BY c.name, c.id
+"""
+_SERVICES = """
+    SELECT s.id, s.unique_name AS name, s.want, s.target, s.operation, s.destroyed_at, s.queued, s.waits_for,
+        (SELECT a.state FROM actions a WHERE a.service_id = s.id AND a.verb LIKE 'Service %' AND a.verb NOT LIKE
+         '% Update' ORDER BY a.start_date DESC, a.id LIMIT 1) AS last
+    FROM services s ORDER BY s.unique_name
+"""
+_ACTIONS = "SELECT verb, state, object_uri FROM actions WHERE end_date IS NULL ORDER BY start_date"
+_NODES = "SELECT name, state, drain_action, cordoned FROM nodes WHERE state <> 'Terminated' ORDER BY name"
+
+
+def unsettled(world: World) -> list[str]:
+    """What is not yet as wanted, in words; empty at rest."""
+    return list(_unsettled(world))
+
+
+def _unsettled(world: World) -> Iterator[str]:
+    nodes = {row["name"]: row for row in world.store.ask(_NODES)}
+    for name, row in nodes.items():
+        if row["state"] != "Deployed":
+            yield f"node {name} is {row['state']}"
+    services = {row["id"]: row for row in world.store.ask(_SERVICES)}
+    rows = world.store.ask(_ROWS)
+    for row in services.values():
+        if row["operation"] is not None:
+            yield f"{row['name']}: its operation has not ended, it waits for {row['waits_for']}"
+        if row["want"] == "TERMINATED" and row["destroyed_at"] is None:
+            yield f"{row['name']} is not yet gone"
+    draining = any(row["drain_action"] is not None for row in nodes.values())
+    for row in world.store.ask(_ACTIONS):
+        if not (draining and row["verb"] == "Node Drain"):
+            yield f"action {row['verb']} of {row['object_uri']} is {row['state']}"
+    by_service: dict[Any, int] = defaultdict(int)
+    known: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        by_service[row["service_id"]] += 0 if row["leaving"] else 1
+        known[str(row["id"])] = row
+        yield from _row(world.hosts[row["node"]], row, world.loops(row["image"]))
+    for row in services.values():
+        strict = row["last"] == "Success" and not any(each["cordoned"] for each in nodes.values())
+        strict = strict and row["want"] == "RUNNING" and row["name"] not in world.shrinking
+        if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
+            yield f"{row['name']} has {by_service[row['id']]} containers, {row['target']} are wanted"
+    for host in world.hosts.values():
+        yield from _host(host, known)
+
+
+def _row(host: Host, row: dict[str, Any], loops: bool) -> Iterator[str]:
+    here = [box for box in host.engine.boxes.values() if box.labels.get(CONTAINER) == str(row["id"])]
+    box, name = here[0] if here else None, f"{row['name']} on {row['node']}"
+    if len(here) > 1:
+        yield f"{name} is there {len(here)} times"
+    if row["want"] == "GONE":
+        yield f"{name} is wanted gone and on record"
+    elif row["want"] == "STOP":
+        if box is not None and (box.up or box.state == "restarting" or box.policy != "no"):
+            yield f"{name} is wanted stopped, and is {box.state} with policy {box.policy}"
+        if row["seen"] not in {"EXITED", "FAILED", "CREATED"}:
+            yield f"{name} is wanted stopped, and seen as {row['seen']}"
+    elif not loops:
+        yield from _running(name, row, box)
+
+
+def _running(name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
+    if row["obeyed"] < row["start_gen"]:
+        yield f"{name} has not carried out start {row['start_gen']} ({row['obeyed']})"
+    if row["seen"] == "RUNNING":
+        if box is None or not box.up or box.state == "paused":
+            yield f"{name} is seen running, and is {box.state if box else 'not there'}"
+    elif row["seen"] in {"EXITED", "FAILED"} and not row["again"]:
+        if box is not None and (box.up or box.state == "restarting"):
+            yield f"{name} is seen as {row['seen']}, and is {box.state}"
+        if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS":
+            yield f"{name} ended, and autorestart is ALWAYS"
+    else:
+        yield f"{name} is wanted running, and seen as {row['seen']}"
+
+
+def _host(host: Host, known: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for box in host.engine.boxes.values():
+        if box.labels.get(CLUSTER) != str(OURS):
+            continue
+        row = known.get(box.labels.get(CONTAINER, ""))
+        if row is None or row["node"] != host.name:
+            yield f"{called(box)} on {host.name} is nobody's"
+
+
+def broken_words(world: World) -> Iterator[tuple[str, str]]:
+    """What users were told and is not so: promise and sentence."""
+    services = {row["id"]: row for row in world.store.ask(_SERVICES)}
+    for wish in world.wishes:
+        row = services.get(wish.service_id)
+        if row is None:
+            yield "I1", f"service {wish.name} was accepted and is not on record"
+            continue
+        if wish.uncertain:
+            continue
+        if wish.want is not None and row["want"] != wish.want:
+            yield "I8", f"{wish.name}: the last accepted wish was {wish.want}, the record says {row['want']}"
+        if wish.target is not None and wish.want != "TERMINATED" and row["target"] != wish.target:
+            yield "I8", f"{wish.name}: the last accepted target was {wish.target}, the record says {row['target']}"
+
+
+def left_over(world: World) -> Iterator[str]:
+    """What is left of services that were terminated (I9)."""
+    for host in world.hosts.values():
+        for box in host.engine.boxes.values():
+            if not box.foreign:
+                yield f"container {called(box)} on {host.name}"
+        for each in host.engine.networks.values():
+            yield f"network {each['Name']} on {host.name}"
+        for volume in sorted(host.engine.volumes):
+            yield f"volume {volume} on {host.name}"
+    for table in ("ports", "image_requests"):
+        for row in world.store.ask(f"SELECT * FROM {table}"):  # noqa: S608 - two constants
+            yield f"row in {table}: {dict(row)}"
