@@ -1,4 +1,4 @@
-"""What differs from seed to seed: sizes, kinds of faults, how bad they are. Each seed has a few kinds (swarm testing)."""
+"""What differs from seed to seed: sizes, kinds of faults, how bad they are. Each seed has a few kinds of faults."""
 
 from __future__ import annotations
 
