@@ -195,10 +195,12 @@ def fill(
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break
-        placement = place(view.service.spec, nodes, only=view.slots.get(slot))
+        replaced = heir is not None and not heir.leaving
+        room = vacate(nodes, heir) if heir is not None and replaced else nodes
+        placement = place(view.service.spec, room, only=view.slots.get(slot))
         if placement.node_id is None:
             return steps, f"slot {slot}: {placement.reason}"
-        if heir is not None and not heir.leaving:
+        if heir is not None and replaced:
             steps.append(ForgetContainer(container_id=heir.id, name=heir.name, cause="its successor takes its slot"))
         steps.append(
             CreateContainer(
@@ -209,7 +211,7 @@ def fill(
                 verdicts=placement.verdicts,
             )
         )
-        nodes = occupy(view.service.spec, nodes, placement.node_id)
+        nodes = occupy(view.service.spec, room, placement.node_id)
         if view.service.spec.sequential_deployment:
             break
     return steps, None

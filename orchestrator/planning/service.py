@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from typing import assert_never
 
 from domain.container import Container, Seen, Want
+from domain.placement import vacate
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.advance import advance, fill
@@ -51,7 +53,10 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
         if row.refill and row.slot in view.slots and view.service.want is ServiceWant.RUNNING
     ]
     rows = sorted((row for row in view.containers if row not in gone and not row.leaving), key=lambda row: row.slot)
-    steps = forget([row for row in gone if row not in refilled])
+    over = [row for row in gone if row not in refilled]
+    # What they held is free for whoever is placed by this plan: they are forgotten first.
+    view = replace(view, nodes=reduce(vacate, over, view.nodes))
+    steps = forget(over)
     orders, looking = judge_orders(rows, policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)
     plan = replace(plan, steps=(*steps, *orders, *plan.steps))
