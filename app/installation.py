@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app import inside
 from app.settings import Settings
+from domain.policy import NEVER, HostRules
 from orchestrator.planning.view import Installation
 
 
@@ -20,3 +21,10 @@ def installation_of(settings: Settings) -> Installation:
         inside_port=settings.port if inside.wanted(settings) else None,
         inside_address=settings.inside_address,
     )
+
+
+def host_rules_of(settings: Settings) -> HostRules:
+    """Who may have what of a host. What Tutela and its engine keep there is nobody's."""
+    socket = (settings.docker_host or "").removeprefix("unix://")
+    own = (str(settings.state_dir), *((socket,) if socket.startswith("/") else ()))
+    return HostRules(access=settings.host_access, paths=settings.bindable, never=(*NEVER, *own))

@@ -27,7 +27,7 @@ from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
 from app.fleet.presence import keep
 from app.fleet.streams import FleetStreams
-from app.installation import installation_of
+from app.installation import host_rules_of, installation_of
 from app.main import create_app, create_monitor
 from app.secretbox import SecretBox
 from app.settings import Settings
@@ -211,6 +211,6 @@ def _agent(settings: Settings, channel: NodeCalls) -> Agent:
     return Agent(
         name=settings.node_name,
         state_dir=settings.state_dir / "agent",
-        runtime=DockerRuntime(base_url),
+        runtime=DockerRuntime(base_url, host_rules_of(settings).of_host),
         channel=channel,
     )

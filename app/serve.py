@@ -118,6 +118,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _run_agent(settings: Settings) -> int:
     """The agent of a host that joined: no database, no API."""
     from app.fleet import joined
+    from app.installation import host_rules_of
 
     folder = joined.directory(settings.state_dir)
     lock = ServerLock(folder)
@@ -140,7 +141,7 @@ def _run_agent(settings: Settings) -> int:
         stop = asyncio.Event()
         _handle_signals(stop)
         try:
-            await joined.run(settings.state_dir, engine, stop)
+            await joined.run(settings.state_dir, engine, host_rules_of(settings).of_host, stop)
         except joined.LedgerLocked as error:
             log.error("another agent works here", reason=str(error))
             return TAKEN

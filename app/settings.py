@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.networks import NETWORK_POOL, OVERLAY_POOL, NetworkMode, usable_address
+from domain.policy import HostAccess
 
 ROLES = ("api", "orchestrator", "agent")
 
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     max_containers: int = Field(default=1000, ge=1)
     insecure_http: bool = False
     metrics_open: bool = False
+    host_access: HostAccess = HostAccess.ADMINS
+    bind_paths: str = ""
 
     @field_validator("state_dir")
     @classmethod
@@ -132,6 +135,19 @@ class Settings(BaseSettings):
                 " container may be on networks of both"
             )
         return self
+
+    @field_validator("bind_paths")
+    @classmethod
+    def _paths_are_absolute(cls, value: str) -> str:
+        paths = [each.strip() for each in value.split(",") if each.strip()]
+        if any(not each.startswith("/") or os.path.normpath(each) != each.rstrip("/") for each in paths):
+            raise ValueError("must be absolute paths other than / without .., divided by commas")
+        return ",".join(each.rstrip("/") for each in paths)
+
+    @property
+    def bindable(self) -> tuple[str, ...]:
+        """Paths of the host that everyone's services may mount, and what is below them."""
+        return tuple(each for each in self.bind_paths.split(",") if each)
 
     @property
     def own_address(self) -> str:

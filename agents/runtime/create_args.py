@@ -137,14 +137,12 @@ def _device(text: str) -> Json:
 
 
 def _mounts(assignment: ContainerAssignment) -> Json:
-    """Host paths as binds, since those are made when they are missing; volumes with our labels."""
-    binds = [
-        f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
-        for mount in assignment.spec.mounts
+    """Paths of the host and volumes, these with our labels. Not as `Binds`: of those the engine makes what is missing,
+    as root (S14)."""
+    mounts: list[Json] = [
+        {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
         if not mount.volume
-    ]
-    volumes: list[Json] = [
-        {
+        else {
             "Type": "volume",
             "Source": mount.source,
             "Target": mount.target,
@@ -152,9 +150,8 @@ def _mounts(assignment: ContainerAssignment) -> Json:
             "VolumeOptions": {"Labels": {SERVICE: str(assignment.service_id)}},
         }
         for mount in assignment.spec.mounts
-        if mount.volume
     ]
-    return ({"Binds": binds} if binds else {}) | ({"Mounts": volumes} if volumes else {})
+    return {"Mounts": mounts} if mounts else {}
 
 
 def _limits(spec: ContainerSpec) -> Json:

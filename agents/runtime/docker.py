@@ -15,7 +15,7 @@ from docker.types import IPAMConfig, IPAMPool
 from urllib3.connection import HTTPConnection
 
 from agents.planning import container_name
-from agents.runtime import create_args, events, frames, swarm
+from agents.runtime import create_args, events, frames, permitted, swarm
 from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from agents.runtime.errors import classify
 from agents.runtime.streams import EngineStreams
@@ -24,6 +24,7 @@ from agents.swarm_plan import SwarmStep
 from domain.assignment import ContainerAssignment, EngineInfo
 from domain.container import Attachment, NetworkSpec
 from domain.image import parse
+from domain.policy import Allowance, HostRules
 from domain.registry import RegistryAuth
 from domain.swarm import SwarmReport
 
@@ -35,13 +36,15 @@ ACT_SECONDS = 65.0
 PULL_STALL_SECONDS = 60
 PULL_SECONDS = 3600.0
 CONNECTIONS = 80
+LENT = HostRules().of_host
 
 
 class DockerRuntime:
-    """One engine at `base_url` (`unix://...` or `tcp://...`). Construction does no I/O."""
+    """One engine at `base_url` (`unix://...` or `tcp://...`), and what its host lends. No I/O at construction."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, lends: Allowance = LENT) -> None:
         self._base_url = base_url
+        self._lends = lends
         self._calls = Calls()
         self._streams = EngineStreams(lambda: self._new_client(self._version()))
         self._lock = threading.Lock()
@@ -94,6 +97,7 @@ class DockerRuntime:
         body = create_args.create_body(cluster_id, assignment)
 
         def call() -> str:
+            permitted.check(assignment.spec, self._lends)
             api: Any = self._api()
             return str(api.create_container_from_config(body, container_name(assignment))["Id"])
 

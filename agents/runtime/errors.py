@@ -46,6 +46,7 @@ RULES = (
     _rule(r"marked for removal|is marked for removal", BUSY, "the engine is still removing it", 409),
     _rule(r"unable to remove filesystem|driver .* failed to remove", BUSY, "the engine could not remove it: {text}"),
     _rule(r"has active endpoints", BUSY, "the network is still in use: {text}"),
+    _rule(r"bind source path does not exist", "path_missing", "make the path on the host first: {text}", 400),
     _rule(r"port is already allocated|address already in use", "port_taken", "a published port is taken: {text}"),
     _rule(r"no space left on device|disk quota exceeded", "disk_full", "the node's disk is full"),
     _rule(r"pool overlaps", "subnet_taken", "the subnet overlaps another network: {text}"),

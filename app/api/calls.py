@@ -64,7 +64,7 @@ async def call_trigger_for(request: Request, uuid: str, trigger: str, count: str
 async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Response:
     service_id, trigger_id = ident(uuid, "service"), ident(trigger, "trigger")
     try:
-        account, operation = await commands.caller_of(database(request), service_id, trigger_id)
+        account, role, operation = await commands.caller_of(database(request), service_id, trigger_id)
     except NotFound:
         logins: FailedLogins = request.app.state.failed_logins
         if logins.count(request.client.host if request.client else "") is not None:
@@ -82,7 +82,7 @@ async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Respo
     if len(raw) > MOST_BODY:
         raise Invalid({"body": f"must have at most {MOST_BODY} bytes"})
     await commands.call(
-        command(request, account, None),
+        command(request, account, None, owner=role),
         service_id,
         operation,
         amount=amount,

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from app.api.bodies import for_record, without_values
 from app.api.security import account
 from app.commands.services import Context
+from app.installation import host_rules_of
 from app.settings import Settings
 from app.wire.logs import LogSource
 from app.wire.service_output import ServiceDetails, service_out
@@ -69,9 +70,13 @@ def log_source(request: Request) -> LogSource | None:
     return found
 
 
-def command(request: Request, caller: Account, body: Any) -> Context:
-    """The context of a command: a new action, announced in the answer's header."""
+def command(request: Request, caller: Account, body: Any, *, owner: Role | None = None) -> Context:
+    """The context of a command: a new action, announced in the answer's header.
+
+    `owner`: the account's role where nobody has logged in, which then defines nothing.
+    """
     request.state.action_id = uuid4()
+    rules = host_rules_of(settings(request))
     origin = Origin(
         method=request.method,
         path=request.url.path,
@@ -86,6 +91,8 @@ def command(request: Request, caller: Account, body: Any) -> Context:
         action_id=request.state.action_id,
         network_pool=settings(request).network_pool,
         audit=request.scope["tutela.audit"],
+        may=rules.of(Role.READ_ONLY if owner else who(request).role),
+        owner_may=rules.of(owner or who(request).owner_role),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from app.commands.services import Context, call_trigger
+from domain.access import Role
 from domain.action import Request
 from domain.service import Queued, Verb
 from domain.trigger import TriggerOperation
@@ -13,11 +14,14 @@ from orchestrator.store import accounts, triggers
 from orchestrator.store.db import Database
 
 
-async def caller_of(db: Database, service_id: UUID, trigger_id: UUID) -> tuple[accounts.Account, TriggerOperation]:
-    """On whose behalf a call is made, and what it does. Raises NotFound."""
+async def caller_of(
+    db: Database, service_id: UUID, trigger_id: UUID
+) -> tuple[accounts.Account, Role, TriggerOperation]:
+    """On whose behalf a call is made, that user's role, and what the call does. Raises NotFound."""
     async with db.read() as conn:
         trigger = await triggers.get_by_id(conn, service_id, trigger_id)
-        return await accounts.of_service(conn, service_id), trigger.operation
+        account, role = await accounts.of_service(conn, service_id)
+        return account, role, trigger.operation
 
 
 async def call(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from app.commands.services import Context, open_action, refusals_recorded
+from app.commands import policy
+from app.commands.services import DEPLOYING, Context, open_action, refusals_recorded
 from domain.container import Container
 from domain.orders import order
 from domain.service import Effect, Verb, counts, service_state
@@ -28,6 +29,8 @@ async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes
         service = await services.lock(conn, context.account.id, found.service_id)
         row = await containers.get(conn, context.account.id, container_id)
         at = await now(conn)
+        if verb in DEPLOYING:
+            await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
         service, row = order(service, row, verb, context.action_id, at, reuse_volumes=reuse_volumes)
         await open_action(
             conn,

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from app.commands import policy
 from domain.action import Action, ActionState, Request
 from domain.asked import AskedLink
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
+from domain.policy import Allowance
 from domain.service import (
     Accepted,
     Counts,
@@ -38,11 +40,17 @@ from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database, now
 
 SERVICES_URI = "/api/v1/service/"
+DEPLOYING = frozenset({Verb.START, Verb.SCALE, Verb.REDEPLOY})
+"""Operations that make containers from the definition as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Who asks for what, and where it is recorded."""
+    """Who asks for what, and where it is recorded.
+
+    `may` is what the caller may ask of hosts in a definition, `owner_may` what services of the account may have there:
+    a key of less than its owner's role redeploys what the owner has defined, but does not define it.
+    """
 
     db: Database
     account: Account
@@ -50,6 +58,8 @@ class Context:
     action_id: UUID
     network_pool: str
     audit: Entry
+    may: Allowance
+    owner_may: Allowance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +140,10 @@ async def new_service(
     stack_id: UUID | None,
     at: datetime,
 ) -> Service:
-    """A service with its own unique name and network, not yet written. Raises Invalid for foreign volumes."""
+    """A service with its own unique name and network, not yet written. Raises Invalid for foreign volumes, and for
+    what the caller may not ask of a host."""
     await check_volumes_from(conn, context.account.id, spec)
+    await policy.check(conn, context.account.id, spec, context.may)
     return Service(
         id=uuid4(),
         account_id=context.account.id,
@@ -218,6 +230,8 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
             spec = replace(spec, links=linked)
         if spec.bindings != service.spec.bindings:
             await check_volumes_from(conn, context.account.id, spec, service_id)
+        if spec != service.spec:
+            await policy.check(conn, context.account.id, spec, context.may)
         accepted = apply_change(
             service,
             count,
@@ -239,6 +253,8 @@ async def _change(
         if terminating:
             await services.lock_with_clients(conn, context.account.id, service_id)
         service, count, at = await _locked(conn, context, service_id)
+        if verb in DEPLOYING:
+            await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
         accepted = rule(service, count, at)
         users = await relations.volume_users(conn, service_id) if terminating else []
         if users:

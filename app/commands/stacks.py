@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from app.commands import policy
 from app.commands.services import (
+    DEPLOYING,
     Context,
     check_volumes_from,
     new_service,
@@ -192,6 +194,8 @@ async def _operate(
             continue
         if taken.effect is Effect.BEGUN:
             accepted[service.id] = taken
+            if verb in DEPLOYING:
+                await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
     if found and verb is Verb.TERMINATE:
         if refusals:
             raise NotAllowed("; ".join(refusals))
@@ -243,7 +247,9 @@ async def _put(
     if errors:
         raise Invalid(errors)
     for number, (each, wanted) in enumerate(read):
-        if each.name not in present:
+        if each.name in present:
+            continue
+        try:
             service = await new_service(
                 conn,
                 context,
@@ -253,7 +259,12 @@ async def _put(
                 stack_id=stack.id,
                 at=at + timedelta(microseconds=number),  # the file's order is the order of age
             )
-            await services.insert(conn, service, ServiceState.INIT)
+        except Invalid as error:
+            errors |= each.blamed(error).fields
+            continue
+        await services.insert(conn, service, ServiceState.INIT)
+    if errors:
+        raise Invalid(errors)
     there = {service.name: service for service in await services.of_stack(conn, stack.id)}
     begun: list[UUID] = []
     for each, wanted in read:
@@ -289,6 +300,8 @@ async def _completed(
         binding = Binding(volumes_from=target, rewritable=origin.rewritable)
         spec = replace(spec, bindings=(*spec.bindings, binding))
     await check_volumes_from(conn, context.account.id, spec, service.id)
+    if spec != service.spec:
+        await policy.check(conn, context.account.id, spec, context.may)
     return spec
 
 

@@ -21,6 +21,7 @@ from agents.dialback import DialBack
 from agents.ledger import LedgerLocked
 from agents.runtime.docker import DockerRuntime
 from domain.errors import DomainError
+from domain.policy import Allowance
 
 log = structlog.get_logger("agent")
 RENEW_AGAIN_SECONDS = 600.0
@@ -48,13 +49,13 @@ def member(state_dir: Path) -> Membership:
     return found
 
 
-async def run(state_dir: Path, docker_host: str, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. Raises NotJoined, LedgerLocked."""
+async def run(state_dir: Path, docker_host: str, lends: Allowance, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; `lends` is what containers may have of this host. Raises NotJoined, LedgerLocked."""
     membership, folder = member(state_dir), directory(state_dir)
     if credentials.expired(folder):
         log.error("this node's certificate has expired: leave and join again; containers are kept meanwhile")
     channel = SocketChannel(folder, membership)
-    agent = Agent(name=membership.name, state_dir=folder, runtime=DockerRuntime(docker_host), channel=channel)
+    agent = Agent(name=membership.name, state_dir=folder, runtime=DockerRuntime(docker_host, lends), channel=channel)
     dialback = DialBack(agent.streams, channel.dial)
     channel.asked = dialback.asked
     renewing = asyncio.create_task(_renew(channel, folder), name="certificate")

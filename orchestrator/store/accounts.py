@@ -187,16 +187,16 @@ async def set_password(conn: Connection, caller_id: UUID, username: str, passwor
     return account_id
 
 
-async def of_service(conn: Connection, service_id: UUID) -> Account:
-    """The owner of a service, unless it is disabled. Raises NotFound."""
+async def of_service(conn: Connection, service_id: UUID) -> tuple[Account, Role]:
+    """The owner of a service, unless it is disabled, and its role. Raises NotFound."""
     row = await conn.fetchrow(
-        "SELECT a.id, a.username FROM services s JOIN accounts a ON a.id = s.account_id"  # noqa: S608 - as above
+        "SELECT a.id, a.username, a.role FROM services s JOIN accounts a ON a.id = s.account_id"  # noqa: S608 - as above
         f" WHERE s.id = $1 AND {_IN_FORCE}",
         service_id,
     )
     if row is None:
         raise NotFound(f"there is no service {service_id}")
-    return _account(row)
+    return _account(row), Role(row["role"])
 
 
 async def ensure_admin(conn: Connection, username: str, key: str) -> bool:

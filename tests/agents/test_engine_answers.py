@@ -32,6 +32,7 @@ REFUSALS = [
     (400, "invalid reference format", "bad_reference"),
     (400, "Minimum memory limit allowed is 6MB", "bad_request"),
     (400, 'OCI runtime create failed: exec: "nope": executable file not found in $PATH: unknown', "bad_command"),
+    (400, 'invalid mount config for type "bind": bind source path does not exist: /srv/x', "path_missing"),
     (403, "Pool overlaps with other one on this address space", "subnet_taken"),
     (0, "manifest unknown", "image_missing"),
     (0, "filesystem layer verification failed", "refused"),

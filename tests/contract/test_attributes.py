@@ -85,8 +85,8 @@ SETTABLE: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
                 [{"host_path": None, "container_path": "/data", "rewritable": True, "volumes_from": None}],
             ),
             (
-                [{"host_path": "/etc", "container_path": "/etc2", "rewritable": False}],
-                [{"host_path": "/etc", "container_path": "/etc2", "rewritable": False, "volumes_from": None}],
+                [{"host_path": "/srv/www", "container_path": "/www", "rewritable": False}],
+                [{"host_path": "/srv/www", "container_path": "/www", "rewritable": False, "volumes_from": None}],
             ),
         ],
         ["x", [{}], [{"container_path": "relative"}], [{"volumes_from": "web"}]],

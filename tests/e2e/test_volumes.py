@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -94,10 +95,20 @@ def test_volumes_of_a_slot_without_a_container_go_too(user: User, engine: Privat
     assert user.is_in(uuid, "Terminated")["current_num_containers"] == 0
 
 
-def test_a_path_of_the_host_is_mounted(user: User, engine: PrivateEngine) -> None:
-    user.run("host", bindings=[{"container_path": "/data", "host_path": "/run/tutela-test", "rewritable": False}])
+def test_a_path_of_the_host_is_mounted_when_it_is_there_and_may_be(
+    user: User, engine: PrivateEngine, tmp_path: Path
+) -> None:
+    shared, link, missing = tmp_path / "shared", tmp_path / "link", tmp_path / "missing"
+    shared.mkdir()
+    link.symlink_to("/etc")
+    user.run("host", bindings=[{"container_path": "/data", "host_path": str(shared), "rewritable": False}])
     (engine_id,) = by_slot(engine, "host").values()
     assert "Read-only" in exec_in(engine, engine_id, ["sh", "-c", "echo x > /data/file"])
+    # What only the host can tell: a link that leads to what is nobody's. And nothing is made as root.
+    for path, why in ((link, "inside /etc, which no container may have"), (missing, "does not exist")):
+        uuid = user.create(path.name, bindings=[{"container_path": "/data", "host_path": str(path)}])
+        assert why in user.do(uuid, "start", wait="Failed")["message"]
+    assert not missing.exists()
 
 
 def test_a_binding_to_a_service_that_is_not_there_is_refused(user: User) -> None:
