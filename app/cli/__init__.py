@@ -110,7 +110,7 @@ def _bench(context: typer.Context) -> None:
 
 @app.command("chaos", context_settings=PASS_ON)
 def _chaos(context: typer.Context) -> None:
-    """Kill everything in turn and watch: `--minutes M --seed N --hosts H`."""
+    """Faults on real engines, users and watchers beside them: `--minutes M --seed N --fault NAME`."""
     from app.cli import dev
 
     dev.chaos(context.args)

@@ -1,5 +1,7 @@
-"""Everything that may die is killed in turn, and nothing that people run may notice: `./tutela chaos`.
+"""Faults one after the other on real engines, users beside them, and nobody's promise broken: `./tutela chaos`.
 
-`plan` says when what is killed (pure, from a seed), `parts` kills and waits for recovery, `watch` looks at every engine
-all the time, `run` puts it together and judges.
+`plan` says what strikes when (pure, from a seed), `faults` is the table of kinds, `stage` what they are played on,
+`users` call the API, `watch` looks at every engine all the time, `judge` says what was not as promised, `run` puts it
+together.
+docs/design/chaos.md has the kinds, their bounds, and how to add one.
 """

@@ -1,4 +1,4 @@
-"""What is killed when: from a seed, so that a run can be had again."""
+"""What strikes when: from a seed, so that a run can be had again."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-CALM = (0.5, 3.0)
-"""Seconds between a recovery and the next kill."""
-
-AWAY = (0.1, 2.0)
-"""Seconds until somebody starts again what was killed: a supervisor is not instant."""
+CALM = (0.2, 1.5)
+"""Seconds between a recovery and the next fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
-    """Kill `part` after `calm` seconds of peace; it is started again `away` seconds later."""
+class Strike:
+    """The fault of that name after `calm` seconds of peace. `stay` (0 to 1): where between its shortest and its
+    longest time it stays; `seed`: of what it leaves to chance itself, such as which host."""
 
-    part: str
+    number: int
+    name: str
     calm: float
-    away: float
+    stay: float
+    seed: str
 
 
-def kills(seed: int, parts: Sequence[str]) -> Iterator[Kill]:
-    """Without end: all parts once, in an order by chance, and again."""
-    chance = random.Random(seed)
+def strikes(seed: int, names: Sequence[str]) -> Iterator[Strike]:
+    """Without end: every fault once, in an order by chance, and again."""
+    chance, number = random.Random(seed), 0
     while True:
-        for part in chance.sample(list(parts), len(parts)):
-            yield Kill(part=part, calm=chance.uniform(*CALM), away=chance.uniform(*AWAY))
+        for name in chance.sample(list(names), len(names)):
+            number += 1
+            yield Strike(
+                number=number,
+                name=name,
+                calm=chance.uniform(*CALM),
+                stay=chance.random(),
+                seed=f"{seed}/{number}/{name}",
+            )

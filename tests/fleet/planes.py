@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,14 +21,17 @@ from tests.harness.wait import wait_for
 class Planes(Hosts):
     """Hosts that joined at one of two control planes in turn. `server` is the one that is asked."""
 
-    def __init__(self, dsn: str, count: int) -> None:
-        super().__init__(dsn, count, network="ports")
+    def __init__(self, dsn: str, count: int, *, live_restore: bool | Collection[int] = False) -> None:
+        super().__init__(dsn, count, network="ports", live_restore=live_restore)
         self.server.close()
-        settings = {"TUTELA_AGENT_HOST": self.lan.address, "TUTELA_NETWORK": "ports"}
-        self.first, self.second = (control_plane(dsn, **settings) for _ in range(2))
+        self.first, self.second = (self.make_plane(dsn) for _ in range(2))
         # No file is carried over: the key of the first start is good at both.
         self.second.api = Api(self.second.port, self.first.state_dir / "admin-key.json")
         self.server = self.first
+
+    def make_plane(self, dsn: str, **settings: str) -> TutelaProcess:
+        """A control plane of this fleet, not started."""
+        return control_plane(dsn, TUTELA_AGENT_HOST=self.lan.address, TUTELA_NETWORK="ports", **settings)
 
     @property
     def planes(self) -> tuple[TutelaProcess, TutelaProcess]:

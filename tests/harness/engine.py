@@ -234,9 +234,59 @@ class PrivateEngine:
         assert self._lan is not None
         self._lan.heal(self._port)
 
-    def drop(self, *rule: str) -> None:
-        """Make a black hole of what the host sends: the words are iptables' own match."""
-        run("nsenter", f"--net={self.netns}", "iptables", "-I", "OUTPUT", *rule, "-j", "DROP")
+    def drop(self, *rule: str, chain: str = "OUTPUT") -> None:
+        """Make a black hole of what the host sends (or gets: INPUT): the words are iptables' own match."""
+        run("nsenter", f"--net={self.netns}", "iptables", "-w", "-I", chain, *rule, "-j", "DROP")
+
+    def undrop(self, *rule: str, chain: str = "OUTPUT") -> None:
+        """Take the rule of `drop` away again."""
+        run("nsenter", f"--net={self.netns}", "iptables", "-w", "-D", chain, *rule, "-j", "DROP")
+
+    def processes(self, name: str) -> list[int]:
+        """The pids of the engine's own processes: `dockerd`, `containerd`, `containerd-shim`."""
+        found = []
+        for pid in map(int, run("ip", "netns", "pids", self._name).split()):
+            with contextlib.suppress(OSError):
+                # The kernel cuts a name at 15 characters.
+                if not _ended(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]:
+                    found.append(pid)
+        return found
+
+    def shim_of(self, container_id: str) -> int:
+        """The pid of the shim that holds the container."""
+        for pid in self.processes("containerd-shim"):
+            if container_id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        raise AssertionError(f"no shim of {container_id}")
+
+    def terminate(self) -> None:
+        """SIGTERM of dockerd; returns when it ended."""
+        assert self._dockerd is not None
+        self._dockerd.terminate()
+        self._dockerd.wait(timeout=60)
+
+    def power_off(self) -> None:
+        """As by a cut of its power: engine, shims and containers are gone at once, and what was in memory with them.
+
+        `restart` is the boot. Other processes of the host are the caller's.
+        """
+        assert self._holder is not None
+        self.kill()
+        names = ("containerd", "containerd-shim")
+        for pid in {pid for name in names for pid in self.processes(name)} | _confined(self._name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not _confined(self._name), timeout=20, what=f"the containers of {self._name} to end")
+        mounts = Path(f"/proc/{self._holder.pid}/mounts").read_text().splitlines()
+        for point in reversed([line.split()[1] for line in mounts]):
+            if point.startswith(("/run/docker/", f"{self._dir}/data/")):
+                self._inside("umount", "-l", point)
+        self._inside("rm", "-rf", "/run/docker")
+
+    def log(self) -> str:
+        """What dockerd and its containerd wrote."""
+        path = self._dir / "dockerd.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def pid_of(self, container_id: str) -> int:
         """The container's main process, as the host sees it."""
@@ -285,6 +335,12 @@ def _end(name: str, directory: Path) -> None:
 def _processes(name: str) -> set[int]:
     """The engine's own processes, by its namespace, and its containers', by its cgroups (E1)."""
     found = set(map(int, run("ip", "netns", "pids", name, check=False).split()))
+    return {pid for pid in found if not _ended(pid)} | _confined(name)
+
+
+def _confined(name: str) -> set[int]:
+    """The processes of its containers."""
+    found: set[int] = set()
     for listing in Path("/sys/fs/cgroup").glob(f"*/{name}/**/cgroup.procs"):
         with contextlib.suppress(OSError):  # the cgroup went meanwhile
             found |= set(map(int, listing.read_text().split()))

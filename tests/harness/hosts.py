@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Host:
     """One engine and its agent."""
 
     def __init__(self, name: str, lan: Lan, *, live_restore: bool = False) -> None:
-        self.name = name
+        self.name, self.live_restore = name, live_restore
         self.engine = PrivateEngine(lan=lan, live_restore=live_restore)
         self.state = Path(tempfile.mkdtemp(prefix=f"tutela-test-{name}-"))
         self.alive = True
@@ -109,9 +109,21 @@ class Host:
             self._agent.kill()
             self._agent.wait(timeout=10)
 
+    def end_agent(self) -> None:
+        """SIGTERM; returns when it ended."""
+        assert self._agent is not None
+        self._agent.terminate()
+        self._agent.wait(timeout=30)
+
     def start_agent(self) -> None:
         """Start the agent of a host that joined (again)."""
         self._begin("run")
+
+    @property
+    def agent_pid(self) -> int:
+        """Of the agent's process."""
+        assert self._agent is not None
+        return self._agent.pid
 
     def signal_agent(self, number: int) -> None:
         """Send the agent a signal."""
@@ -177,9 +189,13 @@ class Host:
 class Hosts:
     """A control plane without an agent of its own, and hosts that joined it."""
 
-    def __init__(self, dsn: str, count: int, *, network: str = "overlay", live_restore: bool = False) -> None:
+    def __init__(
+        self, dsn: str, count: int, *, network: str = "overlay", live_restore: bool | Collection[int] = False
+    ) -> None:
+        """`live_restore`: of all hosts, or the numbers (from 1) of those that have it."""
         self.lan, self.network = Lan(), network
-        self.hosts = [Host(f"h{n}", self.lan, live_restore=live_restore) for n in range(1, count + 1)]
+        with_it = range(1, count + 1) if live_restore is True else live_restore or ()
+        self.hosts = [Host(f"h{n}", self.lan, live_restore=n in with_it) for n in range(1, count + 1)]
         self.server = TutelaProcess(
             docker_host="unix:///nowhere",
             dsn=dsn,
