@@ -19,6 +19,7 @@ from domain.action import Request
 from domain.asked import AskedLink
 from domain.container import Want
 from domain.errors import DomainError
+from domain.policy import Allowance
 from domain.service import Service, Verb
 from domain.spec import Binding, CrashPolicy, PortSpec, ServiceSpec, Strategy, Transport
 from orchestrator.store import containers
@@ -107,6 +108,8 @@ class User:
             request=Request(),
             action_id=uuid4(),
             network_pool=self._world.installation.network_pool,
+            may=Allowance(powers=True),
+            owner_may=Allowance(powers=True),
             audit=Entry(id=uuid4(), request_id="", ip="", method="POST", path="/"),
         )
 
