@@ -16,6 +16,7 @@ import structlog
 
 from agents import clock
 from agents import memory as remembering
+from agents.brake import Held
 from agents.channel import ControlChannel
 from agents.executor import Executor
 from agents.fencing import cut_short
@@ -35,13 +36,15 @@ from agents.steps import (
     Step,
     StepResult,
     StopContainer,
+    container_of,
     lines,
 )
 from agents.streams import ContainerStreams
 from agents.swarm import SwarmKeeper
-from agents.view import EngineView, ObservedContainer, Retry
+from agents.view import EngineView, Retry
 from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
 from domain.container import Observed, Seen, Want
+from domain.quarantine import answered
 
 log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
@@ -66,7 +69,6 @@ class Agent:
         self._engine_lost = True
         self._greeting_due = False
         self._resting = False
-        self._pulling: set[UUID] = set()
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
         self._fenced = False
@@ -107,8 +109,6 @@ class Agent:
     def streams(self) -> ContainerStreams:
         """Logs of the containers that are here, and commands in them."""
         return self._streams
-
-    # The loop.
 
     def _wake_up(self) -> None:
         self._resting = False
@@ -173,8 +173,11 @@ class Agent:
         if self._engine_lost or self._greeting_due:
             await self._greet()
         cluster_id = self._ledger.cluster_id
-        self._swarm.told(self._session.swarm_order, cluster_id)
-        if cluster_id is None:
+        foreign = self._ledger.foreign(self._session.engine)
+        self._swarm.told(None if foreign else self._session.swarm_order, None if foreign else cluster_id)
+        if cluster_id is None or foreign:
+            # On another engine than the assignment is for nothing is made or removed (F54).
+            self._resting = not self._executor.busy
             return None
         # Taken before the list: a GONE is proven only by a list that began after all this was so.
         assignments, revision = dict(self._ledger.assignments), self._ledger.revision
@@ -192,10 +195,12 @@ class Agent:
             clock.now(),
             busy=busy,
             images=self._free_requests(),
-            held={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
+            postponed={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
             complete=self._ledger.complete,
             fenced=self._fenced,
+            judged=self._ledger.judged,
         )
+        self._ask(plan.held)
         self._report(assignments, view, busy | view.unknown)
         self._session.applied(revision)
         due = await self._perform(plan, cluster_id, assignments)
@@ -208,8 +213,19 @@ class Agent:
         self._judge_settled()
         return due
 
+    def _ask(self, held: Held | None) -> None:
+        """Ask about what the brake holds; what was answered counts from the next pass on."""
+        self._session.ask(held.question if held else None)
+        if held and (word := answered(self._session.word, held.question.key)):
+            self._ledger.judge(word, held.containers)
+            self._wake_up()
+
     def _entered_swarm(self) -> None:
         self._names_lost.entered(self._ledger.assignments.values())
+        self._wake_up()
+
+    def _engine_hangs(self, error: Exception) -> None:
+        self._engine_away(error)
         self._wake_up()
 
     async def _greet(self) -> None:
@@ -217,7 +233,7 @@ class Agent:
         info = await self._runtime.info()
         incarnation = await self._runtime.incarnation()
         life = incarnation.name if incarnation else None
-        if life != self._ledger.incarnation:
+        if life != self._ledger.incarnation and not self._ledger.foreign(info):
             if self._ledger.incarnation is not None:
                 log.warning("the engine was restarted", version=info.version)
                 since = engine_time(incarnation.since) if incarnation else None
@@ -237,14 +253,10 @@ class Agent:
         self._engine_lost = True
         self._observer.forget()
 
-    def _engine_hangs(self, error: Exception) -> None:
-        self._engine_away(error)
-        self._wake_up()
-
     def _take_in(
         self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Collection[UUID]
     ) -> None:
-        found = _by_identity(view)
+        found = view.by_identity()
         self._where = {each.container_id: each.engine_id for each in view.containers} | {
             key: engine_id for key, engine_id in self._where.items() if key in view.unknown
         }
@@ -261,9 +273,10 @@ class Agent:
         for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - set(working):
             if container_id not in self._ledger.assignments:
                 self._ledger.forget(container_id)
+        self._ledger.still_here(found.keys() | set(working))
 
     def _report(self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Iterable[UUID]) -> None:
-        found = _by_identity(view)
+        found = view.by_identity()
         for container_id, assignment in assignments.items():
             if container_id in working or self._ledger.assignments.get(container_id) != assignment:
                 continue
@@ -302,7 +315,7 @@ class Agent:
                 del work[key]
         for steps in work.values():
             for step in steps:
-                container_id = _container(step)
+                container_id = container_of(step)
                 if container_id is not None and container_id in self._ledger.assignments:
                     memory = self._ledger.memory(container_id)
                     self._ledger.remember(container_id, remembering.about_to(memory, step, now))
@@ -315,7 +328,7 @@ class Agent:
     def _outdated(self, steps: Iterable[Step], assignments: dict[UUID, ContainerAssignment]) -> bool:
         """Whether something else came to be wanted of the container while the ledger was written."""
         for step in steps:
-            container_id = _container(step)
+            container_id = container_of(step)
             if container_id is not None:
                 return self._ledger.assignments.get(container_id) != assignments.get(container_id)
         return False
@@ -326,8 +339,6 @@ class Agent:
     def _judge_settled(self) -> None:
         if self._resting and self._session.settled and not self._executor.busy:
             self._settled.set()
-
-    # What became of the steps (executor.Listener).
 
     def began(self, step: Step) -> None:
         """A pull takes its time: say so."""
@@ -341,7 +352,7 @@ class Agent:
     def tried(self, result: StepResult, order: int) -> None:
         """Remember the outcome."""
         step = result.step
-        container_id = _container(step)
+        container_id = container_of(step)
         if container_id is not None:
             memory = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.after(memory, result, order))
@@ -384,14 +395,3 @@ class Agent:
         """A line is over: look again."""
         self._observer.changed(engine_ids)
         self._wake_up()
-
-
-def _container(step: Step) -> UUID | None:
-    return None if isinstance(step, RemoveNetwork | ResolveImage) else step.container_id
-
-
-def _by_identity(view: EngineView) -> dict[UUID, list[ObservedContainer]]:
-    found: dict[UUID, list[ObservedContainer]] = {}
-    for each in view.containers:
-        found.setdefault(each.container_id, []).append(each)
-    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,10 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from agents import memory as remembering
+from agents.brake import Judged
 from agents.view import ContainerMemory
-from domain.assignment import ContainerAssignment, NodeAssignments, Registration
+from domain.assignment import ContainerAssignment, EngineInfo, NodeAssignments, Position, Registration
+from domain.quarantine import Word, answered, identity, position_key
 
 log = structlog.get_logger("ledger")
 FILE = "ledger.json"
@@ -45,6 +47,9 @@ class Page:
     incarnation: str | None = None
     assignments: tuple[ContainerAssignment, ...] = ()
     memory: dict[UUID, ContainerMemory] = field(default_factory=dict)
+    seen: Position | None = None
+    engine: str = ""
+    judged: Judged = field(default_factory=Judged)
 
 
 _PAGE = TypeAdapter(Page)
@@ -69,6 +74,23 @@ class Ledger:
         self._incarnation = page.incarnation
         self.assignments = {each.container_id: each for each in page.assignments}
         self._memory = dict(page.memory)
+        self.seen = page.seen
+        self._engine = page.engine
+        self.judged = page.judged
+
+    @property
+    def engine(self) -> str:
+        """The identity of the engine that the assignment is for; empty while nobody has said."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, value: str) -> None:
+        self._dirty |= value != self._engine
+        self._engine = value
+
+    def foreign(self, engine: EngineInfo | None) -> bool:
+        """Whether this is known to be another engine than the assignment is for."""
+        return engine is not None and self._engine not in {"", identity(engine)}
 
     @property
     def incarnation(self) -> str | None:
@@ -97,6 +119,8 @@ class Ledger:
 
     def begin(self, registration: Registration) -> None:
         """A session began: revisions count anew, so that a full set is asked for."""
+        if self.node_id != registration.node_id:
+            self.seen = None
         self.cluster_id, self.node_id = registration.cluster_id, registration.node_id
         self.session, self.revision = registration.session, 0
         self._dirty = True
@@ -119,10 +143,33 @@ class Ledger:
             old = before.get(container_id)
             if old is not None and (old.want, old.start_gen) != (assignment.want, assignment.start_gen):
                 self.remember(container_id, remembering.reassigned(self.memory(container_id)))
+        word = answered(news.word, position_key(self.seen)) if self.seen is not None and news.base == 0 else None
+        if word is not None:
+            # The record is older than this ledger, and an operator has said what becomes of what only this one knows.
+            self.judge(word, before.keys() - after.keys())
         self.assignments, self.revision = after, news.revision
+        if news.lineage is not None and self.node_id is not None:
+            self.seen = Position(node_id=self.node_id, lineage=news.lineage, revision=news.revision)
         self.complete |= news.base == 0
         self._dirty = True
         return True
+
+    def judge(self, word: Word, containers: Collection[UUID]) -> None:
+        """An operator has said what becomes of these, which nothing asks for."""
+        removable, kept = self.judged.removable - set(containers), self.judged.kept - set(containers)
+        match word:
+            case Word.REMOVE:
+                self.judged = Judged(removable=removable | set(containers), kept=kept)
+            case Word.KEEP:
+                self.judged = Judged(removable=removable, kept=kept | set(containers))
+        self._dirty = True
+
+    def still_here(self, containers: Collection[UUID]) -> None:
+        """What was said of others, or of those that are assigned by now, has served its purpose."""
+        left = set(containers) - self.assignments.keys()
+        judged = Judged(removable=self.judged.removable & left, kept=self.judged.kept & left)
+        self._dirty |= judged != self.judged
+        self.judged = judged
 
     def forget(self, container_id: UUID) -> None:
         """Its end was accepted: drop all about it."""
@@ -159,6 +206,9 @@ class Ledger:
             incarnation=self._incarnation,
             assignments=tuple(self.assignments.values()),
             memory=self._memory,
+            seen=self.seen,
+            engine=self._engine,
+            judged=self.judged,
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from agents.brake import Judged, held
 from agents.crashes import ended, interrupted, refused
 from agents.fencing import CAUSE, confined, gave_way
 from agents.networks import Networks, attachment_steps, unneeded
@@ -41,6 +42,7 @@ POLICY = {CrashPolicy.ALWAYS: "always", CrashPolicy.ON_FAILURE: "on-failure"}
 
 _UP = frozenset({EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING})
 _BROKEN = frozenset({EngineState.DEAD, EngineState.REMOVING})
+NOTHING_SAID = Judged()
 ORPHAN_GRACE = 10
 COPY_GRACE = 3
 
@@ -64,22 +66,24 @@ def plan_node(
     *,
     busy: Collection[UUID] = (),
     images: Iterable[ImageRequest] = (),
-    held: Mapping[str, datetime] | None = None,
+    postponed: Mapping[str, datetime] | None = None,
     complete: bool = True,
     fenced: bool = False,
+    judged: Judged = NOTHING_SAID,
 ) -> NodePlan:
     """What to do on the node now, and when to look again.
 
     `busy`: containers that a line is at work on; nothing is planned for them. `images`: open requests that
-    nobody is at work on. `held`: networks by name that are not to be tried again before a time. `complete`
+    nobody is at work on. `postponed`: networks by name that are not to be tried again before a time. `complete`
     False: the ledger never held a full set, so what is not in it may still be wanted, and nothing is removed.
-    `fenced`: the lease is lost, so nothing of a `single_writer` service may run here.
+    `fenced`: the lease is lost, so nothing of a `single_writer` service may run here. `judged`: what an operator has
+    said of containers that nothing asks for; when too many others are not asked for, none of them is removed.
     """
     wanted = {each.container_id: each for each in assignments}
+    brake = held(wanted, observed, busy, judged) if complete else None
+    left = judged.kept | (brake.containers if brake else frozenset())
     away = {*busy, *observed.unknown}
-    found: dict[UUID, list[ObservedContainer]] = {}
-    for container in observed.containers:
-        found.setdefault(container.container_id, []).append(container)
+    found = observed.by_identity()
     networks = Networks.of(observed.networks)
     planned: list[_Line] = []
     for container_id in sorted({*wanted, *found} - away):
@@ -88,19 +92,19 @@ def plan_node(
         if assignment is not None:
             known = memory.get(container_id, ContainerMemory())
             planned.append(_assigned(assignment, here, known, networks, now, fenced=fenced))
-        elif complete:
+        elif complete and container_id not in left:
             planned.append(_orphans(here, memory.get(container_id, ContainerMemory()), now))
     steps = [step for line in planned for step in line.steps]
     dues = [line.due for line in planned if line.due is not None]
-    if complete:
-        removals, due = unneeded(wanted.values(), observed, networks, busy=away, held=held or {}, now=now)
+    if complete and brake is None:
+        removals, due = unneeded(wanted.values(), observed, networks, busy=away, held=postponed or {}, now=now)
         steps += removals
         dues += [due] if due else []
     steps += [
         ResolveImage(request=request, cause="the control plane asks")
         for request in sorted(images, key=lambda each: each.request_id)
     ]
-    return NodePlan(steps=tuple(steps), next_due=min(dues, default=None))
+    return NodePlan(steps=tuple(steps), next_due=min(dues, default=None), held=brake)
 
 
 def container_name(assignment: ContainerAssignment) -> str:

@@ -30,6 +30,7 @@ from domain.assignment import (
     NodeReport,
     Registration,
     SessionLost,
+    Strangers,
 )
 from domain.container import Observed, Seen, Want
 from domain.errors import DomainError
@@ -97,7 +98,8 @@ class Session:
         self._sent: dict[UUID, Observed] = {}
         self._engine: EngineInfo | None = None
         self._applied = 0
-        self._said: tuple[EngineInfo | None, int] | None = None
+        self._strangers: Strangers | None = None
+        self._said: tuple[EngineInfo | None, int, Strangers | None] | None = None
         self._requests: dict[UUID, ImageRequest] = {}
         self._answers: dict[UUID, ImageResult] = {}
         self._complained = False
@@ -105,6 +107,8 @@ class Session:
         self._greeted: tuple[str, str] | None = None
         self.registered = False
         self.lease = Lease()
+        self.word = ""
+        """What an operator last said to a question of this node."""
         self.swarm_order: SwarmOrder | None = None
         self._swarm: SwarmReport | None = None
         self._swarm_said: SwarmReport | None = None
@@ -168,6 +172,15 @@ class Session:
             self._applied = revision
             self._news.set()
 
+    def ask(self, question: Strangers | None) -> None:
+        """What an operator is asked about, as long as it is; None: nothing."""
+        if question != self._strangers:
+            before, self._strangers = self._strangers, question
+            self._news.set()
+            if question is not None and (before is None or before.key != question.key):
+                log.warning("containers that nothing asks for are left until an operator says what is right",
+                            containers=question.count, of=question.owned, some=question.names)  # fmt: skip
+
     def drop(self, container_id: UUID) -> None:
         """Nothing more is to be said about the container."""
         self._seen.pop(container_id, None)
@@ -211,9 +224,12 @@ class Session:
     async def _register(self) -> Registration:
         known = self._ledger.cluster_id
         engine, sent = self._engine, clock.seconds()
-        registration = await self._channel.register(NodeHello(name=self._name, cluster_id=known, engine=engine))
+        hello = NodeHello(name=self._name, cluster_id=known, engine=engine, seen=self._ledger.seen)
+        registration = await self._channel.register(hello)
         if known not in {None, registration.cluster_id}:
             raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
+        if registration.quarantine:
+            log.warning("this node is quarantined", reason=registration.quarantine)
         self._ledger.begin(registration)
         self._greeted = _identity(engine) or self._greeted
         self._leased(sent)
@@ -249,6 +265,8 @@ class Session:
             self._requests = requests
             if news.swarm != self.swarm_order:
                 self.swarm_order, changed = news.swarm, True
+            if (news.word, news.engine) != (self.word, self._ledger.engine):
+                self.word, self._ledger.engine, changed = news.word, news.engine, True
             for answered in self._answers.keys() - requests.keys():
                 del self._answers[answered]
             if news.base == 0 and self._catching_up:
@@ -289,6 +307,7 @@ class Session:
                         ),
                         images=tuple(answers.values()),
                         swarm=swarm if swarm != self._swarm_said else None,
+                        strangers=said[2],
                     )
                 )
             self._accepted(changes, answers)
@@ -332,8 +351,8 @@ class Session:
     def _changes(self) -> dict[UUID, Observed]:
         return {key: seen for key, seen in self._seen.items() if self._sent.get(key) != seen}
 
-    def _saying(self) -> tuple[EngineInfo | None, int]:
-        return self._engine, self._applied
+    def _saying(self) -> tuple[EngineInfo | None, int, Strangers | None]:
+        return self._engine, self._applied, self._strangers
 
 
 def _identity(engine: EngineInfo | None) -> tuple[str, str] | None:

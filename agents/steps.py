@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
+from agents.brake import Held
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Attachment, NetworkSpec
 
@@ -166,10 +167,14 @@ Step = ContainerStep | RemoveNetwork | ResolveImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """The steps of a pass, and when to look again even if nothing happens. Steps of one `key` are a line."""
+    """The steps of a pass, and when to look again even if nothing happens. Steps of one `key` are a line.
+
+    `held`: what is not removed before an operator says so.
+    """
 
     steps: tuple[Step, ...] = ()
     next_due: datetime | None = None
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +200,11 @@ def key(step: Step) -> str:
             return str(step.container_id)
 
 
+def container_of(step: Step) -> UUID | None:
+    """The container that the step is about; None when it is about something else."""
+    return None if isinstance(step, RemoveNetwork | ResolveImage) else step.container_id
+
+
 def lines(plan: NodePlan) -> dict[str, tuple[Step, ...]]:
     """The plan's steps by key, each line in its order."""
     out: dict[str, list[Step]] = {}
@@ -208,6 +218,8 @@ def render(plan: NodePlan) -> str:
     text = [f"{_what(step)}: {step.cause}" for step in plan.steps]
     if plan.next_due is not None:
         text.append(f"due {plan.next_due.isoformat()}")
+    if plan.held is not None:
+        text.append(f"ask about {plan.held.question.count} of {plan.held.question.owned}")
     return "\n".join(text) or "at rest"
 
 

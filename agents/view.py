@@ -101,6 +101,13 @@ class EngineView:
     networks: tuple[ObservedNetwork, ...] = ()
     unknown: frozenset[UUID] = frozenset()
 
+    def by_identity(self) -> dict[UUID, list[ObservedContainer]]:
+        """The containers by what their labels say they are."""
+        found: dict[UUID, list[ObservedContainer]] = {}
+        for each in self.containers:
+            found.setdefault(each.container_id, []).append(each)
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartIntent:

@@ -16,8 +16,11 @@ DONE, USAGE, FAILED, AWAY = 0, 64, 65, 75
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def upgrade(dsn: str, *, script_location: Path | None = None) -> None:
-    """Run every missing version in one transaction. Raises what the driver, SQLAlchemy or alembic raise."""
+def upgrade(dsn: str, *, script_location: Path | None = None, revision: str = "head") -> None:
+    """Run every missing version up to the revision in one transaction.
+
+    Raises what the driver, SQLAlchemy or alembic raise.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -25,7 +28,7 @@ def upgrade(dsn: str, *, script_location: Path | None = None) -> None:
     config.set_main_option("script_location", str(script_location or ROOT / "alembic").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["dsn"] = dsn
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def newest() -> str:

@@ -167,8 +167,8 @@ class EmbeddedPostgres:
         if have != str(offered):
             raise PostgresError(
                 f"the database was made by Postgres {have} but Postgres {offered} is installed: "
-                "with the old version `tutela db dump`, "
-                "then with the new one `tutela db restore` (or set TUTELA_POSTGRES_BIN)"
+                "with the old version (TUTELA_POSTGRES_BIN) `./tutela backup FILE`, move the folder postgres away, "
+                "then with the new one `./tutela restore FILE`"
             )
 
     def _initialise(self, binaries: Path, account: Account | None) -> None:

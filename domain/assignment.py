@@ -80,11 +80,39 @@ class ImageResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far an agent was told, or how far the record is: a revision of the node's assignment in one line of it.
+
+    A record that is restored from a backup begins a new line (`lineage`), since it says other things under the same
+    revisions. `node_id`: revisions count for one node.
+    """
+
+    node_id: UUID
+    lineage: UUID
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strangers:
+    """Containers of this installation that nothing asks for, too many to be removed without a question (I13).
+
+    `owned`: how many of its containers are on the node in all. `key` names exactly these; `names` the first few.
+    """
+
+    count: int
+    owned: int
+    key: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAssignments:
     """What changed for the node between revision `base` and `revision`; `base` 0 means: this is everything.
 
     In a full set, containers that are not named are not wanted. `images` always names every open request,
-    `swarm` what is wanted of the engine's swarm mode; None: nothing.
+    `swarm` what is wanted of the engine's swarm mode; None: nothing. `lineage`: the line of the record in which
+    revisions count. `engine`: the engine that this is for, by its identity; empty: any. `word`: what an operator
+    last said to a question of this node (domain.quarantine).
     """
 
     cluster_id: UUID
@@ -94,6 +122,9 @@ class NodeAssignments:
     containers: tuple[ContainerAssignment, ...] = ()
     images: tuple[ImageRequest, ...] = ()
     swarm: SwarmOrder | None = None
+    lineage: UUID | None = None
+    engine: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,26 +151,29 @@ class NodeHello:
     """An agent introduces itself. `cluster_id` is the one it served before, None the first time.
 
     `name` counts for the agent in the control plane's own process only: who joined is known by its certificate.
-    `address`: the host's own on the way to the control plane; empty when it is not known.
+    `address`: the host's own on the way to the control plane; empty when it is not known. `seen`: how far it was told.
     """
 
     name: str
     cluster_id: UUID | None
     engine: EngineInfo | None
     address: str = ""
+    seen: Position | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """The control plane's answer: revisions and sequence numbers count within one session only.
 
-    `control_planes`: the URLs under which agents reach the processes that are up.
+    `control_planes`: the URLs under which agents reach the processes that are up. `quarantine`: why the node is left
+    alone; empty when it is not.
     """
 
     cluster_id: UUID
     node_id: UUID
     session: int
     control_planes: tuple[str, ...] = ()
+    quarantine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +204,8 @@ class ContainerReport:
 class NodeReport:
     """What the agent saw; `seq` rises within the session, and the newest wins per container.
 
-    `engine` is None while the engine does not answer. `swarm` is None when nothing about it is new.
+    `engine` is None while the engine does not answer. `swarm` is None when nothing about it is new. `strangers`: what
+    the node asks about, as long as it does.
     """
 
     node_id: UUID
@@ -181,6 +216,7 @@ class NodeReport:
     containers: tuple[ContainerReport, ...] = ()
     images: tuple[ImageResult, ...] = ()
     swarm: SwarmReport | None = None
+    strangers: Strangers | None = None
 
 
 class SessionLost(Exception):

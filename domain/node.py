@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from domain.assignment import EngineInfo
+from domain.assignment import EngineInfo, Position, Strangers
 from domain.container import Container, Observed, Seen
 from domain.pause import Pause
+from domain.quarantine import Quarantine, quarantine
 from domain.spec import Transport
 
 
@@ -29,7 +30,8 @@ class Node:
 
     `cordoned`: it takes no new containers. `drain_action`: a drain is under way. `live` counts its containers.
     `address`: what its agent found to be its own. `overlay`: its containers are on overlay networks; `network_note`
-    says why not, where they should be.
+    says why not, where they should be. `accepted` is the engine that counts as its own, `ahead` what its agent was
+    told by a newer record, `strangers` what it asks about (domain.quarantine).
     """
 
     id: UUID
@@ -52,6 +54,16 @@ class Node:
     failures: tuple[StartFailure, ...] = ()
     terminated_at: datetime | None = None
     paused: Pause | None = None
+    accepted: str = ""
+    ahead: Position | None = None
+    strangers: Strangers | None = None
+
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """Why it is left alone until an operator says what is right; None when it is not."""
+        return quarantine(
+            self.name, accepted=self.accepted, engine=self.engine, ahead=self.ahead, strangers=self.strangers
+        )
 
     @property
     def reach(self) -> str:
@@ -138,8 +150,14 @@ class Candidate:
     overlay: bool = False
     network_note: str = ""
     paused: Pause | None = None
+    quarantine: Quarantine | None = None
+
+    @property
+    def closed(self) -> Quarantine | None:
+        """Why it takes no containers, when that is for a quarantine."""
+        return self.quarantine if self.quarantine is not None and self.quarantine.closed else None
 
     @property
     def open(self) -> bool:
         """Whether it hears what is wanted of it now."""
-        return self.state is NodeState.DEPLOYED and self.paused is None
+        return self.state is NodeState.DEPLOYED and self.paused is None and self.closed is None

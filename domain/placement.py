@@ -23,6 +23,7 @@ class Refusal(StrEnum):
 
     NODE_DOWN = "node-down"
     PAUSED = "node-paused"
+    QUARANTINED = "node-quarantined"
     CORDONED = "node-cordoned"
     TAGS = "tags-missing"
     VOLUMES = "volumes-elsewhere"
@@ -62,6 +63,8 @@ def refusal(spec: ServiceSpec, node: Candidate) -> tuple[Refusal, str] | None:
         return Refusal.NODE_DOWN, f"is {node.state.value}"
     if node.paused is not None:
         return Refusal.PAUSED, f"is paused by {node.paused.by}: it is told nothing new until it is resumed"
+    if node.closed is not None:
+        return Refusal.QUARANTINED, f"is quarantined ({node.closed.cause.value}) until an operator says what is right"
     if node.cordoned:
         return Refusal.CORDONED, "is cordoned: it takes no new containers until it is uncordoned"
     missing = sorted(set(spec.tags) - node.tags)

@@ -19,11 +19,12 @@ from domain.assignment import (
 )
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
+from domain.quarantine import answered, contained, identity, position_key
 from domain.spec import Env
 from orchestrator import swarming
 from orchestrator.metrics import BEATS, REPORTS
 from orchestrator.planning.view import Installation
-from orchestrator.store import containers, fleet, nodes, pauses, wake
+from orchestrator.store import containers, fleet, nodes, quarantines, wake
 from orchestrator.store.db import Connection, Database, now
 
 log = structlog.get_logger("dispatch")
@@ -63,11 +64,33 @@ async def register(
         begun = await fleet.begin_session(conn, known, hello.engine, served_by, hello.address) if known else None
         if begun is None:
             raise NotAllowed(TAKEN_OUT)
+        reason = await _compared(conn, begun.node_id, hello)
         await wake.waiting_services(conn)
+    if reason:
+        log.warning("a node is quarantined", node=hello.name, node_id=str(begun.node_id), reason=reason)
     if begun.before is not NodeState.DEPLOYED:
         await _wake_services_on(db, begun.node_id)
     log.info("agent registered", node=hello.name, node_id=str(begun.node_id), session=begun.session)
-    return Registration(cluster_id=cluster, node_id=begun.node_id, session=begun.session)
+    return Registration(cluster_id=cluster, node_id=begun.node_id, session=begun.session, quarantine=reason)
+
+
+async def _compared(conn: Connection, node_id: UUID, hello: NodeHello) -> str:
+    """What its agent brings, beside the record; why the node is quarantined, or nothing.
+
+    Revisions of another node say nothing: an agent that joins anew brings the ledger of who it was.
+    """
+    if hello.engine is not None:
+        await quarantines.enrol_engine(conn, node_id, identity(hello.engine))
+    record, seen = await quarantines.standing(conn, node_id), hello.seen
+    if seen is not None and (
+        seen.node_id != node_id
+        or contained(seen, now=record.now, restored=record.restored)
+        or answered(record.word, position_key(seen)) is not None
+    ):
+        seen = None
+    await quarantines.note_ahead(conn, node_id, seen)
+    found = (await nodes.get(conn, node_id)).quarantine
+    return found.reason if found else ""
 
 
 async def refuse_second_agent(conn: Connection, engine: EngineInfo, node_id: UUID | None) -> None:
@@ -140,27 +163,37 @@ async def assignments_since(
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
-    A paused node is told nothing: its agent goes on with what it has.
+    A paused node is told nothing: its agent goes on with what it has. So does one that was told more than the record
+    knows, until an operator says what is right. One that asks beyond the record is to begin anew: the database was
+    put back beneath us.
 
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
     `unseal` opens the stored password of a registry, or the swarm's token; None when it cannot be opened (spec 4.3).
     """
     async with db.transaction() as conn:
-        session, revision = await nodes.session_of(conn, registration.node_id)
-        if session != registration.session:
+        told = await quarantines.telling(conn, registration.node_id)
+        if told.session != registration.session:
             if await fleet.terminated(conn, registration.node_id):
                 raise NotAllowed(TAKEN_OUT)
-            raise SessionLost(f"session {registration.session} was followed by {session}")
-        if await pauses.node_is_paused(conn, registration.node_id):
-            # Nothing that a ledger takes in: not newer than what it has, and no full set.
-            return NodeAssignments(
-                cluster_id=registration.cluster_id, session=session, base=max(since, 1), revision=since
-            )
-        return NodeAssignments(
+            raise SessionLost(f"session {registration.session} was followed by {told.session}")
+        if since > told.revision:
+            raise SessionLost(f"revision {since} is beyond the record, which is at {told.revision}")
+        nothing = NodeAssignments(
             cluster_id=registration.cluster_id,
-            session=session,
+            session=told.session,
+            # Nothing that a ledger takes in: not newer than what it has, and no full set.
+            base=max(since, 1),
+            revision=since,
+            lineage=told.lineage,
+            engine=told.engine,
+            word=told.word,
+        )
+        if told.muted:
+            return nothing
+        return replace(
+            nothing,
             base=since,
-            revision=revision,
+            revision=told.revision,
             containers=tuple(
                 replace(each, secret_env=secrets(each.container_id)) if each.spec.token else each
                 for each in await containers.assignments(conn, registration.node_id, since)
@@ -182,7 +215,9 @@ async def record(db: Database, report: NodeReport) -> None:
             ids += await nodes.image_services(conn, report.node_id, report.images)
             await wake.services(conn, ids)
             affected = ids
-        changed = await nodes.touch(conn, report.node_id, report.session, report.engine, report.applied_revision)
+        changed = await nodes.touch(
+            conn, report.node_id, report.session, report.engine, report.applied_revision, report.strangers
+        )
         if changed is None:
             raise SessionLost(f"session {report.session} is over")
         seen = await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)

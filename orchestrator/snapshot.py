@@ -104,6 +104,7 @@ async def candidates(
             disk_full=disk_full(node.engine),
             failing=failing(node.failures, at),
             paused=node.paused,
+            quarantine=node.quarantine,
             reach=node.reach,
             overlay=node.overlay,
             network_note=node.network_note,

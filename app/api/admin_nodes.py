@@ -14,6 +14,7 @@ from app.commands import nodes as commands
 from app.commands.nodes import Attributes, node_uri
 from app.wire.others import node_out
 from app.wire.resource_input import read_admin_node
+from domain.quarantine import Word
 from orchestrator.store import nodes
 
 router = APIRouter(prefix="/api/v1/admin/node")
@@ -51,6 +52,30 @@ async def drain_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Cordon it and move its containers away; the action ends when nothing is left that can be moved."""
     node_id = ident(uuid, "node")
     await commands.drain(command(request, caller, None), node_id)
+    return await node_shown(request, node_id, 202)
+
+
+@router.post("/{uuid}/release/")
+async def release_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """What nothing asks for on a quarantined node is removed."""
+    node_id = ident(uuid, "node")
+    await commands.release(command(request, caller, None), node_id, Word.REMOVE)
+    return await node_shown(request, node_id, 202)
+
+
+@router.post("/{uuid}/keep/")
+async def keep_node(request: Request, caller: Caller, uuid: str) -> Response:
+    """What nothing asks for on a quarantined node stays as it is, without Tutela."""
+    node_id = ident(uuid, "node")
+    await commands.release(command(request, caller, None), node_id, Word.KEEP)
+    return await node_shown(request, node_id, 202)
+
+
+@router.post("/{uuid}/accept-engine/")
+async def accept_engine(request: Request, caller: Caller, uuid: str) -> Response:
+    """The engine that a quarantined node has now is its own; its containers are made anew there."""
+    node_id = ident(uuid, "node")
+    await commands.accept_engine(command(request, caller, None), node_id)
     return await node_shown(request, node_id, 202)
 
 

@@ -53,6 +53,8 @@ async def _installation(request: Request) -> list[str]:
         *gauge("tutela_paused", "What is paused.", {
             ("all",): float(paused), ("services",): waiting.paused, ("nodes",): sum(each.paused for each in agents),
         }, ("what",)),
+        *gauge("tutela_quarantined", "Nodes that wait for an operator's word.",
+               {(): sum(each.quarantine is not None for each in agents)}),
         *gauge("tutela_control_planes", "Control planes that are up.", {(): planes}),
         *gauge("tutela_agents", "Agents by state.", states, ("state",)),
         *gauge("tutela_agent_silent_seconds", "Since when each was not heard.", heard, ("node",)),

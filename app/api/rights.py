@@ -76,7 +76,8 @@ _DECLARED: dict[Right, tuple[str, ...]] = {
         f"POST {_V1}/node/{{uuid}}/tags/",
         f"DELETE {_V1}/node/{{uuid}}/tags/{{name}}/",
         f"PATCH {_V1}/admin/node/{{uuid}}/",
-        *(f"POST {_V1}/admin/node/{{uuid}}/{verb}/" for verb in ("cordon", "uncordon", "drain")),
+        *(f"POST {_V1}/admin/node/{{uuid}}/{verb}/" for verb in
+          ("cordon", "uncordon", "drain", "release", "keep", "accept-engine")),
         *(f"{method} {_V1}/admin/user/" for method in ("GET", "POST")),
         *(f"{method} {_V1}/admin/user/{{uuid}}/" for method in ("GET", "PATCH", "DELETE")),
         *(f"{method} {_V1}/admin/user/{{uuid}}/key/" for method in ("GET", "POST")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,6 +83,29 @@ def _password(
     from app.cli import password as command
 
     command.run(user, stdin=stdin)
+
+
+@app.command("backup")
+def _backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
+    secrets: Annotated[bool, typer.Option(help="With the installation's secret and the admin's key.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write the whole record into one file; the platform may run meanwhile."""
+    from app.cli import backup as command
+
+    command.save(file, secrets=secrets, force=force)
+
+
+@app.command("restore")
+def _restore(
+    file: Annotated[Path, typer.Argument(help="A file that backup wrote.", exists=True, dir_okay=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace what is in the database now.")] = False,
+) -> None:
+    """Put the record back from a backup, while the platform is down. Containers are left as they are."""
+    from app.cli import backup as command
+
+    command.put_back(file, force=force)
 
 
 @app.command("test", context_settings=PASS_ON)
@@ -168,7 +192,7 @@ def _groups() -> None:
 
         app.add_typer(command.app, name="node")
     else:
-        app.add_typer(typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove."), name="node")
+        app.add_typer(typer.Typer(help="The hosts: list, cordon, drain, release, rename, tag, remove."), name="node")
     if len(sys.argv) > 1 and sys.argv[1] == "admin":
         from app.cli import admin
 

@@ -170,6 +170,7 @@ def _tell(found: dict[str, Any]) -> None:
         ("queue", f"{queue['due']} due{oldest}; {queue['blocked']} blocked"),
         ("paused", _paused(queue)),
     ]  # fmt: skip
+    rows += [("quarantined", each["quarantine"]["reason"]) for each in found["nodes"] if each["quarantine"]]
     for name, text in rows:
         typer.echo(f"{name:<15} {text}")
 

@@ -10,7 +10,7 @@ import typer
 from app.cli import CommandError, client
 from app.cli.api import as_json, call, connected, listed, table
 
-app = typer.Typer(help="The hosts: list, cordon, drain, rename, tag, remove.", no_args_is_help=True)
+app = typer.Typer(help="The hosts: list, cordon, drain, release, rename, tag, remove.", no_args_is_help=True)
 WAIT_SECONDS = 0.5
 Name = Annotated[str, typer.Argument(help="Name, uuid, or the beginning of one.")]
 
@@ -38,11 +38,14 @@ def list_nodes(machine: Annotated[bool, typer.Option("--json", help="Machine-rea
         as_json(nodes)
         return
     table(("NAME", "UUID", "STATE", "CONTAINERS", "CPU", "MEMORY MB", "DOCKER", "TAGS"), map(_row, nodes))
+    for why in (node["quarantine"] for node in nodes if node["quarantine"]):
+        typer.echo(f"\n{why['reason']}.\nWhat to do: {why['remedy']}.")
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
     state = node["state"] + (" (draining)" if node["draining"] else " (cordoned)" if node["cordoned"] else "")
     state += " (paused)" if node["paused"] else ""
+    state += " (quarantined)" if node["quarantine"] else ""
     return (
         node["external_fqdn"],
         node["uuid"][:8],
@@ -67,6 +70,27 @@ def uncordon(name: Name) -> None:
     """Let it take containers again; a drain under way ends."""
     _operate(name, "uncordon")
     typer.echo(f"{name} takes containers again")
+
+
+@app.command("release")
+def release(name: Name) -> None:
+    """Of a quarantined node: go on, and remove the containers that nothing asks for."""
+    _operate(name, "release")
+    typer.echo(f"{name} goes on: what nothing asks for is removed there")
+
+
+@app.command("keep")
+def keep(name: Name) -> None:
+    """Of a quarantined node: go on, and leave the containers that nothing asks for running, without Tutela."""
+    _operate(name, "keep")
+    typer.echo(f"{name} goes on: what nothing asks for stays as it is; remove it with Docker when it is not needed")
+
+
+@app.command("accept-engine")
+def accept_engine(name: Name) -> None:
+    """Of a quarantined node with another Docker engine: make its containers anew on this one."""
+    _operate(name, "accept-engine")
+    typer.echo(f"{name} has its containers made anew on the engine that it has now")
 
 
 @app.command("drain")

@@ -12,9 +12,10 @@ from app.commands.services import Context, open_action, record_refusal, refusals
 from domain.action import ActionState
 from domain.errors import DomainError, Invalid, NotAllowed
 from domain.node import Node, NodeState
+from domain.quarantine import Cause, Quarantine, Word, answer
 from domain.service import Effect
-from orchestrator.store import actions, containers, drains, nodes, wake
-from orchestrator.store.db import now
+from orchestrator.store import actions, containers, drains, nodes, quarantines, wake
+from orchestrator.store.db import Connection, now
 
 NODES_URI = "/api/v1/node/"
 
@@ -99,6 +100,46 @@ async def drain(context: Context, node_id: UUID) -> None:
         await open_action(conn, context, verb=verb, object_uri=uri, service_id=None, effect=Effect.BEGUN, at=at)
         await drains.begin(conn, node_id, context.action_id)
         await drains.end_finished(conn, [node_id], at)
+
+
+async def release(context: Context, node_id: UUID, word: Word) -> None:
+    """Say what becomes of containers on the node that nothing asks for; the node goes on.
+
+    Raises NotFound, NotAllowed.
+    """
+    async with recorded(context, "Node Release" if word is Word.REMOVE else "Node Keep", node_uri(node_id)) as work:
+        node, question = await _asked(work.conn, node_id)
+        if question.cause is Cause.ENGINE:
+            raise NotAllowed(f"{question.reason}; {question.remedy}")
+        ahead = node.ahead if question.cause is Cause.RECORD else None
+        await quarantines.say(work.conn, node_id, answer(word, question.key), ahead=ahead)
+        await _heard(work.conn, node_id)
+
+
+async def accept_engine(context: Context, node_id: UUID) -> None:
+    """The engine that the node has now is its own: its containers are made anew there. Raises NotFound, NotAllowed."""
+    async with recorded(context, "Node Accept Engine", node_uri(node_id)) as work:
+        _, question = await _asked(work.conn, node_id)
+        if question.cause is not Cause.ENGINE:
+            raise NotAllowed(f"its engine is the one that it joined with, but {question.reason}; {question.remedy}")
+        await quarantines.accept_engine(work.conn, node_id, question.key)
+        await _heard(work.conn, node_id)
+
+
+async def _asked(conn: Connection, node_id: UUID) -> tuple[Node, Quarantine]:
+    """The node, locked, and why it is quarantined. Services are locked before nodes, here as everywhere."""
+    await wake.services(conn, await nodes.services_on(conn, node_id))
+    node = await nodes.lock(conn, node_id)
+    there(node)
+    question = node.quarantine
+    if question is None:
+        raise NotAllowed(f"{node.name} is not quarantined")
+    return node, question
+
+
+async def _heard(conn: Connection, node_id: UUID) -> None:
+    await wake.node(conn, node_id)
+    await wake.waiting_services(conn)
 
 
 async def health_check(context: Context, node_id: UUID) -> None:

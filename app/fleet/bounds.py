@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from domain.assignment import EngineInfo, NodeReport
+from domain.assignment import EngineInfo, NodeReport, Strangers
 from domain.container import Observed
+from domain.quarantine import SHOWN
 from domain.swarm import SwarmReport
 
 MOST_MESSAGE, MOST_WORD = 2000, 200
@@ -30,6 +31,19 @@ def report(said: NodeReport) -> NodeReport:
         containers=tuple(replace(each, observed=_observed(each.observed)) for each in said.containers),
         images=tuple(replace(each, error=_text(each.error, MOST_MESSAGE)) for each in said.images),
         swarm=_swarm(said.swarm),
+        strangers=_strangers(said.strangers),
+    )
+
+
+def _strangers(said: Strangers | None) -> Strangers | None:
+    """They are shown with the node."""
+    if said is None:
+        return None
+    return Strangers(
+        count=_number(said.count),
+        owned=_number(said.owned),
+        key=_word(said.key),
+        names=tuple(_word(name) for name in said.names[:SHOWN]),
     )
 
 

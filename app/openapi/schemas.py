@@ -9,6 +9,7 @@ from domain.container import ContainerState
 from domain.networks import Form, NetworkMode
 from domain.node import NodeState
 from domain.placement import Refusal
+from domain.quarantine import Cause
 from domain.registry import ImageState
 from domain.service import ServiceState
 from domain.spec import CrashPolicy, Strategy
@@ -90,6 +91,7 @@ _DOCKER: dict[str, Schema] = {
 _DATES = ("deployed_datetime", "started_datetime", "stopped_datetime", "destroyed_datetime")
 IDENTITY: dict[str, Schema] = {"uuid": UUID, "resource_uri": URI}
 PAUSE: Schema = maybe(shown(since=DATE, by=TEXT))
+QUARANTINE: Schema = maybe(shown(cause=states(Cause), reason=TEXT, remedy=TEXT))
 
 OBJECTS: dict[str, Schema] = {
     "Error": {
@@ -223,6 +225,7 @@ OBJECTS: dict[str, Schema] = {
         cordoned=FLAG,
         draining=FLAG,
         paused=PAUSE,
+        quarantine=QUARANTINE,
         network=states(Form),
         network_note=TEXT,
         last_metric={},

@@ -7,6 +7,7 @@ from app.openapi.schemas import (
     FLAG,
     IDENTITY,
     PAUSE,
+    QUARANTINE,
     TEXT,
     TEXT_IN,
     URI,
@@ -70,7 +71,16 @@ OBJECTS: dict[str, Schema] = {
         ),
         control_planes=many(shown(uuid=UUID, agent_url=TEXT, last_seen=DATE)),
         agents={"type": "object", "additionalProperties": WHOLE},
-        nodes=many(shown(name=TEXT, state=states(NodeState), last_seen=maybe(DATE), containers=WHOLE, paused=FLAG)),
+        nodes=many(
+            shown(
+                name=TEXT,
+                state=states(NodeState),
+                last_seen=maybe(DATE),
+                containers=WHOLE,
+                paused=FLAG,
+                quarantine=QUARANTINE,
+            )
+        ),
         reconciler=ref("Reconciler"),
     ),
     "Waiting": shown(

@@ -114,7 +114,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("PATCH", "/api/v1/admin/node/{uuid}/"): Operation(answer="Node", body="AdminNodePatch"),
     **{
         ("POST", f"/api/v1/admin/node/{{uuid}}/{verb}/"): Operation(answer="Node", code=202)
-        for verb in ("cordon", "uncordon", "drain")
+        for verb in ("cordon", "uncordon", "drain", "release", "keep", "accept-engine")
     },
     ("POST", "/api/v1/node/{uuid}/health-check/"): Operation(answer="Node", code=202),
     ("POST", "/api/v1/node/{uuid}/deploy/"): _refused(409),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from app.wire.others import quarantine_out
 from app.wire.scalars import date
 from orchestrator.store.db import Pool
 from orchestrator.store.health import Agent, ControlPlane, Postgres, Readiness, by_state
@@ -39,10 +40,15 @@ def health_out(
     agents: Sequence[Agent],
     reconciler: dict[str, Any],
 ) -> dict[str, Any]:
-    """The page for admins; `started` is this process's begin, `pool` its own connections."""
-    shown, _ = ready_out(found, newest)
+    """The page for admins; `started` is this process's begin, `pool` its own connections.
+
+    Not well while a node is quarantined: that waits for an operator.
+    """
+    shown, well = ready_out(found, newest)
+    well = well and not any(each.quarantine for each in agents)
     return {
         **shown,
+        "status": OK if well else NOT_OK,
         "versions": {**versions, "postgres": postgres.version, "schema": found.schema, "newest_schema": newest},
         "started": date(started),
         "postgres": {
@@ -65,6 +71,7 @@ def health_out(
                 "last_seen": date(each.last_seen),
                 "containers": each.live,
                 "paused": each.paused,
+                "quarantine": quarantine_out(each.quarantine),
             }
             for each in agents
         ],

@@ -9,6 +9,7 @@ from domain.action import Action, can_be_canceled, can_be_retried
 from domain.networks import Form
 from domain.node import Node
 from domain.pause import Pause
+from domain.quarantine import Quarantine
 
 
 def action_out(action: Action) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def pause_out(pause: Pause | None) -> dict[str, Any] | None:
     return {"since": date(pause.since), "by": pause.by} if pause else None
 
 
+def quarantine_out(found: Quarantine | None) -> dict[str, Any] | None:
+    """Why a node is left alone, and what helps; None when it is not."""
+    return {"cause": found.cause.value, "reason": found.reason, "remedy": found.remedy} if found else None
+
+
 def node_out(node: Node, *, containers: int) -> dict[str, Any]:
     """A node as a client needs it to show its containers (spec 4.1 quirk, 4.5)."""
     engine = node.engine
@@ -61,6 +67,7 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "cordoned": node.cordoned,
         "draining": node.drain_action is not None,
         "paused": pause_out(node.paused),
+        "quarantine": quarantine_out(node.quarantine),
         "network": (Form.OVERLAY if node.overlay else Form.BRIDGE).value,
         "network_note": node.network_note,
         "last_metric": None,

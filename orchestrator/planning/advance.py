@@ -88,9 +88,11 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
             why = f"slot {min(view.slots, default=1)}: {place(spec, view.nodes).reason}"
             return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),)), []
         if asked is None:
-            paused = any(node.state is NodeState.DEPLOYED for node in view.nodes)
-            why = "every node that is up is paused" if paused else "no node is up"
-            return Plan(waits_for=f"{why}: {'resume one' if paused else START_ONE}"), []
+            up = [node for node in view.nodes if node.state is NodeState.DEPLOYED]
+            if any(node.closed is not None for node in up):
+                return Plan(waits_for="every node that is up is quarantined or paused: see ./tutela node list"), []
+            why = "every node that is up is paused" if up else "no node is up"
+            return Plan(waits_for=f"{why}: {'resume one' if up else START_ONE}"), []
         step = RequestImage(
             node_id=asked.node_id,
             request_id=operation.image_request,

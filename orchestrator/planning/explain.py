@@ -17,6 +17,7 @@ from domain.networks import Form
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
 from domain.placement import Placement, Refusal, Verdict, place
+from domain.quarantine import Cause
 from domain.service import Service, ServiceWant, usable_image
 from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.leaving import replaced_at
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     NO_NODE = "no-node"
     PLACING = "placing"
     PAUSED = "paused"
+    QUARANTINED = "node-quarantined"
     UNREACHABLE = "node-unreachable"
     REMOVING = "removing"
     STOPPING = "stopping"
@@ -88,6 +90,7 @@ class SlotStory:
 _REMEDIES = {
     Refusal.NODE_DOWN: "bring the node back, or let another host join",
     Refusal.PAUSED: "resume the node, or let another host join",
+    Refusal.QUARANTINED: "see ./tutela node list, and say what is right",
     Refusal.CORDONED: "uncordon the node, or let another host join",
     Refusal.TAGS: "tag a node, or change the service's tags",
     Refusal.VOLUMES: "bring back the node that has the volumes",
@@ -199,6 +202,8 @@ def _occupied(view: ServiceView, row: Container, policy: Policy) -> SlotStory:
     if node is not None and node.paused is not None and not _as_wanted(row):
         text = f"node {node.name} is paused by {node.paused.by}: it is told nothing new"
         return replace(story, reason=Reason.PAUSED, text=text, remedy=RESUME, since=node.paused.since)
+    if node is not None and node.closed is not None and (node.closed.cause is Cause.ENGINE or not _as_wanted(row)):
+        return replace(story, reason=Reason.QUARANTINED, text=node.closed.reason, remedy=node.closed.remedy)
     if row.want is Want.GONE:
         return replace(story, reason=Reason.REMOVING, text="its node is removing it", wanted="gone")
     if node is not None and node.draining and bound(row):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from domain.action import Request
-from domain.assignment import EngineInfo
+from domain.assignment import EngineInfo, Position, Strangers
 from domain.container import Attachment, ContainerSpec, Observed, Order
 from domain.image import ResolvedImage
 from domain.node import StartFailure
@@ -30,6 +30,8 @@ ENGINE: TypeAdapter[EngineInfo] = TypeAdapter(EngineInfo)
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 VERDICTS: TypeAdapter[tuple[Verdict, ...]] = TypeAdapter(tuple[Verdict, ...])
 SWARM_SEEN: TypeAdapter[SwarmSeen] = TypeAdapter(SwarmSeen)
+POSITION: TypeAdapter[Position] = TypeAdapter(Position)
+STRANGERS: TypeAdapter[Strangers] = TypeAdapter(Strangers)
 FAILURES: TypeAdapter[tuple[StartFailure, ...]] = TypeAdapter(tuple[StartFailure, ...])
 
 

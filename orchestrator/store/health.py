@@ -8,6 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.node import NodeState
+from domain.quarantine import Quarantine, quarantine
+from orchestrator.store import codec
 from orchestrator.store.db import Connection
 
 
@@ -50,6 +52,7 @@ class Agent:
     reserved_memory: int
     reserved_cpu: int
     paused: bool
+    quarantine: Quarantine | None
 
 
 async def readiness(conn: Connection) -> Readiness:
@@ -99,10 +102,30 @@ async def agents(conn: Connection) -> list[Agent]:
     """All nodes that were not taken out, by name; their containers are counted on their own rows."""
     rows = await conn.fetch(
         "SELECT name, state, last_seen, extract(epoch FROM clock_timestamp() - last_seen)::float8 AS age, live,"
-        " reserved_memory, reserved_cpu, paused_at IS NOT NULL AS paused FROM nodes WHERE state <> $1 ORDER BY name",
+        " reserved_memory, reserved_cpu, paused_at IS NOT NULL AS paused, engine, accepted, ahead, strangers"
+        " FROM nodes WHERE state <> $1 ORDER BY name",
         NodeState.TERMINATED.value,
     )
-    return [Agent(**{**row, "state": NodeState(row["state"])}) for row in rows]
+    return [
+        Agent(
+            name=row["name"],
+            state=NodeState(row["state"]),
+            last_seen=row["last_seen"],
+            age=row["age"],
+            live=row["live"],
+            reserved_memory=row["reserved_memory"],
+            reserved_cpu=row["reserved_cpu"],
+            paused=row["paused"],
+            quarantine=quarantine(
+                row["name"],
+                accepted=row["accepted"],
+                engine=codec.load(codec.ENGINE, row["engine"]),
+                ahead=codec.load(codec.POSITION, row["ahead"]),
+                strangers=codec.load(codec.STRANGERS, row["strangers"]),
+            ),
+        )
+        for row in rows
+    ]
 
 
 def by_state(found: Sequence[Agent]) -> dict[str, int]:

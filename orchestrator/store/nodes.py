@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from domain.assignment import EngineInfo, ImageRequest, ImageResult
+from domain.assignment import EngineInfo, ImageRequest, ImageResult, Strangers
 from domain.errors import NotFound
 from domain.image import Pull, ResolvedImage, parse
 from domain.node import Node, NodeState, StartFailure
@@ -20,7 +20,8 @@ from orchestrator.store.pauses import of_row
 
 _COLUMNS = (
     "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
-    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by, address, overlay, network_note"
+    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by, address, overlay, network_note,"
+    " accepted, ahead, strangers"
 )
 _FILTERS = {
     "uuid": "id",
@@ -64,6 +65,9 @@ def _node(row: Any) -> Node:
         address=row["address"],
         overlay=row["overlay"],
         network_note=row["network_note"],
+        accepted=row["accepted"],
+        ahead=codec.load(codec.POSITION, row["ahead"]),
+        strangers=codec.load(codec.STRANGERS, row["strangers"]),
     )
 
 
@@ -88,31 +92,32 @@ async def register(conn: Connection, name: str, engine: EngineInfo | None) -> tu
     return row["id"], row["session"]
 
 
-async def touch(conn: Connection, node_id: UUID, session: int, engine: EngineInfo | None, applied: int) -> bool | None:
-    """The agent was heard. None when its session is over; else whether the node's state changed.
+async def touch(
+    conn: Connection,
+    node_id: UUID,
+    session: int,
+    engine: EngineInfo | None,
+    applied: int,
+    strangers: Strangers | None = None,
+) -> bool | None:
+    """The agent was heard. None when its session is over; else whether the node's state changed. `strangers`: what it
+    asks about.
 
     A node whose engine does not answer is Unreachable: nothing can be started there.
     """
     state = (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value
     row = await conn.fetchrow(
         "UPDATE nodes n SET last_seen = clock_timestamp(), state = $3, engine = coalesce($4, n.engine),"
-        " applied_revision = $5 FROM (SELECT id, state FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
+        " applied_revision = $5, strangers = $6 FROM (SELECT id, state FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
         " WHERE n.id = o.id AND n.session = $2 RETURNING o.state <> $3 AS changed",
         node_id,
         session,
         state,
         codec.dump(codec.ENGINE, engine),
         applied,
+        codec.dump(codec.STRANGERS, strangers),
     )
     return bool(row["changed"]) if row else None
-
-
-async def session_of(conn: Connection, node_id: UUID) -> tuple[int, int]:
-    """The node's present session and the revision of its assignment. Raises NotFound."""
-    row = await conn.fetchrow("SELECT session, assignment_revision FROM nodes WHERE id = $1", node_id)
-    if row is None:
-        raise NotFound(f"there is no node {node_id}")
-    return row["session"], row["assignment_revision"]
 
 
 async def bump_revision(conn: Connection, node_id: UUID, live: int = 0, memory: int = 0, shares: int = 0) -> int:

@@ -62,11 +62,6 @@ async def set_node(conn: Connection, node_id: UUID, by: str | None) -> None:
     )
 
 
-async def node_is_paused(conn: Connection, node_id: UUID) -> bool:
-    """Whether the node is told nothing."""
-    return bool(await conn.fetchval("SELECT paused_at IS NOT NULL FROM nodes WHERE id = $1", node_id))
-
-
 async def paused_nodes(conn: Connection) -> list[str]:
     """The names of the paused nodes."""
     rows = await conn.fetch(

@@ -177,7 +177,7 @@ def test_stop_without_a_database_does_nothing(base: Path) -> None:
 def test_data_of_another_major_version_is_refused(state: Path) -> None:
     postgres = EmbeddedPostgres(state, options=FAST)
     (postgres.data / "PG_VERSION").write_text("12\n")
-    with pytest.raises(PostgresError, match=r"made by Postgres 12.*tutela db dump"):
+    with pytest.raises(PostgresError, match=r"made by Postgres 12.*tutela backup"):
         postgres.start()
 
 

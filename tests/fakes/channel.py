@@ -41,6 +41,9 @@ class MemoryChannel:
         self.away = False
         self.beats = 0
         self.hello: NodeHello | None = None
+        self.lineage: UUID | None = None
+        self.engine_wanted = ""
+        self.word = ""
         self._changed = asyncio.Event()
 
     def assign(self, *assignments: ContainerAssignment) -> None:
@@ -53,6 +56,18 @@ class MemoryChannel:
     def ask(self, request: ImageRequest) -> None:
         """Open an image request."""
         self.requests[request.request_id] = request
+        self.revision += 1
+        self._changed.set()
+
+    def say(self, word: str) -> None:
+        """As an operator's answer."""
+        self.word = word
+        self.revision += 1
+        self._changed.set()
+
+    def want_engine(self, identity: str) -> None:
+        """The engine that the assignment is for."""
+        self.engine_wanted = identity
         self.revision += 1
         self._changed.set()
 
@@ -88,6 +103,9 @@ class MemoryChannel:
                     revision=self.revision,
                     containers=tuple(each for revision, each in self.wanted.values() if revision > since),
                     images=tuple(self.requests.values()),
+                    lineage=self.lineage,
+                    engine=self.engine_wanted,
+                    word=self.word,
                 )
             await self._changed.wait()
 

@@ -26,7 +26,8 @@ class FakeRuntime:
     next call is carried out although its caller is told that the engine did not answer (E7). `away`: nobody listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine_id: str = "fake") -> None:
+        self.engine_id = engine_id
         self.images: dict[str, Json] = {}
         self.remote: dict[str, Json] = {}
         self.private: dict[str, RegistryAuth] = {}
@@ -80,7 +81,7 @@ class FakeRuntime:
 
     async def info(self) -> EngineInfo:
         self._reach("info")
-        return EngineInfo(engine_id="fake", version="20.10.0", storage_driver="overlay2", cpus=2, memory=1024)
+        return EngineInfo(engine_id=self.engine_id, version="20.10.0", storage_driver="overlay2", cpus=2, memory=1024)
 
     async def incarnation(self) -> Incarnation | None:
         self._reach("incarnation")

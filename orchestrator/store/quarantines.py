@@ -1,0 +1,93 @@
+"""What the rows of nodes and of the installation know of quarantines (domain.quarantine)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.assignment import Position
+from domain.errors import NotFound
+from orchestrator.store import codec
+from orchestrator.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What decides what an agent is told: its node's session and revision, and whether anything new is told at all.
+
+    `engine` and `word` as in NodeAssignments; `muted`: the node is paused, or was told more than the record knows.
+    """
+
+    session: int
+    revision: int
+    lineage: UUID
+    engine: str
+    word: str
+    muted: bool
+
+
+async def telling(conn: Connection, node_id: UUID) -> Telling:
+    """One statement: agents ask all the time. Raises NotFound."""
+    row = await conn.fetchrow(
+        "SELECT session, assignment_revision AS revision, lineage, accepted AS engine, word,"
+        " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted FROM nodes n, installation WHERE n.id = $1",
+        node_id,
+    )
+    if row is None:
+        raise NotFound(f"there is no node {node_id}")
+    return Telling(**row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where the record is for a node, and where it was when it was last restored; `word` as told."""
+
+    now: Position
+    restored: Position | None
+    word: str
+
+
+async def standing(conn: Connection, node_id: UUID) -> Standing:
+    """How far the record is. The node is there."""
+    row = await conn.fetchrow(
+        "SELECT assignment_revision, lineage, restored_from, restored_revision, word FROM nodes n, installation"
+        " WHERE n.id = $1",
+        node_id,
+    )
+    assert row is not None  # noqa: S101 - its session was just begun
+    before = row["restored_from"]
+    return Standing(
+        now=Position(node_id=node_id, lineage=row["lineage"], revision=row["assignment_revision"]),
+        restored=Position(node_id=node_id, lineage=before, revision=row["restored_revision"]) if before else None,
+        word=row["word"],
+    )
+
+
+async def enrol_engine(conn: Connection, node_id: UUID, identity: str) -> None:
+    """The first engine that is heard of is the node's own."""
+    await conn.execute("UPDATE nodes SET accepted = $2 WHERE id = $1 AND accepted = ''", node_id, identity)
+
+
+async def note_ahead(conn: Connection, node_id: UUID, ahead: Position | None) -> None:
+    """What the node's agent was told by a newer record; None: nothing."""
+    await conn.execute(
+        "UPDATE nodes SET ahead = $2 WHERE id = $1 AND ahead IS DISTINCT FROM $2",
+        node_id,
+        codec.dump(codec.POSITION, ahead),
+    )
+
+
+async def say(conn: Connection, node_id: UUID, word: str, *, ahead: Position | None) -> None:
+    """An operator has answered a question. What `ahead` was told is passed by, so that no revision is told twice."""
+    await conn.execute(
+        "UPDATE nodes SET word = $2, ahead = NULL,"
+        " assignment_revision = greatest(assignment_revision, $3::bigint) + 1 WHERE id = $1",
+        node_id,
+        word,
+        ahead.revision if ahead else 0,
+    )
+
+
+async def accept_engine(conn: Connection, node_id: UUID, identity: str) -> None:
+    """An operator has said that the engine is the node's own from now on."""
+    await conn.execute("UPDATE nodes SET accepted = $2 WHERE id = $1", node_id, identity)

@@ -1,0 +1,1 @@
+"""Brake, quarantine, backup, restore, rebuild: what stands between a wrong record and the containers."""
