@@ -20,7 +20,6 @@ from tests.histories.plan import CRASHES, Fault, strikes
 from tests.histories.workload import Users
 
 CLIENTS = 12
-COUNTED, PATCHED = 40, 20
 SETTINGS = {"TUTELA_MAX_CONTAINERS": "10000000", "TUTELA_NETWORK_POOL": "10.0.0.0/9"}
 
 
@@ -82,7 +81,8 @@ async def _run(
     key = apis[0].api.credentials()
     users = Users([api.port for api in apis], f"ApiKey {key['user']}:{key['api_key']}", seed)
     nemesis = Nemesis(postgres, apis, seed, say)
-    await users.prepare(COUNTED, PATCHED)
+    # A trigger takes 30 calls a minute at each process: enough of them, and few enough to meet at each.
+    await users.prepare(counted=10 + operations // 500, patched=5 + operations // 1000)
     began = time.monotonic()
 
     async def faults() -> None:

@@ -9,8 +9,6 @@ import pytest
 from tests.histories.checker import check
 from tests.histories.history import NEVER, ActionRow, Again, Final, History, Kind, Op, Outcome, Read, Row
 
-UNKNOWN = {"outcome": Outcome.UNKNOWN, "ended": NEVER, "action": None}
-
 
 def op(kind: Kind, at: float, **more: object) -> Op:
     """Answered a second later, with an action named after its time."""
@@ -18,13 +16,18 @@ def op(kind: Kind, at: float, **more: object) -> Op:
     return Op(kind=kind, name="web", invoked=at, **given)  # type: ignore[arg-type]
 
 
+def unknown(op: Op) -> Op:
+    """The same, never answered."""
+    return replace(op, outcome=Outcome.UNKNOWN, ended=NEVER, action=None)
+
+
 CREATE = op(Kind.CREATE, 0, values={"target": 1, "run_command": "first"})
 ADD = op(Kind.ADD, 2, amount=2)
 SECOND = op(Kind.PATCH, 4, values={"run_command": "second"})
 THIRD = op(Kind.PATCH, 6, values={"run_command": "third"})
 VERBS = {"a0": "Service Create", "a2": "Service Scale", "a4": "Service Update", "a6": "Service Update"}
-MAYBE_ADD = op(Kind.ADD, 3, amount=5, **UNKNOWN)
-MAYBE_PATCH = op(Kind.PATCH, 3, values={"run_command": "late"}, **UNKNOWN)
+MAYBE_ADD = unknown(op(Kind.ADD, 3, amount=5))
+MAYBE_PATCH = unknown(op(Kind.PATCH, 3, values={"run_command": "late"}))
 DELETE = op(Kind.DELETE, 20)
 
 
@@ -65,16 +68,16 @@ RIGHT = {
     ),
     "deleted": (history(DELETE), final(target=0, gone=True, more=(action("a20", "Service Terminate"),))),
     "a creation that is unknown and was not done": (
-        History(ops=[replace(CREATE, **UNKNOWN)]),
+        History(ops=[unknown(CREATE)]),
         Final(services=(), actions=()),
     ),
 }  # fmt: skip
 WRONG = {
     "a create is lost": (history(), Final(services=(), actions=final().actions), "lost: its creation"),
-    "a create is doubled": (history(), replace(final(), services=final().services * 2), "there 2 times"),
+    "a create is doubled": (history(), replace(final(), services=[*final().services] * 2), "there 2 times"),
     "an unknown create is doubled": (
-        History(ops=[replace(CREATE, **UNKNOWN)]),
-        Final(services=final(target=1, command="first").services * 2, actions=(action("a0"),)),
+        History(ops=[unknown(CREATE)]),
+        Final(services=[*final(target=1, command="first").services] * 2, actions=(action("a0"),)),
         "there 2 times",
     ),
     "a refused create is there": (

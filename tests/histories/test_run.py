@@ -1,4 +1,4 @@
-"""A short history: 1,200 operations, three kills of the postmaster and three other faults."""
+"""A short history: 600 operations, three kills of the postmaster and three other faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.histories.history import Outcome
 from tests.histories.plan import BESIDE, Fault, strikes
 from tests.histories.run import run
 
-OPERATIONS, KILLS = 1_200, 3
+OPERATIONS, KILLS = 600, 3
 
 
 def test_a_seed_says_what_is_killed_when() -> None:

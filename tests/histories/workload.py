@@ -121,7 +121,7 @@ class User:
 
     async def create(self, name: str) -> Known | None:
         """A service, stored and not started."""
-        values = {"target": 1, **{register: f"{name}-{register}" for register in COMMANDS}}
+        values: dict[str, str | int] = {"target": 1, **{register: f"{name}-{register}" for register in COMMANDS}}
         body = {"image": "a", "name": name, "target_num_containers": 1, **{each: values[each] for each in COMMANDS}}
         answer = await self._do(Kind.CREATE, name, "POST", API, body, values=values)
         return Known(name=name, uuid=answer.body["uuid"]) if answer else None
