@@ -32,9 +32,10 @@ from app.api import (
     volumes,
 )
 from app.api.audited import Audited
-from app.api.middleware import BodyLimit, Heads, Paths
+from app.api.middleware import BodyLimit, Forwarded, Heads, Paths
 from app.api.observed import Observed
-from app.api.security import FailedLogins, permitted
+from app.api.security import permitted
+from app.limits import Limits
 from app.migrate import newest
 from app.passwords import Passwords
 from app.secretbox import SecretBox
@@ -63,7 +64,6 @@ def create_app(
     app = _app(settings, db, box, all_routers())
     app.state.logs = streams
     app.state.hub = EventHub(db, events or asyncio.Event())
-    app.state.calls = calls.Calls()
     app.router.routes.extend(routes())
     return app
 
@@ -81,7 +81,7 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     app.state.started = datetime.now(UTC)
     app.state.db = db
     app.state.secrets = secrets
-    app.state.failed_logins = FailedLogins()
+    app.state.limits = Limits.of(settings)
     app.state.passwords = Passwords()
     app.state.watch = Watch(db)
     errors.install(app)
@@ -95,6 +95,7 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     app.add_middleware(Audited)
     app.add_middleware(Observed)
     app.add_middleware(Paths)
+    app.add_middleware(Forwarded, proxies=settings.proxy_networks)
     return app
 
 

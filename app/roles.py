@@ -27,6 +27,7 @@ from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
 from app.fleet.presence import keep
 from app.fleet.streams import FleetStreams
+from app.http_protocol import HttpProtocol
 from app.installation import host_rules_of, installation_of
 from app.main import create_app, create_monitor
 from app.secretbox import SecretBox
@@ -40,6 +41,8 @@ from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("roles")
+MOST_CONNECTIONS = 4000
+"""Beyond them the answer is 503."""
 
 
 class _Server(uvicorn.Server):
@@ -180,11 +183,14 @@ def _server(settings: Settings, app: ASGIApp) -> uvicorn.Server:
         app,
         host=settings.host,
         port=settings.port,
+        # Of proxies `Forwarded` knows: by itself uvicorn believes everybody on this machine.
+        proxy_headers=False,
+        http=HttpProtocol,
+        limit_concurrency=MOST_CONNECTIONS,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=16 * 1024,
         server_header=False,
         lifespan="off",
         ws=StreamProtocol,

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     metrics_open: bool = False
     host_access: HostAccess = HostAccess.ADMINS
     bind_paths: str = ""
+    proxies: str = ""
+    origins: str = ""
+    limit_creates: int = Field(default=600, ge=1)
+    limit_execs: int = Field(default=60, ge=1)
+    limit_streams: int = Field(default=100, ge=1)
 
     @field_validator("state_dir")
     @classmethod
@@ -143,6 +148,21 @@ class Settings(BaseSettings):
         if any(not each.startswith("/") or os.path.normpath(each) != each.rstrip("/") for each in paths):
             raise ValueError("must be absolute paths other than / without .., divided by commas")
         return ",".join(each.rstrip("/") for each in paths)
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: str) -> str:
+        return ",".join(str(ipaddress.ip_network(each.strip())) for each in value.split(",") if each.strip())
+
+    @property
+    def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Where the proxies are whose `X-Forwarded-For` is believed."""
+        return tuple(ipaddress.ip_network(each) for each in self.proxies.split(",") if each)
+
+    @property
+    def known_origins(self) -> frozenset[str]:
+        """Origins (`https://host`) whose pages may open streams, beside this server's own."""
+        return frozenset(each.strip().rstrip("/") for each in self.origins.split(",") if each.strip())
 
     @property
     def bindable(self) -> tuple[str, ...]:

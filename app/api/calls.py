@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
 
 from app.api.deps import command, database, ident, settings
 from app.api.once import begin
 from app.api.responses import reply
-from app.api.security import FailedLogins, Refused
+from app.api.security import limits, place, throttled
 from app.commands import calls as commands
 from app.wire.reading import Reading
 from app.wire.resource_output import trigger_out
@@ -21,28 +17,7 @@ from orchestrator.store import triggers
 from orchestrator.store.audit import Entry
 
 router = APIRouter(prefix="/api/v1/service")
-CALLS, WINDOW = 30, 60.0
 MOST_BODY = 64 * 1024
-_REMEMBERED = 4096
-
-
-class Calls:
-    """Calls by trigger: beyond thirty a minute the answer is 429."""
-
-    def __init__(self) -> None:
-        self._calls: OrderedDict[UUID, list[float]] = OrderedDict()
-
-    def count(self, trigger: UUID) -> int | None:
-        """Note a call; returns the seconds to wait when there were too many, else None."""
-        now = time.monotonic()
-        recent = [at for at in self._calls.pop(trigger, []) if now - at < WINDOW]
-        wait = int(WINDOW - (now - recent[0])) + 1 if len(recent) >= CALLS else None
-        if wait is None:
-            recent.append(now)
-        self._calls[trigger] = recent
-        while len(self._calls) > _REMEMBERED:
-            self._calls.popitem(last=False)
-        return wait
 
 
 @router.post("/{uuid}/trigger/{trigger}/call/")
@@ -66,18 +41,13 @@ async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Respo
     try:
         account, role, operation = await commands.caller_of(database(request), service_id, trigger_id)
     except NotFound:
-        logins: FailedLogins = request.app.state.failed_logins
-        if logins.count(request.client.host if request.client else "") is not None:
-            raise Refused(429, "Too many wrong addresses.", "throttled", {"Retry-After": "60"}) from None
+        throttled(limits(request).failed.take(place(request)), "wrong addresses from here")
         raise
     entry: Entry = request.scope["tutela.audit"]
     entry.account_id, entry.username, entry.via = account.id, account.username, Via.TRIGGER
+    throttled(limits(request).callers.take(place(request)), "calls of triggers from this address")
+    throttled(limits(request).triggers.take(trigger_id), "calls of this trigger")
     await begin(request, account.id, "")
-    calls: Calls = request.app.state.calls
-    wait = calls.count(trigger_id)
-    if wait is not None:
-        text = f"This trigger was called more than {CALLS} times in a minute: wait {wait} seconds."
-        raise Refused(429, text, "throttled", {"Retry-After": str(wait)})
     raw = await request.body()
     if len(raw) > MOST_BODY:
         raise Invalid({"body": f"must have at most {MOST_BODY} bytes"})

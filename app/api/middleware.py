@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 1024 * 1024
+BODY_SECONDS = 60.0
 _SLASHES = re.compile(r"/{2,}")
 
 
@@ -66,6 +70,48 @@ class Paths:
         await self._app(scope, receive, send)
 
 
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+
+class Forwarded:
+    """Puts the caller's own address into the scope, where a proxy that is ours has handed the request on.
+
+    Anybody can write `X-Forwarded-For`: it is believed of the configured proxies only, and read from its end, each
+    proxy having added who came to it (RELIABILITY S10).
+    """
+
+    def __init__(self, app: ASGIApp, proxies: Networks) -> None:
+        self._app = app
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client") or ("", 0)
+        if self._proxies and self._ours(client[0]):
+            said = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            for each in reversed([part.strip() for line in said for part in line.split(",")]):
+                if not _is_address(each):
+                    break
+                client = (each, 0)
+                if not self._ours(each):
+                    break
+            scope = {**scope, "client": client}
+        await self._app(scope, receive, send)
+
+    def _ours(self, address: str) -> bool:
+        if not _is_address(address):
+            return False
+        found = ipaddress.ip_address(address)
+        return any(found.version == each.version and found in each for each in self._proxies)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Heads:
     """Answer HEAD as GET, without the body: people's health checks ask so (RFC 9110, 9.3.2)."""
 
@@ -83,12 +129,19 @@ class Heads:
         await self._app({**scope, "method": "GET"}, receive, bare)
 
 
-class _TooLarge(Exception):
-    pass
+class _Refused(Exception):
+    def __init__(self, status: int, text: str, code: str) -> None:
+        super().__init__(text)
+        self.status, self.code = status, code
+
+
+_TOO_LARGE = (413, f"The body is larger than {MOST_BYTES} bytes.", "too_large")
+_TOO_SLOW = (408, f"The body did not come within {BODY_SECONDS:.0f} seconds.", "too_slow")
 
 
 class BodyLimit:
-    """Refuse bodies above 1 MiB, also those that do not say how long they are (RELIABILITY S27)."""
+    """Refuse bodies above 1 MiB, also those that do not say how long they are, and those that come too slowly
+    (RELIABILITY S27)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -97,14 +150,20 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, total = False, 0
+        started, total, more = False, 0, True
+        until = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def counting() -> Message:
-            nonlocal total
-            message = await receive()
+            nonlocal total, more
+            try:
+                async with asyncio.timeout_at(until if more else None):
+                    message = await receive()
+            except TimeoutError:
+                raise _Refused(*_TOO_SLOW) from None
+            more = more and message.get("more_body", False)
             total += len(message.get("body", b""))
             if total > MOST_BYTES:
-                raise _TooLarge
+                raise _Refused(*_TOO_LARGE)
             return message
 
         async def watching(message: Message) -> None:
@@ -115,15 +174,15 @@ class BodyLimit:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         try:
             if length.isdigit() and int(length) > MOST_BYTES:
-                raise _TooLarge
+                raise _Refused(*_TOO_LARGE)
             await self._app(scope, counting, watching)
-        except _TooLarge:
+        except _Refused as refused:
             if not started:
-                await _refuse(send)
+                await _refuse(send, refused)
 
 
-async def _refuse(send: Send) -> None:
-    content = json.dumps({"error": f"The body is larger than {MOST_BYTES} bytes.", "code": "too_large"}).encode()
+async def _refuse(send: Send, refused: _Refused) -> None:
+    content = json.dumps({"error": str(refused), "code": refused.code}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

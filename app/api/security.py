@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import time
-from collections import OrderedDict
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
@@ -14,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from app.api.audited import entry_of
 from app.api.rights import right_of, template
+from app.limits import Limits, neighbourhood
 from app.openapi.table import OPERATIONS
 from app.passwords import Passwords
 from app.secretbox import SecretBox
@@ -27,8 +27,8 @@ from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
 
 AUTH_URI = "/api/v1/auth/"
-FAILURES, WINDOW = 10, 60.0
-_REMEMBERED = 4096
+CREATES = frozenset(("POST", f"/api/v1/{kind}/") for kind in ("service", "stack", "image", "token"))
+"""What is limited by key (S10)."""
 
 
 class Refused(HTTPException):
@@ -37,30 +37,6 @@ class Refused(HTTPException):
     def __init__(self, status: int, text: str, code: str, headers: dict[str, str]) -> None:
         super().__init__(status, text, headers)
         self.code = code
-
-
-class FailedLogins:
-    """Wrong credentials by address: beyond ten a minute the answer is 429. Right keys always pass."""
-
-    def __init__(self) -> None:
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-
-    def waiting(self, address: str) -> int | None:
-        """The seconds to wait when there were too many failures already, else None."""
-        now = time.monotonic()
-        recent = [at for at in self._failures.get(address, []) if now - at < WINDOW][-FAILURES:]
-        return int(WINDOW - (now - recent[0])) + 1 if len(recent) >= FAILURES else None
-
-    def count(self, address: str) -> int | None:
-        """Note a failure; returns the seconds to wait when there were too many, else None."""
-        now, wait = time.monotonic(), self.waiting(address)
-        recent = [at for at in self._failures.pop(address, []) if now - at < WINDOW][-FAILURES:]
-        if wait is None:
-            recent.append(now)
-        self._failures[address] = recent
-        while len(self._failures) > _REMEMBERED:
-            self._failures.popitem(last=False)
-        return wait
 
 
 def credentials(header: str) -> tuple[str, str] | None:
@@ -114,7 +90,7 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
             if found is not None:
                 return found, ""
         FAILED_LOGINS.add()
-        _throttled(_logins(connection).count(_address(connection)))
+        throttled(limits(connection).failed.take(place(connection)), "wrong credentials from this address")
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
     raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})
 
@@ -130,8 +106,11 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
         known = await accounts.by_name(conn, user)
     stored = known.password_hash if known else None
     if not passwords.known(stored, password):
-        _throttled(_logins(connection).waiting(_address(connection)))
+        throttled(limits(connection).failed.waiting(place(connection)), "wrong credentials from this address")
+        throttled(limits(connection).failed_users.waiting(user), "wrong passwords for this user name")
         right = await passwords.check(stored, password)
+        if not right:
+            limits(connection).failed_users.take(user)
         if known is not None:
             await _note_login(connection, known, right=right)
         if not right:
@@ -147,19 +126,31 @@ async def _note_login(connection: HTTPConnection, known: Principal, *, right: bo
         await audit.write(conn, entry, 200 if right else 401)
 
 
-def _logins(connection: HTTPConnection) -> FailedLogins:
-    logins: FailedLogins = connection.app.state.failed_logins
-    return logins
+def limits(connection: HTTPConnection) -> Limits:
+    """What is counted in this process."""
+    found: Limits = connection.app.state.limits
+    return found
+
+
+def place(connection: HTTPConnection) -> str:
+    """Where the caller is, as far as counting goes."""
+    return neighbourhood(_address(connection))
 
 
 def _address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else ""
 
 
-def _throttled(wait: int | None) -> None:
+def throttled(wait: int | None, what: str) -> None:
+    """Raises Refused with 429 when there are seconds to wait."""
     if wait is not None:
-        text = f"Too many wrong credentials from this address: wait {wait} seconds."
+        text = f"Too many {what}: wait {wait} seconds."
         raise Refused(429, text, "throttled", {"Retry-After": str(wait)})
+
+
+def who_counts(principal: Principal) -> UUID:
+    """Whose the calls are that are counted by key: a key's, a container's, or of one who gave a password a user's."""
+    return principal.key_id or principal.container_id or principal.account.id
 
 
 def identified(connection: HTTPConnection, principal: Principal) -> None:
@@ -192,6 +183,8 @@ async def permitted(request: Request) -> None:
     if why is not None:
         entry.denied = True
         raise Refused(403, f"Not permitted: {why}.", "forbidden", {})
+    if (request.method, path) in CREATES:
+        throttled(limits(request).creates.take(who_counts(principal)), "objects made with this key in a minute")
 
 
 def _open_here(request: Request) -> bool:

@@ -27,6 +27,7 @@ from app.fleet import bounds
 from app.fleet.authority import NODE_DAYS, Authority, key_digest
 from app.fleet.calls import ControlPlane, NodeCalls, reaching
 from app.fleet.tokens import secret_hash
+from app.limits import FAILED_JOINS, Buckets, neighbourhood
 from app.settings import Settings
 from domain.assignment import SessionLost
 from domain.errors import DomainError, Invalid, NotAllowed
@@ -59,6 +60,7 @@ class Door:
         self._shared = shared
         self._authority = authority
         self._joining = 0
+        self._failed = Buckets(FAILED_JOINS)
         self._sessions: dict[UUID, _Session] = {}
 
     async def run(self) -> None:
@@ -174,9 +176,21 @@ class Door:
                 return frames.answer(number, frames.AUTHORITY, frames.AuthorityFound(certificate=self._authority.pem))
             case "join":
                 asked = frames.read(frames.JOIN, frame.get("body"))
-                return frames.answer(number, frames.CREDENTIAL, await self._enrol(asked, ip))
+                return frames.answer(number, frames.CREDENTIAL, await self._enrol_slowly(asked, ip))
             case _:
                 raise Broken("not a call of a joining host")
+
+    async def _enrol_slowly(self, asked: Join, ip: str) -> Credential:
+        """Where many wrong tokens came from, nobody is heard for a while (RELIABILITY S10)."""
+        place = neighbourhood(ip)
+        wait = self._failed.waiting(place)
+        if wait is not None:
+            raise NotAllowed(f"too many wrong tokens came from this address: try again in {wait} seconds")
+        try:
+            return await self._enrol(asked, ip)
+        except NotAllowed:
+            self._failed.take(place)
+            raise
 
     async def _enrol(self, asked: Join, ip: str) -> Credential:
         key = key_digest(asked.request)

@@ -17,6 +17,7 @@ ERRORS = {
     "403": "The caller's role, or its key's scope, does not permit this.",
     "404": "No such object, or one of another account.",
     "405": "The method is not for this path; `Allow` has those that are.",
+    "408": "The body did not come within a minute.",
     "409": "Not allowed in the present state; the text says what is.",
     "413": "The body is larger than 1 MiB.",
     "415": "The body is of another type and does not parse as JSON.",

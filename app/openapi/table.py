@@ -42,7 +42,7 @@ class Operation:
         if self.answer == "Logs":
             codes.add("409")  # the node that has them is away
         if method != "GET":
-            codes |= {"409", "413", "415", "422"}
+            codes |= {"408", "409", "413", "415", "422"}
         return codes
 
 

@@ -7,7 +7,7 @@ import codecs
 import shlex
 
 from app.streams.options import ident, read_command
-from app.streams.peer import LATER, Ended, Peer
+from app.streams.peer import LATER, TOO_SLOW, Ended, Peer
 from app.wire.logs import Console, Streams
 from app.wire.scalars import uri
 from app.wire.streams import EXEC_END, exec_frame
@@ -17,6 +17,9 @@ from orchestrator.store import audit, containers
 from orchestrator.store.accounts import Account
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database
+
+IDLE_SECONDS = 600.0
+"""A terminal that somebody left behind (RELIABILITY S19)."""
 
 
 async def exec_command(peer: Peer, account: Account) -> None:
@@ -35,22 +38,32 @@ async def exec_command(peer: Peer, account: Account) -> None:
     async with db.transaction() as conn:
         await audit.write(conn, entry, 101)
     console = await streams.exec(container_id, command)
-    typing = asyncio.ensure_future(_type(peer, console))
+    idle = asyncio.timeout(IDLE_SECONDS)
+    typing = asyncio.ensure_future(_type(peer, console, idle))
     try:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        while data := await console.read():
-            if text := decoder.decode(data):
-                await peer.send(exec_frame(text))
+        async with idle:
+            while data := await console.read():
+                _awake(idle)
+                if text := decoder.decode(data):
+                    await peer.send(exec_frame(text))
         await peer.send(EXEC_END)
+    except TimeoutError:
+        raise Ended(f"nothing was typed or written for {IDLE_SECONDS / 60:.0f} minutes", TOO_SLOW) from None
     finally:
         typing.cancel()
         await asyncio.gather(typing, return_exceptions=True)
         await console.close()
 
 
-async def _type(peer: Peer, console: Console) -> None:
+async def _type(peer: Peer, console: Console, idle: asyncio.Timeout) -> None:
     try:
         while True:
             await console.write(await peer.input.get())
+            _awake(idle)
     except Conflict:
         return  # reading says what became of it
+
+
+def _awake(idle: asyncio.Timeout) -> None:
+    idle.reschedule(asyncio.get_running_loop().time() + IDLE_SECONDS)

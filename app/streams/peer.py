@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.errors import body
-from app.api.security import Refused, identified, login
+from app.api.security import Refused, identified, limits, login, who_counts
+from app.settings import Settings
 from app.streams.watch import Watch
 from app.wire.streams import UNAUTHORIZED, error_frame
 from domain.access import Right, refusal
@@ -29,7 +31,8 @@ MOST_INPUT = 4
 
 ENDED, INTERNAL, LATER = 1000, 1011, 1013
 REFUSED, UNKNOWN, TOO_SLOW, CLASH, GONE = 4400, 4404, 4408, 4409, 4410
-UNAUTHORIZED_CODE, FORBIDDEN = 4401, 4403
+UNAUTHORIZED_CODE, FORBIDDEN, THROTTLED = 4401, 4403, 4429
+STREAMS_WAIT_SECONDS = 10
 AWAY = "The database does not answer. Try again in a moment."
 
 
@@ -98,6 +101,11 @@ async def converse(socket: WebSocket, work: Work, right: Right, *, listens: bool
     `listens`: it matters what the client says.
     `at_handshake`: how a refusal is told, as an HTTP answer or as a frame on an accepted connection (spec 1.3).
     """
+    if not _same_origin(socket):
+        # Whoever is told so is a page in a browser: no client that this API is for.
+        text = "Not permitted: this page's origin is not that of this server, nor one of TUTELA_ORIGINS."
+        await _deny(socket, 403, body(text, "forbidden"))
+        return
     try:
         principal = await _who(socket)
         account = principal.account
@@ -121,6 +129,14 @@ async def converse(socket: WebSocket, work: Work, right: Right, *, listens: bool
         else:
             await socket.accept()
             await Peer(socket).close(LATER, AWAY)
+        return
+    wait = _too_many(socket, principal, execs=right is Right.WRITE)
+    if wait is not None:
+        if at_handshake:
+            await _deny(socket, 429, body(wait[1], "throttled"), {"Retry-After": str(wait[0])})
+        else:
+            await socket.accept()
+            await Peer(socket).close(THROTTLED, wait[1])
         return
     await socket.accept()
     peer = Peer(socket, listens=listens)
@@ -148,6 +164,28 @@ async def _who(socket: WebSocket) -> Principal:
     principal, _secret = await login(socket, header or query.get("auth", ""))
     identified(socket, principal)
     return principal
+
+
+def _same_origin(socket: WebSocket) -> bool:
+    """Whether the connection comes from no page of somebody else (S19). Clients that are no browsers name no origin, or
+    the server's own."""
+    origin = socket.headers.get("origin")
+    if origin is None:
+        return True
+    config: Settings = socket.app.state.settings
+    known = {socket.headers.get("host", ""), urlsplit(config.public_url).netloc}
+    return origin in config.known_origins or urlsplit(origin).netloc in known - {""}
+
+
+def _too_many(socket: WebSocket, principal: Principal, *, execs: bool) -> tuple[int, str] | None:
+    """The seconds to wait, and why, when the key has too many streams open or began too many commands."""
+    config: Settings = socket.app.state.settings
+    watch: Watch = socket.app.state.watch
+    caller = who_counts(principal)
+    if watch.open_by(caller) >= config.limit_streams:
+        return STREAMS_WAIT_SECONDS, f"This key has {config.limit_streams} streams open: close some first."
+    wait = limits(socket).execs.take(caller) if execs else None
+    return None if wait is None else (wait, f"Too many commands begun with this key: wait {wait} seconds.")
 
 
 async def _forbid(socket: WebSocket, why: str, *, at_handshake: bool) -> None:

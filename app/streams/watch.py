@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import structlog
 
+from app.api.security import who_counts
 from domain.access import Right, refusal
 from orchestrator.store import accounts
 from orchestrator.store.accounts import Principal
@@ -29,6 +31,10 @@ class Watch:
     def count(self) -> int:
         """How many streams are open."""
         return len(self._watched)
+
+    def open_by(self, caller: UUID) -> int:
+        """How many streams the key, container or user has open here."""
+        return sum(who_counts(principal) == caller for principal, _ in self._watched.values())
 
     @contextlib.asynccontextmanager
     async def over(self, principal: Principal, right: Right) -> AsyncIterator[asyncio.Event]:

@@ -10,6 +10,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from app.api.openapi import served
 from app.api.rights import RIGHTS, right_of
+from app.limits import Limits
 from app.main import all_routers
 from app.streams.routes import routes
 from domain.access import Right
@@ -82,7 +83,7 @@ async def test_a_container_administers_nothing(office: Office) -> None:
 
 async def test_without_credentials_everything_but_the_open_is_401(office: Office) -> None:
     for method, path in SERVED:
-        office.app.state.failed_logins = type(office.app.state.failed_logins)()  # not throttled here
+        office.app.state.limits = Limits.of(office.app.state.settings)  # not throttled here
         answer = await office.http.request(method, filled(path))
         if right_of(method, path) is not Right.OPEN:
             assert answer.status_code == 401, (method, path)
