@@ -179,6 +179,14 @@ def _mutate(
     planners.mutate(names or [], processes)
 
 
+@app.command("simulate", context_settings=PASS_ON)
+def _simulate(context: typer.Context) -> None:
+    """The platform on virtual time with faults by seed: `--seed N --runs N --jobs N`, `--history`, `--planted`."""
+    from app.cli import dev
+
+    dev.simulate(context.args)
+
+
 def _groups() -> None:
     """Commands with commands of their own; imported when one of them is asked for."""
     if len(sys.argv) > 1 and sys.argv[1] == "agent":

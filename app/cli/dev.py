@@ -61,6 +61,11 @@ def histories(arguments: Sequence[str]) -> None:
     _become([sys.executable, "-P", "-m", "tests.histories", *arguments], _environment())
 
 
+def simulate(arguments: Sequence[str]) -> None:
+    """Become `python -m tests.simulation`. Sets of strings have one order, or a seed would not replay."""
+    _become([sys.executable, "-P", "-m", "tests.simulation", *arguments], _environment() | {"PYTHONHASHSEED": "0"})
+
+
 def check() -> int:
     """Run every check even when one fails. Returns 0 when all passed, else 1."""
     failed: list[str] = []

@@ -1,62 +1,92 @@
-"""`./tutela simulate [--seed N] [--runs N] [--jobs N] [--history]`: exit code 0 when no promise was broken."""
+"""`./tutela simulate [--seed N] [--runs N] [--jobs N]`: exit code 0 when no promise was broken.
+
+`--history` prints all that happened in the seed. `--planted` searches for each of the planted bugs instead, from the
+first seed on, and fails for one that is not found; with a name, for that one only.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import hashlib
 import sys
 import time
 
-from tests.harness.postgres import TestPostgres
-from tests.simulation.server import Backend, copy, serving
-from tests.simulation.world import Outcome, simulate
-
-LAST_LINES = 60
+from tests.simulation.planted import PLANTED
+from tests.simulation.runs import Result, Runner, one
+from tests.simulation.server import serving
 
 
 def main() -> int:
-    """Run seeds one after another in as many processes as are wanted; the first finding of each is printed."""
+    """The command."""
     parser = argparse.ArgumentParser(prog="tutela simulate", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
-    parser.add_argument("--runs", type=int, default=1, help="how many seeds")
+    parser.add_argument("--runs", type=int, default=1, help="how many seeds; of planted bugs: how many at most")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--history", action="store_true", help="print the whole history of the seed")
+    parser.add_argument("--history", action="store_true", help="print the whole history of the one seed")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed with a finding")
+    parser.add_argument("--planted", nargs="?", const="", metavar="NAME", help=f"one of: {', '.join(PLANTED)}")
+    parser.add_argument("--known", action="store_true", help="search for a planted bug from its own seed on")
+    parser.add_argument("--digests", action="store_true", help="print what tells the history of each seed apart")
     wanted = parser.parse_args()
-    began, found, done, virtual, statements, slowest = time.monotonic(), [], 0, 0.0, 0, 0.0
-    with serving() as postgres:
-        backend = open_backend(postgres, "s0")
-        for seed in range(wanted.seed, wanted.seed + wanted.runs):
-            outcome = simulate(seed, backend)
-            done, virtual, statements = done + 1, virtual + outcome.seconds, statements + outcome.statements
-            slowest = max(slowest, outcome.rest)
-            if wanted.history:
-                print(*outcome.history.lines(), sep="\n")
-            if outcome.violations:
-                found.append(seed)
-                _show(outcome, whole=wanted.history)
-                if not wanted.keep_going:
-                    break
-        backend.close()
+    seeds = range(wanted.seed, wanted.seed + wanted.runs)
+    with serving() as postgres, Runner(postgres, 1 if wanted.history else wanted.jobs) as runner:
+        if wanted.history:
+            return _whole(wanted.seed, wanted.planted or None)
+        if wanted.planted is not None:
+            names = [wanted.planted] if wanted.planted else list(PLANTED)
+            return _planted(runner, names, seeds, known=wanted.known)
+        return _all(runner, seeds, keep_going=wanted.keep_going, digests=wanted.digests)
+
+
+def _whole(seed: int, bug: str | None) -> int:
+    result = one(seed, bug, None)
+    _show(result)
+    return 1 if result.violations else 0
+
+
+def _all(runner: Runner, seeds: range, *, keep_going: bool, digests: bool) -> int:
+    began, found, results = time.monotonic(), list[int](), list[Result]()
+    for result in runner.seeds(seeds):
+        results.append(result)
+        if digests:
+            print(f"seed {result.seed}: {result.digest}")
+        if result.violations:
+            found.append(result.seed)
+            _show(result)
+            if not keep_going:
+                break
     took = time.monotonic() - began
+    rests = sorted(each.rest for each in results)
     print(
-        f"{done} seeds from {wanted.seed}: {len(found)} with a broken promise{f' {found}' if found else ''};"
-        f" {virtual:.0f} virtual seconds, {statements} statements, {took:.1f} s; slowest to rest {slowest:.1f} s"
+        f"{len(results)} seeds from {seeds.start}: {len(found)} with a broken promise{f' {found}' if found else ''};"
+        f" {sum(each.seconds for each in results):.0f} virtual seconds,"
+        f" {sum(each.statements for each in results)} statements, {took:.1f} s ({took / len(results):.2f} s a seed);"
+        f" at rest after p50 {rests[len(rests) // 2]:.1f} s, max {rests[-1]:.1f} s;"
+        f" digest {hashlib.sha256(''.join(each.digest for each in results).encode()).hexdigest()[:16]}"
     )
     return 1 if found else 0
 
 
-def open_backend(postgres: TestPostgres, name: str) -> Backend:
-    """A database of one's own."""
-    asyncio.run(copy(postgres.dsn, name))
-    return Backend(postgres.url(name))
+def _planted(runner: Runner, names: list[str], seeds: range, *, known: bool) -> int:
+    missed = 0
+    for name in names:
+        began = time.monotonic()
+        tried = range(PLANTED[name].seed, PLANTED[name].seed + len(seeds)) if known else seeds
+        result = next((each for each in runner.seeds(tried, name) if each.violations), None)
+        missed += result is None
+        if result is None:
+            print(f"NOT FOUND in {len(seeds)} seeds: {name}", flush=True)
+        else:
+            took = time.monotonic() - began
+            print(f"{name}: seed {result.seed} ({took:.1f} s): {result.violations[0]}", flush=True)
+    print(f"{len(names) - missed} of {len(names)} planted bugs found")
+    return 1 if missed else 0
 
 
-def _show(outcome: Outcome, *, whole: bool) -> None:
-    if not whole:
-        print(*outcome.history.lines(LAST_LINES), sep="\n")
-    print(f"seed {outcome.seed} ({outcome.digest[:12]}): ./tutela simulate --seed {outcome.seed} --history")
-    for text in outcome.violations:
+def _show(result: Result) -> None:
+    print(*result.lines, sep="\n")
+    print(f"seed {result.seed} ({result.digest[:12]}): ./tutela simulate --seed {result.seed} --history")
+    for text in result.violations:
         print(f"  {text}")
     sys.stdout.flush()
 

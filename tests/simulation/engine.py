@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from agents.runtime.base import Json, RuntimeBusy, RuntimeRefused
 FIRST_BACKOFF, LONGEST_BACKOFF, CALM_SECONDS = 0.1, 60.0, 10.0
 """Of the engine's own restarts (E19)."""
 
+ITSELF = "itself"
 RUNNING, PAUSED, RESTARTING, EXITED, CREATED, DEAD = "running", "paused", "restarting", "exited", "created", "dead"
 
 
@@ -31,7 +32,10 @@ class Behaviour:
 
 @dataclass(slots=True, kw_only=True)
 class Box:
-    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business."""
+    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
+
+    `ended_unseen`: the code with which its process ended while the daemon was down. `ended_by`: who ended its last run.
+    """
 
     id: str
     name: str
@@ -52,7 +56,7 @@ class Box:
     stuck: bool = False
     run: int = 0
     ended_unseen: int | None = None
-    mutations: list[str] = field(default_factory=list)
+    ended_by: str = ""
 
     @property
     def up(self) -> bool:
@@ -170,24 +174,24 @@ class Engine:
         self._touched(box, "start")
         self._begin(box)
 
-    async def stop(self, engine_id: str, grace: int) -> None:
+    async def stop(self, engine_id: str, grace: int, by: str = "agent") -> None:
         """Ask its process to end, and make it after the grace."""
         box = self.boxes.get(engine_id)
         if box is None or box.state not in {RUNNING, PAUSED, RESTARTING}:
             return
         self._touched(box, "stop")
         if box.state == RESTARTING:
-            self._ended(box, box.code, by_hand=True)
+            self._ended(box, box.code, by)
             return
         run, box.stopping = box.run, True
         obeys = self.chance.random() < 0.8 and box.state != PAUSED
         await asyncio.sleep(min(self.chance.uniform(0.01, 0.5) if obeys else grace, grace))
         if box.run == run and box.up:
             if not self.down:
-                self._ended(box, 143 if obeys else 137, by_hand=True)
+                self._ended(box, 143 if obeys else 137, by)
             elif obeys:
                 # It had its SIGTERM already.
-                box.ended_unseen = 143
+                box.ended_unseen, box.ended_by = 143, by
                 self.watcher.changed(self, box, "ended by itself (143), unseen")
         box.stopping = False
 
@@ -196,7 +200,7 @@ class Engine:
         box = self.boxes.get(engine_id)
         if box is not None and box.up:
             self._touched(box, "kill")
-            self._ended(box, 137, by_hand=True)
+            self._ended(box, 137, "operator")
 
     def remove(self, engine_id: str) -> None:
         """Remove it, running or not. Busy when the removal fails: then it is dead and keeps its name (E17)."""
@@ -205,7 +209,7 @@ class Engine:
             return
         self._touched(box, "remove")
         if box.state in {RUNNING, PAUSED, RESTARTING}:
-            self._ended(box, 137, by_hand=True)
+            self._ended(box, 137, "removal")
         if box.stuck:
             box.state = DEAD
             self._tell(box)
@@ -244,7 +248,7 @@ class Engine:
         self._touched(box, f"policy {policy}")
         box.policy = policy
         if policy == "no" and box.state == RESTARTING:
-            self._ended(box, box.code, by_hand=True)
+            self._ended(box, box.code, "policy")
 
     def inspected(self, box: Box) -> Json:
         """What an inspection says."""
@@ -273,10 +277,10 @@ class Engine:
         if not box.up:
             return
         if self.down:
-            box.ended_unseen = code
+            box.ended_unseen, box.ended_by = code, ITSELF
             self.watcher.changed(self, box, f"ended by itself ({code}), unseen")
             return
-        self._ended(box, code, by_hand=False)
+        self._ended(box, code, ITSELF)
 
     def die(self) -> None:
         """kill -9 of the daemon: streams end at once, containers live on (E1)."""
@@ -298,12 +302,12 @@ class Engine:
         alive = {box.id for box in found if box.ended_unseen is None}
         for box in found:
             if box.ended_unseen is not None:
-                self._end_quietly(box, box.ended_unseen)
+                self._end_quietly(box, box.ended_unseen, box.ended_by)
         if not self.live_restore:
             for box in found:
                 if box.id in alive and box.id in self.boxes:
                     await asyncio.sleep(self.chance.uniform(0.0, 0.3))
-                    self._end_quietly(box, self.chance.choice((137, 143)))
+                    self._end_quietly(box, self.chance.choice((137, 143)), "engine")
             self.life += 1
             self.stamp_of_life = self.stamp()
         for box in list(self.boxes.values()):
@@ -321,7 +325,7 @@ class Engine:
         for box in self.boxes.values():
             box.stopping = False
             if box.up:
-                box.ended_unseen = 255
+                box.ended_unseen, box.ended_by = 255, "engine"
                 self.watcher.changed(self, box, "lost its power")
             elif box.state == RESTARTING:
                 box.state = EXITED
@@ -329,7 +333,6 @@ class Engine:
     # Inside.
 
     def _touched(self, box: Box, what: str) -> None:
-        box.mutations.append(what)
         self.watcher.touched(self, box, what)
 
     def _port_taken(self, box: Box) -> str:
@@ -356,14 +359,15 @@ class Engine:
             asyncio.get_running_loop().call_later(self.chance.uniform(*behaviour.lives), end)
         self._tell(box)
 
-    def _end_quietly(self, box: Box, code: int) -> None:
+    def _end_quietly(self, box: Box, code: int, by: str) -> None:
+        box.ended_by = by
         box.state, box.code, box.finished_at, box.ended_unseen = EXITED, code, self.stamp(), None
         self.watcher.changed(self, box, f"ended ({code})")
 
-    def _ended(self, box: Box, code: int, *, by_hand: bool) -> None:
-        self._end_quietly(box, code)
+    def _ended(self, box: Box, code: int, by: str) -> None:
+        self._end_quietly(box, code, by)
         again = box.policy == "always" or (box.policy == "on-failure" and code != 0)
-        if again and not by_hand and not box.stopping:
+        if again and by == ITSELF and not box.stopping:
             loop = asyncio.get_running_loop()
             if loop.time() - box.began > CALM_SECONDS:
                 box.backoff = FIRST_BACKOFF

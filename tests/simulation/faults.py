@@ -202,7 +202,7 @@ async def operator(faults: Faults) -> None:
     try:
         match what:
             case "stop":
-                world.background(host.engine.stop(box.id, faults.chance.choice((0, 2, 10))))
+                world.background(host.engine.stop(box.id, faults.chance.choice((0, 2, 10)), "operator"))
                 await asyncio.sleep(0)
             case "kill":
                 host.engine.kill(box.id)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from agents.runtime.create_args import CLUSTER, CONTAINER, NAME, SERVICE
-from tests.simulation.engine import RUNNING, Box, Engine
+from tests.simulation.engine import DEAD, ITSELF, Box, Engine
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _ROWS = """
-    SELECT c.id, c.leaving, c.terminated_at IS NOT NULL AS over, (c.spec->>'single_writer')::bool AS alone
-    FROM containers c WHERE c.id = ANY($1)
+    SELECT c.id, c.leaving, c.terminated_at IS NOT NULL AS over, (c.spec->>'single_writer')::bool AS alone, c.want,
+        c.autorestart, c.autoreplace, c.start_gen, c.slot, n.name AS node, s.spec->>'lost_after' AS lost_after,
+        s.spec->>'autoreplace' AS replaced
+    FROM containers c JOIN nodes n ON n.id = c.node_id JOIN services s ON s.id = c.service_id WHERE c.id = ANY($1)
+"""
+_ROLLING = """
+    SELECT c.id, c.name, c.slot, c.want, c.leaving, c.operation IS NOT NULL AS ordered, c.spec->>'image' AS image,
+        s.spec->>'image' AS next, s.target, s.operation->>'image_request' IS NOT NULL AS unknown, c.service_id,
+        s.spec->>'deployment_strategy' = 'EVERY_NODE' AS every
+    FROM services s JOIN containers c ON c.service_id = s.id AND c.terminated_at IS NULL
+    WHERE s.operation->>'verb' = 'redeploy' AND s.want = 'RUNNING' AND s.id = $1
 """
 
 
@@ -23,8 +32,8 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._started: dict[str, tuple[int, int, int]] = {}
         self.quiet = False
-        self.mutations = 0
 
     def changed(self, engine: Engine, box: Box, what: str) -> None:
         """A container went into another state, by itself or because of a call."""
@@ -33,17 +42,25 @@ class Judge:
             self._one_of_a_kind(box)
 
     def touched(self, engine: Engine, box: Box | None, what: str) -> None:
-        """A call that changes something was carried out."""
-        self.mutations += 1
+        """A call that changes something is carried out."""
         history = self._world.history
         history.add(f"engine {engine.name}", f"{called(box) if box else ''} <- {what}".strip())
-        if box is not None and box.foreign:
-            history.violate("I5", f"{what} of the foreign container {box.name} on {engine.name}")
-        by_hand = self._world.by_hand
-        if what == "stop" and box is not None and box.policy != "no" and not by_hand:
-            history.violate("E5", f"{called(box)} on {engine.name} was stopped with restart policy {box.policy}")
         if self.quiet and not self._restless(engine, box, what):
             history.violate("I12", f"{what} of {called(box) if box else ''} on {engine.name} with nothing to do")
+        if box is None or self._world.by_hand:
+            return
+        if box.foreign:
+            history.violate("I5", f"{what} of the foreign container {box.name} on {engine.name}")
+            return
+        match what:
+            case "stop":
+                if box.policy != "no":
+                    history.violate("E5", f"{called(box)} on {engine.name} is stopped with policy {box.policy}")
+                self._rolling(box)
+            case "remove":
+                self._wanted(engine, box)
+            case "start":
+                self._once(engine, box)
 
     def _restless(self, engine: Engine, box: Box | None, what: str) -> bool:
         """Whether it is about a container, or the network of one, whose process ends by itself again and again."""
@@ -53,33 +70,87 @@ class Judge:
         behaviour = engine.behaviours.get(box.body.get("Image", ""))
         return behaviour is not None and behaviour.lives is not None
 
-    def _one_of_a_kind(self, box: Box) -> None:
-        slot = (box.labels.get(SERVICE), box.labels.get(NAME))
-        up = [
+    def _up(self, slot: tuple[str | None, str | None]) -> list[tuple[str, Box]]:
+        """Where the slot's containers run."""
+        return [
             (host.name, each)
             for host in self._world.hosts.values()
             for each in host.engine.boxes.values()
-            if each.up and (each.labels.get(SERVICE), each.labels.get(NAME)) == slot
+            if each.up and _slot(each) == slot
         ]
+
+    def _one_of_a_kind(self, box: Box) -> None:
+        """I2a, I2b."""
+        history, up = self._world.history, self._up(_slot(box))
         rows = self._rows([each for _, each in up])
-        row = rows.get(box.labels.get(CONTAINER, ""))
+        row = rows.get(box.labels.get(CONTAINER))
         if row is not None and row["over"]:
-            self._world.history.violate("I2a", f"{called(box)} runs although the record says that it is gone")
+            history.violate("I2a", f"{called(box)} runs although the record says that it is gone")
         if len(up) < 2:
             return
         where = ", ".join(f"{called(each)} on {name}" for name, each in up)
         ids = [each.labels.get(CONTAINER) for _, each in up]
         if len(set(ids)) < len(ids):
-            self._world.history.violate("I2a", f"two containers of one allocation run: {where}")
-        staying = [each for each in ids if not rows[each]["leaving"]] if all(each in rows for each in ids) else ids
+            history.violate("I2a", f"two containers of one allocation run: {where}")
+        staying = [each for each in ids if each not in rows or not self._may_be_doubled(rows[each])]
         if len(staying) > 1:
-            self._world.history.violate("I2a", f"two containers of one slot run: {where}")
+            history.violate("I2a", f"two containers of one slot run: {where}")
         if any(row["alone"] for row in rows.values()):
-            self._world.history.violate("I2b", f"two containers of a single_writer slot run: {where}")
+            history.violate("I2b", f"two containers of a single_writer slot run: {where}")
 
-    def _rows(self, boxes: list[Box]) -> Mapping[str | None, Mapping[str, bool]]:
-        ids = [UUID(each.labels[CONTAINER]) for each in boxes]
+    def _may_be_doubled(self, row: Mapping[str, Any]) -> bool:
+        """Whether its slot was given up: its host is lost and users asked for that, or was to be emptied."""
+        asked = row["lost_after"] is not None or row["replaced"] != "OFF" or row["node"] in self._world.drained
+        return bool(row["leaving"] and asked)
+
+    def _wanted(self, engine: Engine, box: Box) -> None:
+        """Nobody removes what is wanted running: I3, I13."""
+        row = self._rows([box]).get(box.labels.get(CONTAINER))
+        twins = [each for each in engine.boxes.values() if each.labels.get(CONTAINER) == box.labels.get(CONTAINER)]
+        if row is not None and row["want"] == "RUN" and not row["over"] and box.state != DEAD and len(twins) == 1:
+            self._world.history.violate("I13", f"{called(box)} on {engine.name} is removed, and is wanted running")
+
+    def _once(self, engine: Engine, box: Box) -> None:
+        """What ended by itself is not started again without an order, where no policy says so (I12)."""
+        row = self._rows([box]).get(box.labels.get(CONTAINER))
+        policies = {row["autorestart"], row["autoreplace"]} if row is not None else set()
+        if row is None or policies != {"OFF"} or str(box.labels.get(SERVICE)) in self._world.restart_policies_changed:
+            return
+        now = row["start_gen"], engine.life, box.run
+        before, self._started[box.id] = self._started.get(box.id), now
+        ended = box.run > 0 and box.ended_by == ITSELF and box.code in {0, 1}
+        if ended and before is not None and before[:2] == now[:2] and not self._world.knobs.tears:
+            self._world.history.violate("I12", f"{called(box)} ended by itself and is started again, without an order")
+
+    def _rolling(self, box: Box) -> None:
+        """A redeployment stops one at a time, and none before its image is known (I7); judged without faults."""
+        if not self._world.knobs.calm or box.labels.get(SERVICE) is None:
+            return
+        rows = self._world.store.ask(_ROLLING, UUID(box.labels[SERVICE]))
+        own = next((row for row in rows if str(row["id"]) == box.labels.get(CONTAINER)), None)
+        loops = any(self._world.loops(image) for row in rows for image in (row["image"], row["next"]))
+        if own is None or own["want"] != "GONE" or own["slot"] > own["target"] or loops or own["every"]:
+            return
+        if any(row["ordered"] or row["leaving"] or row["want"] == "STOP" for row in rows):
+            return
+        if own["unknown"]:
+            self._world.history.violate("I7", f"{called(box)} is stopped before the new image is known")
+        missing = [
+            row["name"]
+            for row in rows
+            if row["want"] == "GONE" and row["slot"] <= row["target"] and row["slot"] != own["slot"]
+            if not self._up((str(row["service_id"]), row["name"]))
+        ]
+        if missing:
+            self._world.history.violate("I7", f"{called(box)} is stopped while {', '.join(missing)} is down already")
+
+    def _rows(self, boxes: Iterable[Box]) -> Mapping[str | None, Mapping[str, Any]]:
+        ids = [UUID(each.labels[CONTAINER]) for each in boxes if CONTAINER in each.labels]
         return {str(row["id"]): row for row in self._world.store.ask(_ROWS, ids)}
+
+
+def _slot(box: Box) -> tuple[str | None, str | None]:
+    return box.labels.get(SERVICE), box.labels.get(NAME)
 
 
 def called(box: Box) -> str:
@@ -87,8 +158,3 @@ def called(box: Box) -> str:
     if CLUSTER not in box.labels:
         return box.name.lstrip("/")
     return f"{box.labels.get(NAME)}[{box.labels.get(CONTAINER, '')[:4]}/{box.id[8:12]}]"
-
-
-def runs(box: Box) -> bool:
-    """Whether it is up and not paused."""
-    return box.up and box.state == RUNNING

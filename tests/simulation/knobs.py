@@ -31,6 +31,11 @@ class Knobs:
     cuts: Cuts
     farewell: bool
 
+    @property
+    def tears(self) -> bool:
+        """Whether disks may lose what agents wrote."""
+        return "ledger_torn" in self.kinds
+
 
 def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
     """The knobs of a seed. `kinds`: the faults that there are."""
@@ -44,7 +49,7 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         planes=chance.choice((1, 1, 1, 2)),
         lanes=chance.choice((1, 1, 2)),
         services=chance.choice((1, 1, 2, 2, 3)),
-        seconds=chance.uniform(8.0, 20.0),
+        seconds=chance.uniform(6.0, 16.0),
         calm=calm,
         kinds=() if calm else tuple(chance.sample(kinds, chance.randint(2, 6))),
         fault_every=chance.choice((0.7, 1.5, 3.0)),
@@ -60,5 +65,5 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         ),
         trouble=Trouble(pause=sometimes(0.5, 0.01, 0.2), unknown=sometimes(0.3, 0.005, 0.05)),
         cuts=Cuts(before=sometimes(0.3, 0.01, 0.1), after=sometimes(0.4, 0.02, 0.2), slow=sometimes(0.3, 0.02, 0.2)),
-        farewell=chance.random() < 0.5,
+        farewell=chance.random() < 0.4,
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +21,6 @@ import asyncpg
 from orchestrator.store.db import prepare
 from tests.harness.postgres import FAST, TestPostgres, migrate
 
-T = TypeVar("T")
 CLUSTER = UUID(int=1)
 OPTIONS = {
     **FAST,
@@ -77,22 +78,19 @@ async def copy(postgres_dsn: str, name: str) -> None:
         await conn.close()
 
 
-class Backend:
-    """A connection that is used from virtual time: each statement is one step, in which nothing else happens."""
+class Wire:
+    """A connection that is used from virtual time: each statement is one step, in which nothing else happens.
 
-    def __init__(self, dsn: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self.conn: Any = self.wait(self._connect(dsn))
-        self.judge: Any = self.wait(self._connect(dsn))
-        self._tables = self.wait(
-            self.conn.fetchval(
-                "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
-                " AND tablename <> ALL($1)",
-                KEPT,
-            )
-        )
-        self.wait(self.conn.execute("ALTER TABLE audit DISABLE TRIGGER audit_stays"))
-        self.statements = 0
+    The driver's coroutines are driven by hand. An event loop of their own would be twice as much work as they are.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, dsn: str) -> None:
+        self._loop = loop
+        self._conn: Any = loop.run_until_complete(self._connect(dsn))
+        transport = self._conn._transport
+        self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        self._socket.setblocking(True)
+        self._protocol = self._conn._protocol
 
     async def _connect(self, dsn: str) -> Any:
         conn = await asyncpg.connect(
@@ -101,27 +99,54 @@ class Backend:
         await prepare(conn)
         return conn
 
-    def wait(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run it to its end on the connection's own loop, while the virtual one stands still."""
+    def run(self, method: str, query: str, *args: Any) -> Any:
+        """One statement, by the driver's method of that name."""
         outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
+        asyncio._set_running_loop(self._loop)
+        coro = getattr(self._conn, method)(query, *args)
         try:
-            return self._loop.run_until_complete(coro)
+            while True:
+                waiting = coro.send(None)
+                while waiting is not None and not waiting.done():
+                    self._protocol.data_received(self._socket.recv(1 << 16))
+        except StopIteration as done:
+            return done.value
         finally:
             asyncio._set_running_loop(outer)
 
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._conn.terminate()
+
+
+class Backend:
+    """A database's connections: the world's, and that of who judges, which sees what is committed."""
+
+    def __init__(self, dsn: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.conn, self.judge = Wire(self._loop, dsn), Wire(self._loop, dsn)
+        self._tables = self.conn.run(
+            "fetchval",
+            "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
+            " AND tablename <> ALL($1)",
+            KEPT,
+        )
+        self.conn.run("execute", "ALTER TABLE audit DISABLE TRIGGER audit_stays")
+        self.statements = 0
+
     def reset(self) -> None:
         """An installation as new. TRUNCATE and not DELETE: rows lie in the same order in each run."""
-        self.wait(
-            self.conn.execute(
-                f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
-                f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL"  # names of our own tables
-            )
+        script = (
+            f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
+            f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL"  # names of our own tables
         )
+        self.conn.run("execute", script)
         self.statements = 0
 
     def close(self) -> None:
         """End the connections."""
-        self.wait(self.conn.close())
-        self.wait(self.judge.close())
+        self.conn.close()
+        self.judge.close()
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()

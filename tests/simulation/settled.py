@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _ROWS = """
-    SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.spec->>'image' AS image,
-        c.seen->>'state' AS seen, coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, c.start_gen, c.operation,
-        coalesce((c.seen->>'will_restart')::bool, false) AS again
+    SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.autoreplace,
+        c.spec->>'image' AS image, c.seen->>'state' AS seen, c.start_gen,
+        coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, coalesce((c.seen->>'will_restart')::bool, false) AS again
     FROM containers c JOIN nodes n ON n.id = c.node_id WHERE c.terminated_at IS NULL ORDER BY c.name, c.id
 """
 _SERVICES = """
@@ -92,8 +92,10 @@ def _running(name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
     elif row["seen"] in {"EXITED", "FAILED"} and not row["again"]:
         if box is not None and (box.up or box.state == "restarting"):
             yield f"{name} is seen as {row['seen']}, and is {box.state}"
-        if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS":
+        if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS" and row["autoreplace"] == "OFF":
             yield f"{name} ended, and autorestart is ALWAYS"
+        if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent":
+            yield f"{name} is wanted running, and was stopped by its agent"
     else:
         yield f"{name} is wanted running, and seen as {row['seen']}"
 

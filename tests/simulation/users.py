@@ -186,6 +186,7 @@ class User:
                 await self._patch(f"image {image}", lambda spec: replace(spec, image=image))
             case "policy":
                 policy = chance.choice((CrashPolicy.OFF, CrashPolicy.ALWAYS, CrashPolicy.ON_FAILURE))
+                self._world.restart_policies_changed.add(str(wish.service_id))
                 await self._patch(f"autorestart {policy.value}", lambda spec: replace(spec, autorestart=policy))
             case "container":
                 await self._container()
@@ -265,6 +266,7 @@ class User:
         if len(rows) < 2:
             return
         row = self._chance.choice(rows)
+        self._world.drained.add(row["name"])
         if row["cordoned"]:
             await self._do(
                 f"uncordon {row['name']} for", lambda c, _: node_commands.cordon(c, row["id"], cordoned=False)

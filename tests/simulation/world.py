@@ -41,7 +41,7 @@ REST_SECONDS = 100.0
 notification waits for."""
 
 LOOK_SECONDS = 1.0
-QUIET_SECONDS = 6.0
+QUIET_SECONDS = 4.0
 SECRET = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 IMAGES = {
     STAYS: ("sha256:stays", None),
@@ -82,6 +82,8 @@ class World:
         self.planes: list[Plane] = []
         self.wishes: list[Wish] = []
         self.shrinking: set[str] = set()
+        self.drained: set[str] = set()
+        self.restart_policies_changed: set[str] = set()
         self.by_hand = False
         self.registry_away = False
         self._directory = directory
@@ -136,7 +138,6 @@ class World:
                     host.engine.behaviours[image_id] = behaviour
             foreign = host.engine.create("foreign", {"Image": "foreign", "HostConfig": {}}, foreign=True)
             host.engine._begin(host.engine.boxes[foreign])
-            host.engine.boxes[foreign].mutations.clear()
             self.hosts[host.name] = host
             host.start()
         self.history.violations.clear()
@@ -182,15 +183,17 @@ class World:
     async def heal(self) -> None:
         """The faults are over: what was cut is whole, what was killed is started."""
         self.history.add("world", "the faults are over")
-        self.store.trouble = Trouble()
+        away, self.store.trouble = self.store.trouble.away, Trouble()
         self.registry_away = False
-        self.weather.cut_before = self.weather.cut_after = self.weather.twice = 0.0
+        self.weather.cut_before = self.weather.cut_after = 0.0
+        away |= any(plane.cut for plane in self.planes)
         for plane in self.planes:
             plane.cut = False
             plane.process.go_on()
             if not plane.process.alive:
                 plane.restart()
-        self.database_back()
+        if away:
+            self.database_back()
         for host in self.hosts.values():
             host.link.heal()
             host.cuts.before = host.cuts.after = host.cuts.slow = 0.0

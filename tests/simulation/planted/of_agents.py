@@ -1,0 +1,107 @@
+"""Bugs in agents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from agents import agent, executor, fencing, ledger, memory, observe, planning, session
+from agents.steps import StartContainer
+from domain.container import Observed, Seen, Want
+
+Bug = tuple[str, int, tuple[tuple[object, str, object], ...]]
+
+_reported, _plan, _after, _observed = observe.reported, planning.plan_node, memory.after, memory.observed
+
+
+def _gone_at_once(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
+    if assignment.want is Want.GONE:
+        return Observed(state=Seen.GONE, start_gen=known.start_gen)
+    return _reported(assignment, seen, known, gone=gone)
+
+
+def _always_complete(*args: Any, **named: Any) -> Any:
+    return _plan(*args, **{**named, "complete": True})
+
+
+def _quiet_is_carried_out(before: Any, result: Any, order: int) -> Any:
+    known = _after(before, result, order)
+    if result.ok and isinstance(result.step, StartContainer):
+        return replace(known, start_gen=max(known.start_gen, order), intent=None)
+    return known
+
+
+def _every_order_is_old(before: Any, assignment: Any, seen: Any) -> Any:
+    return replace(_observed(before, assignment, seen), start_gen=assignment.start_gen)
+
+
+async def _unsaved(_ledger: Any) -> None:
+    return None
+
+
+def _never_mended(*_args: Any, **_named: Any) -> None:
+    return None
+
+
+BUGS: dict[str, Bug] = {
+    "gone without proof": (
+        "a container counts as gone as soon as it is told to go (no tombstone)",
+        1,
+        ((agent, "reported", _gone_at_once),),
+    ),
+    "policy kept at a stop": (
+        "the engine's restart policy is not cleared before a stop (E5)",
+        1,
+        ((planning, "_quieten", lambda *_: []),),
+    ),
+    "a quiet start is a start": (
+        "a start that the engine did not refuse counts as carried out, in the grace of a stop too (304, E10)",
+        1,
+        ((memory, "after", _quiet_is_carried_out),),
+    ),
+    "orders are not compared": (
+        "every order to start counts as carried out (generations)",
+        1,
+        ((memory, "observed", _every_order_is_old),),
+    ),
+    "an empty ledger is the truth": (
+        "what is not in a ledger that never held a full set is removed (F9)",
+        1,
+        ((agent, "plan_node", _always_complete),),
+    ),
+    "the lease is ignored": (
+        "single_writer containers go on without the control plane (I2b)",
+        1,
+        ((session.Session, "fenced", property(lambda _: False)),),
+    ),
+    "orphans are kept": (
+        "what nobody wants stays on the engine (I5)",
+        1,
+        ((planning, "_orphans", lambda *_: planning._Line()),),
+    ),
+    "networks are kept": (
+        "networks stay when their last container went (I9)",
+        1,
+        ((planning, "unneeded", lambda *_, **__: ([], None)),),
+    ),
+    "nothing is saved": (
+        "what is about to be done is not on the disk before",
+        1,
+        ((ledger.Ledger, "save", _unsaved),),
+    ),
+    "events are all there is": (
+        "an agent never looks at everything anew (E25)",
+        1,
+        ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
+    ),
+    "a name that is taken is an error": (
+        "a create whose answer was lost is not found again (E12)",
+        1,
+        ((executor, "container_name", lambda _: "nobody"),),
+    ),
+    "a stop for want of a lease is for good": (
+        "what was stopped for want of a lease is not started again when the lease is back",
+        1,
+        ((planning, "gave_way", lambda *_: False), (agent, "cut_short", fencing.cut_short)),
+    ),
+}

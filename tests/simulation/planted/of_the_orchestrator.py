@@ -1,0 +1,139 @@
+"""Bugs in the orchestrator."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from domain.assignment import SILENT_SECONDS
+from domain.container import Seen, Want
+from domain.node import NodeState
+from orchestrator import dispatch, reconciler, worker
+from orchestrator.planning import advance, leaving, service
+from orchestrator.planning.steps import RetireContainer
+from orchestrator.store import actions, containers
+
+Bug = tuple[str, int, tuple[tuple[object, str, object], ...]]
+
+_observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
+_plan, _fill = service.plan_service, advance.fill
+_newer = itertools.count(1_000_000)
+
+
+async def _stale_is_news(conn: Any, node_id: Any, session: int, seq: int, reports: Any) -> Any:
+    return await _observe(conn, node_id, session, next(_newer), reports)
+
+
+def _silent_is_lost(view: Any, row: Any, policy: Any) -> Any:
+    node = next((each for each in view.nodes if each.node_id == row.node_id), None)
+    if node is None or node.state is not NodeState.UNREACHABLE or node.last_seen is None:
+        return None
+    return node.last_seen + timedelta(seconds=SILENT_SECONDS)
+
+
+def _all_at_once(view: Any, kept: Any, policy: Any) -> Any:
+    return _replacements(view, kept, replace(policy, max_unavailable=99))
+
+
+def _image_later(view: Any, *, needed: bool) -> Any:
+    ready, steps = _image(view, needed=needed)
+    if ready is None or view.service.operation is None:
+        return ready, steps
+    old = [
+        RetireContainer(container_id=row.id, name=row.name, cause="planted", keep_volumes=True)
+        for row in view.containers
+        if row.want is Want.RUN and row.deploy_gen < view.service.deploy_gen
+    ]
+    return replace(ready, steps=(*ready.steps, *old)), steps
+
+
+async def _first_action_only(conn: Any, ids: Any, state: Any, message: Any, at: Any) -> None:
+    await _end(conn, list(ids)[:1], state, message, at)
+
+
+def _absent_is_gone(view: Any, policy: Any) -> Any:
+    away = {node.node_id for node in view.nodes if node.state is NodeState.UNREACHABLE}
+    rows = tuple(
+        replace(row, seen=replace(row.seen, state=Seen.GONE))
+        if row.want is Want.GONE and row.node_id in away and row.seen is not None
+        else row
+        for row in view.containers
+    )
+    return _plan(replace(view, containers=rows), policy)
+
+
+def _slot_free_at_once(view: Any, rows: Any, refilled: Any, slots: Any, policy: Any) -> Any:
+    return _fill(view, [row for row in rows if row.want is not Want.GONE], refilled, slots, policy)
+
+
+async def _no_ports_are_taken(_conn: Any, _wanted: Any) -> Any:
+    return {}
+
+
+def _as_it_was(nodes: Any, _leaving: Any) -> Any:
+    return nodes
+
+
+async def _nobody_expires(_db: Any) -> None:
+    return None
+
+
+BUGS: dict[str, Bug] = {
+    "a stale report is news": (
+        "a report is taken in although a newer one was (sequence numbers)",
+        1,
+        ((containers, "observe", _stale_is_news),),
+    ),
+    "silent is lost": (
+        "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
+        1,
+        ((leaving, "replaced_at", _silent_is_lost),),
+    ),
+    "all at once": (
+        "a redeployment stops all containers together (I7)",
+        1,
+        ((advance, "_replacements", _all_at_once),),
+    ),
+    "the image comes later": (
+        "old containers are stopped before the new image is known (I7)",
+        1,
+        ((advance, "_image", _image_later),),
+    ),
+    "joined actions are forgotten": (
+        "of the actions that an operation took over only the first ends (I11)",
+        1,
+        ((actions, "end", _first_action_only),),
+    ),
+    "absent is gone": (
+        "a container on a node that is away is forgotten as soon as it is told to go (I9)",
+        1,
+        ((reconciler, "plan_service", _absent_is_gone),),
+    ),
+    "a slot is free at once": (
+        "a slot is filled while its last container is still going (I2a)",
+        1,
+        ((advance, "fill", _slot_free_at_once), (service, "fill", _slot_free_at_once)),
+    ),
+    "ports are free": (
+        "placement does not look at the ports that are taken",
+        1,
+        ((containers, "ports_taken", _no_ports_are_taken),),
+    ),
+    "a port is taken by its predecessor": (
+        "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
+        1,
+        ((advance, "vacate", _as_it_was), (service, "vacate", _as_it_was)),
+    ),
+    "nobody looks without being told": (
+        "a lost notification is never made up for (no tick)",
+        1,
+        ((worker, "TICK_SECONDS", 1e9),),
+    ),
+    "nobody expires": (
+        "a node that is silent counts as there",
+        1,
+        ((dispatch, "expire", _nobody_expires),),
+    ),
+}

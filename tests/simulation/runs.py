@@ -1,0 +1,97 @@
+"""Many seeds, in several processes: each has a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from tests.harness.postgres import TestPostgres
+from tests.simulation.planted import PLANTED
+from tests.simulation.server import Backend, copy
+from tests.simulation.world import simulate
+
+LAST_LINES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What is kept of a seed: the history only where a promise was broken, or it is asked for."""
+
+    seed: int
+    violations: tuple[str, ...]
+    digest: str
+    rest: float
+    seconds: float
+    statements: int
+    lines: tuple[str, ...] = ()
+
+
+_backend: Backend | None = None
+
+
+def _open(url: str) -> None:
+    global _backend
+    _backend = Backend(url)
+
+
+def one(seed: int, bug: str | None = None, lines: int | None = LAST_LINES) -> Result:
+    """Live through a seed in this process, with a bug in the product or without."""
+    assert _backend is not None
+    with PLANTED[bug]() if bug else contextlib.nullcontext():
+        outcome = simulate(seed, _backend)
+    kept = outcome.history.lines(lines) if outcome.violations or lines is None else ()
+    return Result(
+        seed=seed,
+        violations=outcome.violations,
+        digest=outcome.digest,
+        rest=outcome.rest,
+        seconds=outcome.seconds,
+        statements=outcome.statements,
+        lines=tuple(kept),
+    )
+
+
+class Runner:
+    """Runs seeds on a server. Use it as a context."""
+
+    def __init__(self, postgres: TestPostgres, jobs: int = 1) -> None:
+        self._urls = []
+        for number in range(jobs):
+            asyncio.run(copy(postgres.dsn, f"s{number}"))
+            self._urls.append(postgres.url(f"s{number}"))
+        self._pools: list[ProcessPoolExecutor] = []
+
+    def __enter__(self) -> Runner:
+        if len(self._urls) == 1:
+            _open(self._urls[0])
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            for url in self._urls:
+                self._pools.append(ProcessPoolExecutor(1, spawn, _open, (url,)))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if _backend is not None:
+            _backend.close()
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
+
+    def seeds(self, seeds: Sequence[int], bug: str | None = None) -> Iterator[Result]:
+        """The results as they come, in the order of the seeds in each process."""
+        if not self._pools:
+            for seed in seeds:
+                yield one(seed, bug)
+            return
+        size = len(self._pools)
+        pending = [[pool.submit(one, seed, bug) for seed in seeds[at::size]] for at, pool in enumerate(self._pools)]
+        try:
+            for at in range(len(seeds)):
+                yield pending[at % size][at // size].result()
+        finally:
+            for futures in pending:
+                for future in futures:
+                    future.cancel()

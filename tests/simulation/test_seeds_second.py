@@ -1,0 +1,28 @@
+"""The other seeds of each build, that a seed is the same each time, and that planted bugs are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.command import simulate
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", [541, 771])
+def test_no_promise_is_broken(first: int) -> None:
+    print(simulate("--seed", str(first), "--runs", "230"))
+
+
+def test_a_seed_is_the_same_each_time() -> None:
+    """After others in its process and alone: the same history to the last line."""
+    both, alone = (simulate("--seed", first, "--digests", "--runs", runs) for first, runs in (("7", "2"), ("8", "1")))
+    (wanted,) = (line for line in alone.splitlines() if line.startswith("seed 8: "))
+    assert wanted in both.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_each_planted_bug_is_found() -> None:
+    """From a seed that is known to find it, and a few after that: what else changes may move what a seed does."""
+    print(simulate("--planted", "--known", "--runs", "25"))
