@@ -285,8 +285,8 @@ def test_what_is_being_worked_on_is_left_alone_with_its_networks() -> None:
 def test_a_network_that_could_not_be_removed_is_tried_again_later() -> None:
     view = EngineView(networks=(ObservedNetwork(network_id="n", name="net-old"),))
     later = NOW + timedelta(seconds=5)
-    assert render(plan_node([], view, {}, NOW, held={"net-old": later})) == f"due {later.isoformat()}"
-    assert render(plan_node([], view, {}, later, held={"net-old": later})).startswith("remove network net-old")
+    assert render(plan_node([], view, {}, NOW, postponed={"net-old": later})) == f"due {later.isoformat()}"
+    assert render(plan_node([], view, {}, later, postponed={"net-old": later})).startswith("remove network net-old")
     assert render(plan_node([], view, {}, NOW, complete=False)) == "at rest"
 
 

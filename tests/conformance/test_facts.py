@@ -176,11 +176,11 @@ def test_e13_removals_at_once(raw: Raw) -> None:
         each.start()
     for each in tries:
         each.join()
-    statuses = sorted(each.status_code for each in answers)
+    statuses = sorted(answer.status_code for answer in answers)
     raw.fact(statuses[0] == 204 and set(statuses) <= {204, 404, 409}, f"{statuses}: one is answered 204")
-    for each in answers:
-        if each.status_code == 409:
-            assert "already in progress" in each.json()["message"]
+    for answer in answers:
+        if answer.status_code == 409:
+            assert "already in progress" in answer.json()["message"]
     assert raw.status("DELETE", path) == 404
 
 
