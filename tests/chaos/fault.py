@@ -43,7 +43,8 @@ class Fault:
 
     `number`: its row in RELIABILITY section 2. `stays`: the shortest and longest seconds from the injection to `heal`.
     `bound`: seconds from `heal` until all is well, column T there, on the box that the bars are for. `inject` puts it
-    in. `api_away`: until all is well, the API may answer 503 or not at all. `needs`: what a stage must have for it.
+    in. `api_away`: until all is well, the API may answer 503 or not at all. `starts`: to heal it a process of Tutela's
+    is started, which a busy machine delays more than it does an engine. `needs`: what a stage must have for it.
     """
 
     name: str
@@ -52,4 +53,5 @@ class Fault:
     inject: Callable[[Stage, random.Random], Wound]
     stays: tuple[float, float] = (0.0, 0.0)
     api_away: bool = False
+    starts: bool = False
     needs: Callable[[Stage], bool] = lambda stage: True

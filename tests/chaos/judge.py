@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domain.container import ContainerState
 from tests.chaos.history import contradiction
 from tests.chaos.lives import too_many, twice
 from tests.chaos.stage import Stage, now
@@ -48,7 +49,12 @@ class Judge:
         """New violations of what must hold at every moment."""
         stage = self.stage
         lives = [life for watch in stage.watches.values() for life in watch.lives.values()]
-        found = [*twice(lives), *too_many(lives, stage.allowed), *self._orphaned()]
+        # Slots that may move run twice while their host is given up and runs on (I2b).
+        found = [
+            *twice(life for life in lives if life.service not in stage.movable),
+            *too_many(lives, stage.allowed),
+            *self._orphaned(),
+        ]
         found += [each for watch in stage.watches.values() for each in watch.broken]
         for each in found:
             # Lives go on, so that the same violation is told with other figures.
@@ -64,13 +70,10 @@ class Judge:
             for host in self.stage.hosts
             for each in host.engine.client().containers(all=True, filters={"label": LABEL})
         }
-        known = {
-            each["uuid"]
-            for key in there
-            if (each := self.stage.api.get(f"/api/v1/container/{key}/").json).get("state") not in {None, "Terminated"}
-        }
+        listed = self.stage.api.get(f"/api/v1/container/?limit=100&uuid__in={','.join(there)}").json["objects"]
+        known = {each["uuid"] for each in listed if each["state"] != ContainerState.TERMINATED.value}
         self._orphans = {key: self._orphans.get(key, now()) for key in there.keys() - known}
-        limit = ORPHANS_GONE * self.stage.calibration.factor
+        limit = ORPHANS_GONE * self.stage.calibration.factor()
         for key, since in self._orphans.items():
             if now() - since > limit:
                 host, name = there[key]
@@ -94,7 +97,7 @@ class Judge:
             return not last
 
         try:
-            wait_for(look, timeout=CONVERGED * self.stage.calibration.factor, what="users' services", every=1.0)
+            wait_for(look, timeout=CONVERGED * self.stage.calibration.factor(), what="users' services", every=1.0)
         except AssertionError:
             yield from last
 
@@ -147,7 +150,7 @@ class Judge:
             return list(self.stage.api.get(path).json["objects"])
 
         try:
-            wait_for(lambda: not open_ones(), timeout=CONVERGED * self.stage.calibration.factor, what="", every=1.0)
+            wait_for(lambda: not open_ones(), timeout=CONVERGED * self.stage.calibration.factor(), what="", every=1.0)
         except AssertionError:
             for each in open_ones():
                 yield f"I11: {each['action']} of {each['object']} is {each['state']} since {each['start_date']}"

@@ -88,7 +88,7 @@ class Run:
         self.violated(*self.judge.now())
 
     def _recover(self, fault: Fault, wound: Wound) -> None:
-        factor, since = self.stage.calibration.factor, time.time()
+        factor, since = self.stage.calibration.factor(starts=fault.starts), time.time()
         try:
             wound.heal()
         except Exception as error:
@@ -106,14 +106,15 @@ class Run:
 
         limit = 60 + GIVE_UP * fault.bound * factor
         try:
-            wait_for(well, timeout=limit, what="all to be well", every=0.1)
+            wait_for(well, timeout=limit, what="all to be well", every=0.2)
         except AssertionError:
             self.violated(f"not well {limit:.0f} s after its end: {trouble}")
             raise GivenUp from None
         took = time.time() - since
         recovery = Recovery(name=fault.name, number=fault.number, took=took, bound=fault.bound, factor=factor)
         self.recoveries.append(recovery)
-        self.timeline.say(f"{self.current} {wound.where}: well after {took:.2f} s of {fault.bound * factor:.1f} s")
+        bound = f"{took:.2f} s of {fault.bound * factor:.1f} s (x {factor:.1f})"
+        self.timeline.say(f"{self.current} {wound.where}: well after {bound}")
         if recovery.late:
             self.violated(f"recovered after {took:.2f} s, its bound is {fault.bound:g} s times {factor:.2f}")
 
@@ -190,7 +191,8 @@ def _end(running: Run, users: Sequence[User], before: Mapping[str, tuple[int, in
         "actions that failed": "; ".join(f"{n} x {text}" for text, n in judge.failed_actions().most_common(8))
         or "none",
         "looks at engines": f"{sum(look for look, _ in looks)}, {sum(blind for _, blind in looks)} in vain",
-        "machine slower by": f"{min(factors):.2f} to {max(factors):.2f}" if factors else "not measured",
+        "machine slower by": f"{min(factors):.2f} to {max(factors):.2f} (an engine's restart up to"
+        f" {max(stage.calibration.engine):.2f}, a process's start up to {max(stage.calibration.start):.2f})",
         "open files, threads": "; ".join(f"{name} {before[name]} -> {after[name]}" for name in before),
     }
 

@@ -10,17 +10,18 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.postgres import EmbeddedPostgres
 from domain.node import NodeState
+from tests.chaos.calibration import Calibration
 from tests.chaos.pipe import Pipe
 from tests.chaos.watch import LABEL, Watch
 from tests.fleet.planes import Planes
-from tests.harness.hosts import RAW_RESTART, Host
-from tests.harness.images import SLEEPER
+from tests.harness.hosts import Host
+from tests.harness.images import EXITER, SLEEPER
 from tests.harness.registry import Registry
 from tests.harness.server import Api, TutelaProcess, free_port
 from tests.harness.wait import wait_for
@@ -46,24 +47,6 @@ class Victim:
     pid: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Calibration:
-    """How much slower the machine is now than the box that the bounds are for (RELIABILITY 3), measured again and
-    again with what the engine alone takes to restart a container."""
-
-    measured: list[float] = field(default_factory=list)
-
-    def measure(self, host: Host) -> None:
-        """Once more, on that host."""
-        self.measured.append(host.raw_restart())
-
-    @property
-    def factor(self) -> float:
-        """Of the last three; never below 1."""
-        last = sorted(self.measured[-3:])
-        return max(1.0, last[len(last) // 2] / RAW_RESTART) if last else 1.0
-
-
 class Stage(Planes):
     """The fleet. The last of several hosts has no live-restore: what is on it dies with its engine."""
 
@@ -81,6 +64,7 @@ class Stage(Planes):
         self.hit: dict[str, float] = {}
         self.down: set[int] = set()
         self.doomed: list[str] = []
+        self.movable: set[str] = set()
 
     # What it is made of.
 
@@ -103,8 +87,11 @@ class Stage(Planes):
             pipe.start(port)
         self.registry.start()
         self.registry.push(self.hosts[0].engine, "app", greeting="hello")
+        saved = b"".join(self.hosts[0].engine.client().get_image(EXITER))
         for host in self.hosts:
             host.engine.client().tag(SLEEPER, TAGGED)
+            if host is not self.hosts[0]:
+                host.engine.client().load_image(saved)
 
     def populate(self) -> None:
         """The services that nobody touches, and the watchers."""
@@ -153,17 +140,20 @@ class Stage(Planes):
         for each in {life.key for life in self.watch(host).lives.values() if life.host == host.name}:
             self.expect(each)
 
-    def victim(self, chance: random.Random, service: str | None = None, hosts: Sequence[Host] = ()) -> Victim:
+    def victim(
+        self, chance: random.Random, service: str | None = None, *, hosts: Sequence[Host] = (), spare: str = ""
+    ) -> Victim:
         """A container of a stable service on one of the hosts, and it is expected to begin another life.
 
-        One that was left in peace for long: what ends again and again is restarted ever later, and rightly so.
+        One that was left in peace for long: what ends again and again is restarted ever later, and rightly so. `spare`:
+        the key of one that is none.
         """
         wanted = {self.stable[service]} if service else set(self.stable.values())
         found = [
             (self.hit.get(each["Labels"][LABEL], 0.0), each["Id"], host, each)
             for host in hosts or self.hosts
             for each in host.engine.client().containers(filters={"label": LABEL})
-            if each["Labels"]["tutela.service"] in wanted
+            if each["Labels"]["tutela.service"] in wanted and each["Labels"][LABEL] != spare
         ]
         found.sort(key=lambda one: one[:2])
         _, _, host, each = chance.choice(found[: max(1, len(found) // 3)])
@@ -223,6 +213,11 @@ class Stage(Planes):
         """A service that runs; its uuid."""
         return self.service(name, None, image=more.pop("image", SLEEPER), **more)
 
+    def count(self, uuid: str, hosts: Sequence[Host]) -> int:
+        """How many containers of the service run on these hosts, by their engines."""
+        label = {"label": f"tutela.service={uuid}"}
+        return sum(len(host.engine.client(5).containers(filters=label)) for host in hosts)
+
     def terminated(self, uuid: str) -> bool:
         """Whether nothing of the service is left: in the record, and on any engine that answers."""
         if self.api.get(f"/api/v1/service/{uuid}/").json["state"] != "Terminated":
@@ -238,7 +233,7 @@ class Stage(Planes):
                 self.api.delete(f"/api/v1/service/{uuid}/").status in {202, 404, 409}
                 and self.api.get(f"/api/v1/service/{uuid}/").json["state"] in {"Terminating", "Terminated"}
             ),
-            timeout=60,
+            timeout=60 * self.calibration.factor(),
             what=f"the end of {uuid} to be accepted",
             every=0.1,
         )

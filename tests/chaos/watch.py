@@ -13,7 +13,7 @@ import requests
 from agents.observe import engine_time
 from tests.chaos.lives import Life
 from tests.harness.engine import PrivateEngine
-from tests.harness.images import SLEEPER
+from tests.harness.images import SLEEPER, import_image
 
 EVERY = 0.2
 """Seconds between two looks (T5)."""
@@ -54,7 +54,8 @@ class Watch:
         client: Any = self._client
         client.create_volume("stranger-volume")
         client.create_network("stranger-network", driver="bridge")
-        client.tag(SLEEPER, "stranger/image", "latest")
+        # Of its own, since an image of Tutela's that loses a name is another inspection.
+        import_image(client, "stranger/image:latest", command=["true"], changes=("ENV STRANGER=1",))
         config = client.create_host_config(restart_policy={"Name": "always"}, binds=["stranger-volume:/data"])
         networks = client.create_networking_config({"stranger-network": client.create_endpoint_config()})
         self._canary = client.create_container(

@@ -49,7 +49,7 @@ def _answers_in_time(stage: Stage) -> None:
             status = plane.api.get("/api/v1/service/").status
         except AWAY as error:
             raise Broken(f"F23: the API did not answer while its database was away: {error!r}") from error
-        took, limit = time.monotonic() - began, ANSWERED * stage.calibration.factor + 1
+        took, limit = time.monotonic() - began, ANSWERED * stage.calibration.factor() + 1
         if status not in {200, 503} or took > limit:
             raise Broken(f"F23: with its database away the API said {status} after {took:.1f} s, bound {limit:.1f} s")
 

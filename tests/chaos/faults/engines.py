@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.chaos.fault import Fault, Wound
 from tests.chaos.stage import Stage, freeze, thaw
 from tests.harness.hosts import Host
+from tests.harness.wait import wait_for
+
+CRASH = 5.0
+"""Seconds in which a container that crashed runs again (F18)."""
 
 
 def _keeping(stage: Stage) -> list[Host]:
@@ -35,12 +39,25 @@ def _dies(which: Callable[[Stage], list[Host]], how: Callable[[Host], None]) -> 
     return inject
 
 
+def _others_go_on(stage: Stage, chance: random.Random, hosts: Sequence[Host], spare: str = "") -> Callable[[], None]:
+    """While something hangs, a container elsewhere that crashes is restarted as ever (I14)."""
+
+    def meanwhile() -> None:
+        victim, limit = stage.victim(chance, hosts=hosts, spare=spare), CRASH * stage.calibration.factor()
+        os.kill(victim.pid, signal.SIGKILL)
+        what = f"I14: {victim.name} on {victim.host.name} to be restarted while others hang"
+        wait_for(lambda: stage.other_life(victim), timeout=limit, what=what, every=0.05)
+
+    return meanwhile if hosts else lambda: None
+
+
 def _freezes(name: str) -> Callable[[Stage, random.Random], Wound]:
     def inject(stage: Stage, chance: random.Random) -> Wound:
         host = chance.choice(stage.hosts)
         pids = host.engine.processes(name)
         freeze(pids)
-        return Wound(where=f"on {host.name}", heal=lambda: thaw(pids))
+        others = _others_go_on(stage, chance, [each for each in stage.hosts if each is not host])
+        return Wound(where=f"on {host.name}", meanwhile=others, heal=lambda: thaw(pids))
 
     return inject
 
@@ -56,7 +73,8 @@ def _freeze_shim(stage: Stage, chance: random.Random) -> Wound:
     victim = stage.victim(chance)
     pid = victim.host.engine.shim_of(victim.engine_id)
     freeze([pid])
-    return Wound(where=f"of {victim.name} on {victim.host.name}", heal=lambda: thaw([pid]))
+    others = _others_go_on(stage, chance, [victim.host], spare=victim.key)
+    return Wound(where=f"of {victim.name} on {victim.host.name}", meanwhile=others, heal=lambda: thaw([pid]))
 
 
 def _kill_shim(stage: Stage, chance: random.Random) -> Wound:
@@ -110,5 +128,5 @@ FAULTS = (
     Fault(name="shim SIGSTOP", number="F17", bound=15, inject=_freeze_shim, stays=(2.0, 8.0)),
     Fault(name="shim killed", number="F18", bound=5, inject=_kill_shim),
     Fault(name="container killed", number="F18", bound=5, inject=_kill_container),
-    Fault(name="power cut", number="F19", bound=15, inject=_power, stays=(0.1, 3.0)),
+    Fault(name="power cut", number="F19", bound=15, inject=_power, starts=True, stays=(0.1, 3.0)),
 )  # fmt: skip

@@ -116,7 +116,7 @@ def _untag(stage: Stage, chance: random.Random) -> Wound:
     client.remove_container(victim.engine_id, force=True)
 
     def meanwhile() -> None:
-        limit = 10 * stage.calibration.factor
+        limit = 10 * stage.calibration.factor()
         wait_for(lambda: stage.other_life(victim), timeout=limit, what=f"F36: {victim.name} to run again", every=0.1)
 
     return Wound(where=f"{victim.name} on {victim.host.name}", meanwhile=meanwhile, heal=lambda: _tag(client))
@@ -143,7 +143,7 @@ def _registry_away(stage: Stage, chance: random.Random) -> Wound:
         return state == "Failed"
 
     def meanwhile() -> None:
-        wait_for(ended, timeout=65 * stage.calibration.factor, what="F34: the redeployment to fail", every=0.1)
+        wait_for(ended, timeout=65 * stage.calibration.factor(), what="F34: the redeployment to fail", every=0.1)
 
     return Wound(where="asked for a redeployment", meanwhile=meanwhile, heal=stage.registry.start)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.chaos.fault import Fault, Wound
 from tests.chaos.stage import Stage
-from tests.harness.wait import let_pass
+from tests.harness.wait import let_pass, wait_for
 
 
 def _cut(stage: Stage, chance: random.Random) -> Wound:
@@ -68,6 +68,37 @@ def _terminate_away(stage: Stage, chance: random.Random) -> Wound:
     return Wound(where=f"of {host.name}", heal=host.engine.heal, well=lambda: stage.terminated(uuid))
 
 
+def _lost(stage: Stage, chance: random.Random) -> Wound:
+    """Given up after 5 s, its slot runs elsewhere; what then runs twice is gone soon after the host is back (I2b)."""
+    host, count = chance.choice(stage.hosts), len(stage.hosts)
+    more = {"target_num_containers": count, "deployment_strategy": "HIGH_AVAILABILITY", "autorestart": "ALWAYS"}
+    uuid = stage.made("mover", autoreplace="ALWAYS", lost_after=5, **more)
+    stage.movable.add(uuid)
+    others = [each for each in stage.hosts if each is not host]
+
+    def meanwhile() -> None:
+        # As soon as that is said to be: 15 s here, 10 s on the quiet box (docs/design/fleet.md).
+        limit = 15 * stage.calibration.factor()
+        what = f"I2b: the slot of {uuid} on {host.name} to run elsewhere"
+        wait_for(lambda: stage.count(uuid, others) == count, timeout=limit, what=what, every=0.2)
+
+    def well() -> bool:
+        return stage.count(uuid, stage.hosts) == count
+
+    host.engine.cut()
+    return Wound(
+        where=f"{host.name}",
+        meanwhile=meanwhile,
+        heal=host.engine.heal,
+        well=well,
+        after=lambda: stage.terminate_soon(uuid),
+    )
+
+
+def _several(stage: Stage) -> bool:
+    return len(stage.hosts) > 1
+
+
 FAULTS = (
     Fault(name="link cut", number="F29", bound=15, inject=_cut, stays=(1.0, 10.0)),
     Fault(name="commands do not pass", number="F30", bound=15, inject=_one_way("INPUT", "-s"), stays=(2.0, 9.0)),
@@ -75,4 +106,5 @@ FAULTS = (
     Fault(name="link flaps", number="F31", bound=15, inject=_flap, stays=(5.0, 10.0)),
     Fault(name="links are slow", number="F32", bound=60, inject=_slow, stays=(3.0, 8.0)),
     Fault(name="deleted while cut off", number="F29, I9", bound=30, inject=_terminate_away, stays=(0.5, 3.0)),
+    Fault(name="host lost, slots move", number="F29, I2b", bound=30, inject=_lost, needs=_several),
 )

@@ -13,6 +13,8 @@ from tests.harness.hosts import Host
 from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
 
+REFUSED = "this node is refused"
+
 
 def connections(host: Host) -> int:
     """How often the host's agent reached a control plane."""
@@ -51,7 +53,7 @@ def _kill_all(stage: Stage, chance: random.Random) -> Wound:
     os.kill(victim.pid, signal.SIGKILL)
 
     def meanwhile() -> None:
-        limit = 5 * stage.calibration.factor
+        limit = 5 * stage.calibration.factor()
         wait_for(lambda: stage.other_life(victim), timeout=limit, what=f"{victim.name} to run with no control plane")
 
     return Wound(
@@ -109,17 +111,37 @@ def _tear_ledger(stage: Stage, chance: random.Random) -> Wound:
     host.kill_agent()
     ledger = host.state / "agent" / "ledger.json"
     content = ledger.read_bytes()
-    how = chance.choice(["cut", "empty", "gone", "of another installation"])
+    how = chance.choice(["cut", "empty", "gone"])
     match how:
         case "cut":
             ledger.write_bytes(content[: chance.randrange(1, len(content) - 1)])
         case "empty":
             ledger.write_bytes(b"")
-        case "gone":
-            ledger.unlink()
         case _:
-            ledger.write_bytes(b'{"cluster_id": "00000000-0000-4000-8000-000000000000", "complete": true}')
+            ledger.unlink()
     return Wound(where=f"on {host.name}: {how}", heal=host.start_agent, well=well)
+
+
+def _foreign_ledger(stage: Stage, chance: random.Random) -> Wound:
+    """Such an agent is refused, and touches nothing, until somebody moves the ledger away."""
+    host = chance.choice(stage.hosts)
+    well, before = _again(host), host.log().count(REFUSED)
+    host.kill_agent()
+    ledger = host.state / "agent" / "ledger.json"
+    ledger.write_bytes(b'{"cluster_id": "00000000-0000-4000-8000-000000000000", "complete": true}')
+    host.start_agent()
+
+    def meanwhile() -> None:
+        limit = 10 * stage.calibration.factor(starts=True)
+        what = f"F9: {host.name} to be refused with the ledger of another installation"
+        wait_for(lambda: host.log().count(REFUSED) > before, timeout=limit, what=what, every=0.2)
+
+    def heal() -> None:
+        host.kill_agent()
+        ledger.unlink()
+        host.start_agent()
+
+    return Wound(where=f"on {host.name}", meanwhile=meanwhile, heal=heal, well=well)
 
 
 def _second_agent(stage: Stage, chance: random.Random) -> Wound:
@@ -134,13 +156,38 @@ def _second_agent(stage: Stage, chance: random.Random) -> Wound:
 
 
 FAULTS = (
-    Fault(name="control plane killed", number="F5", bound=10, inject=_kill_one, stays=(0.1, 3.0), api_away=True),
-    Fault(name="all control planes killed", number="F6", bound=10, inject=_kill_all, stays=(1.0, 6.0), api_away=True),
-    Fault(name="control plane SIGTERM", number="F5", bound=10, inject=_end_one, stays=(0.1, 2.0), api_away=True),
+    Fault(
+        name="control plane killed",
+        number="F5",
+        bound=10,
+        inject=_kill_one,
+        starts=True,
+        stays=(0.1, 3.0),
+        api_away=True,
+    ),
+    Fault(
+        name="all control planes killed",
+        number="F6",
+        bound=10,
+        inject=_kill_all,
+        starts=True,
+        stays=(1.0, 6.0),
+        api_away=True,
+    ),
+    Fault(
+        name="control plane SIGTERM",
+        number="F5",
+        bound=10,
+        inject=_end_one,
+        starts=True,
+        stays=(0.1, 2.0),
+        api_away=True,
+    ),
     Fault(name="control plane SIGSTOP", number="F4", bound=20, inject=_freeze_plane, stays=(2.0, 9.0), api_away=True),
-    Fault(name="agent killed", number="F7", bound=10, inject=_kill_agent, stays=(0.1, 3.0)),
-    Fault(name="agent SIGTERM", number="F7", bound=10, inject=_end_agent, stays=(0.1, 2.0)),
+    Fault(name="agent killed", number="F7", bound=10, inject=_kill_agent, starts=True, stays=(0.1, 3.0)),
+    Fault(name="agent SIGTERM", number="F7", bound=10, inject=_end_agent, starts=True, stays=(0.1, 2.0)),
     Fault(name="agent SIGSTOP", number="F8", bound=15, inject=_freeze_agent, stays=(2.0, 9.0)),
-    Fault(name="ledger torn", number="F9", bound=10, inject=_tear_ledger, stays=(0.1, 1.0)),
+    Fault(name="ledger torn", number="F9", bound=10, inject=_tear_ledger, starts=True, stays=(0.1, 1.0)),
+    Fault(name="ledger of another", number="F9", bound=10, inject=_foreign_ledger, starts=True, stays=(0.1, 2.0)),
     Fault(name="second agent", number="F10", bound=5, inject=_second_agent),
 )

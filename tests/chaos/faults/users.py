@@ -233,7 +233,13 @@ def _hostile(stage: Stage, chance: random.Random) -> Wound:
 FAULTS = (
     Fault(name="PATCH during redeploy", number="F42", bound=30, inject=_patch_during_redeploy),
     Fault(
-        name="killed during redeploy", number="F3", bound=30, inject=_killed_rollout, stays=(2.0, 4.0), api_away=True
+        name="killed during redeploy",
+        number="F3",
+        bound=30,
+        inject=_killed_rollout,
+        starts=True,
+        stays=(2.0, 4.0),
+        api_away=True,
     ),
     Fault(name="DELETE during start", number="F43", bound=30, inject=_delete_during_start),
     Fault(name="two scalings at once", number="F44", bound=30, inject=_two_scales),
