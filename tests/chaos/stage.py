@@ -56,7 +56,7 @@ class Stage(Planes):
         self.pipes: dict[int, Pipe] = {}
         super().__init__(dsn, count, live_restore=range(1, max(count, 2)))
         self.postgres, self.say = postgres, say
-        self.registry = Registry(self.lan.address)
+        self.registry = Registry(self.lan.address, free_port())
         self.watches = {host.name: Watch(host.name, host.engine, say) for host in self.hosts}
         self.stable: dict[str, str] = {}
         self.calibration = Calibration()

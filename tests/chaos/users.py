@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,9 @@ from tests.harness.images import SLEEPER
 from tests.harness.server import Response
 
 PAUSE = (0.5, 3.0)
+TRIES = 2
+"""Times that a call is made again whose outcome nobody knows."""
+
 MOST = 3
 """Services that a user has at a time."""
 
@@ -46,7 +48,7 @@ class User:
         self.slowest = 0.0
         self._stage = stage
         self._chance = random.Random(seed)
-        self._number = 0
+        self._number = self._calls = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -116,19 +118,36 @@ class User:
             self._stage.say(f"{self.name}: {what} {self.names[uuid]} {body or ''}: {outcome.value}")
 
     def _call(self, what: str, method: str, path: str, body: Any = None) -> tuple[Outcome, Response | None]:
+        """A call; one that changes something has a key, with which it is made again while nobody knows (I1)."""
+        if method == "GET":
+            return self._once(what, method, path, None, {})
+        self._calls += 1
+        headers = {"Idempotency-Key": f"{self.name}-{self._calls}"}
+        outcome, answer = self._once(what, method, path, body, headers)
+        for _ in range(TRIES):
+            if outcome is not Outcome.UNKNOWN or self._over.wait(1):
+                break
+            again, answer = self._once(f"{what} again", method, path, body, headers)
+            # A refusal may be of this try alone: what became of the first one is still not known.
+            outcome = again if again is Outcome.OK else Outcome.UNKNOWN
+        return outcome, answer
+
+    def _once(
+        self, what: str, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> tuple[Outcome, Response | None]:
         plane = self._chance.choice(self._stage.planes)
         began, answer, text = time.time(), None, ""
         try:
-            answer = plane.api.call(method, path, json=body)
+            answer = plane.api.call(method, path, json=body, headers=headers)
         except ConnectionRefusedError as error:
             outcome, text = Outcome.REFUSED, repr(error)
-        except (*AWAY, http.client.HTTPException) as error:
+        except AWAY as error:
             outcome, text = Outcome.UNKNOWN, repr(error)
         else:
             outcome = Outcome.OK if answer.status < 300 else Outcome.REFUSED
             if answer.status >= 500:
                 outcome, text = Outcome.UNKNOWN, f"{answer.status} {answer.text[:200]}"
-            elif answer.status not in {200, 201, 202, 409}:
+            elif answer.status not in {200, 201, 202, 409, 429}:
                 text = f"{answer.status} {answer.text[:200]}"
         ended = time.time()
         self.slowest = max(self.slowest, ended - began)

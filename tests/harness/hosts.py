@@ -259,7 +259,7 @@ class Hosts:
         """Until its agent and its engine are there."""
         wait_for(
             lambda: (self.node(host) or {}).get("state") == NodeState.DEPLOYED.value,
-            timeout=60,
+            timeout=2 * LONG,
             what=f"{host.name} to be there",
         )
 

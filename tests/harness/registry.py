@@ -60,6 +60,9 @@ class Registry:
         return f"auth:\n  htpasswd:\n    realm: tests\n    path: {users}\n"
 
     def _answers(self) -> bool | None:
+        # Else another one would answer that was left behind at this address.
+        assert self._process is not None
+        assert self._process.poll() is None, (self._dir / "registry.log").read_text()[-2000:]
         connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
         try:
             connection.request("GET", "/v2/")
