@@ -17,6 +17,8 @@ from collections import OrderedDict
 LOG_N, R, P = 15, 8, 1
 _MEMORY = 64 * 1024 * 1024
 AT_ONCE = 2
+MOST_WAITING = 20
+"""For a turn. Each holds a connection, and two turns are a quarter of a second."""
 REMEMBER_SECONDS = 300.0
 _REMEMBERED = 1024
 _NOBODY = f"scrypt${LOG_N}${R}${P}${'A' * 22}==${'A' * 43}="
@@ -51,6 +53,11 @@ class Passwords:
         self._salt = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+
+    def crowded(self) -> bool:
+        """Whether so many wait for a check that another one is better asked to come again."""
+        return self._waiting >= MOST_WAITING
 
     def known(self, stored: str | None, password: str) -> bool:
         """Whether the password was found right a short time ago, for what is stored now."""
@@ -58,8 +65,12 @@ class Passwords:
 
     async def check(self, stored: str | None, password: str) -> bool:
         """Whether the password is the stored one; never, for a user that has none."""
-        async with self._turns:
-            right = await asyncio.to_thread(fits, stored or _NOBODY, password) and stored is not None
+        self._waiting += 1
+        try:
+            async with self._turns:
+                right = await asyncio.to_thread(fits, stored or _NOBODY, password) and stored is not None
+        finally:
+            self._waiting -= 1
         if right:
             self._right[self._digest(stored or "", password)] = time.monotonic() + REMEMBER_SECONDS
             while len(self._right) > _REMEMBERED:

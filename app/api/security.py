@@ -27,6 +27,7 @@ from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
 
 AUTH_URI = "/api/v1/auth/"
+CROWD_SECONDS = 3
 CREATES = frozenset(("POST", f"/api/v1/{kind}/") for kind in ("service", "stack", "image", "token"))
 """What is limited by key (S10)."""
 
@@ -108,6 +109,7 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
     if not passwords.known(stored, password):
         throttled(limits(connection).failed.waiting(place(connection)), "wrong credentials from this address")
         throttled(limits(connection).failed_users.waiting(user), "wrong passwords for this user name")
+        throttled(CROWD_SECONDS if passwords.crowded() else None, "passwords to check at once")
         right = await passwords.check(stored, password)
         if not right:
             limits(connection).failed_users.take(user)

@@ -15,6 +15,7 @@ from agents import credentials, enrol, frames
 from agents.channel_socket import SocketChannel
 from agents.dial import agent_url, client_context, open_socket
 from agents.frames import Join
+from app.fleet import door
 from app.fleet.authority import Authority, open_authority
 from app.secretbox import SecretBox
 from domain.assignment import Beat, NodeHello
@@ -121,6 +122,21 @@ async def test_a_token_works_once(control: Plane) -> None:
     await control.join("n3", many)
     with pytest.raises(NotAllowed):
         await control.join("n4", many)
+
+
+async def test_wrong_tokens_are_slowed_down_where_they_come_from(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FAILED_JOINS", 2)  # a minute: the next is due after thirty seconds
+    async with plane(database_url, tmp_path) as control:
+        good = await control.token()
+        wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
+        for _ in range(2):
+            with pytest.raises(NotAllowed, match="unknown, used up or expired"):
+                await control.join("n1", wrong)
+        for token in (wrong, good):
+            with pytest.raises(NotAllowed, match="too many wrong tokens came from this address: try again in"):
+                await control.join("n1", token)
 
 
 async def test_an_expired_token_is_refused(control: Plane) -> None:

@@ -8,8 +8,9 @@ import gzip
 import json
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,7 +22,9 @@ from app.limits import Limits
 from app.roles import _server
 from app.settings import Settings
 from app.streams import execs
-from app.streams.peer import THROTTLED
+from app.streams.peer import THROTTLED, TOO_SLOW
+from domain.container import Observed, Seen
+from orchestrator.store import codec
 from tests.admin.conftest import Office
 from tests.agents.harness import eventually
 from tests.api.client import KEY
@@ -245,7 +248,46 @@ async def test_commands_are_counted_by_key(office: Office, port: int) -> None:
     who = await office.hire(fresh("eve"))
     assert [await upgrade(port, path, **who) for _ in range(3)] == [101, 101, 429]
     assert await upgrade(port, path, **await office.hire(fresh("dan"))) == 101
+
+
+class Silent:
+    """A console of which nothing is heard; and the way to it."""
+
+    def __init__(self) -> None:
+        self.typed: list[bytes] = []
+        self.closed = False
+
+    async def exec(self, _container_id: UUID, _command: Sequence[str]) -> Silent:
+        return self
+
+    async def read(self) -> bytes:
+        await asyncio.get_running_loop().create_future()
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        self.typed.append(data)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_terminal_that_was_left_behind_is_ended(
+    office: Office, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert execs.IDLE_SECONDS == 600
+    monkeypatch.setattr(execs, "IDLE_SECONDS", 0.6)
+    console = Silent()
+    monkeypatch.setattr(office.app.state, "logs", console)
+    container = await office.container((await office.create(name="web"))["uuid"], await office.node(fresh("n")))
+    async with office.db.transaction() as conn:
+        seen = codec.dump(codec.OBSERVED, Observed(state=Seen.RUNNING, start_gen=1))
+        await conn.execute("UPDATE containers SET seen = $2 WHERE id = $1", UUID(container), seen)
+    url = f"ws://127.0.0.1:{port}/v1/container/{container}/exec/"
+    async with connect(url, additional_headers=OWNER, proxy=None) as terminal:
+        await terminal.send("x")
+        code, said = await closed(terminal)
+    assert (code, "nothing was typed or written" in said) == (TOO_SLOW, True)
+    assert (console.typed, console.closed) == ([b"x"], True)
 
 
 async def test_a_message_has_an_end(port: int) -> None:

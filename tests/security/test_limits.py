@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -11,6 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+from app import passwords
 from app.limits import CALLERS, FAILED_LOGINS, REMEMBERED, TRIGGER_CALLS, Buckets, Limits, neighbourhood
 from app.main import create_app
 from app.settings import Settings
@@ -144,6 +146,18 @@ async def test_a_users_password_is_not_guessed_from_many_addresses(office: Offic
         assert (await http.get(f"{API}/auth/", auth=(fresh("other"), "wrong"))).status_code == 401
         clock.now += 6
         assert (await http.get(f"{API}/auth/", auth=(name, "correct horse"))).status_code == 200
+
+
+async def test_many_passwords_at_once_are_not_all_waited_for(
+    office: Office, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "MOST_WAITING", 3)
+    async with from_address(office, "192.0.2.1") as http:
+        found = await asyncio.gather(*(http.get(f"{API}/auth/", auth=(fresh("x"), "wrong")) for _ in range(8)))
+    codes = [each.status_code for each in found]
+    assert codes.count(401) >= 3
+    assert {each.headers["retry-after"] for each in found if each.status_code == 429} == {"3"}
+    assert (await office.call("GET", f"{API}/auth/")).status_code == 200
 
 
 async def test_triggers_by_trigger_and_by_address(office: Office, clock: Clock) -> None:
