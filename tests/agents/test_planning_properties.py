@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.planning import best, plan_node
-from agents.steps import render
+from agents.steps import (
+    CreateContainer,
+    DisconnectNetwork,
+    RemoveContainer,
+    RemoveNetwork,
+    SetRestartPolicy,
+    StartContainer,
+    Step,
+    StopContainer,
+    Unpause,
+    key,
+    render,
+)
 from agents.view import Endpoint, EngineState, EngineView, ObservedContainer, ObservedNetwork
 from domain.assignment import ContainerAssignment
 from domain.container import Want
@@ -79,12 +91,47 @@ def test_the_order_of_the_inputs_does_not_matter(
     assert render(plan_node(wanted[::-1], shuffled, {}, NOW)) == first
 
 
+UP = {EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING}
+
+
+def safe(model: Model) -> None:
+    """I2a and I5 at every step of the plan, not only at its end: a step may be the last before the agent is killed."""
+    view = model.view()
+    up = {each.engine_id: each.container_id for each in view.containers if each.state in UP}
+    policies = {each.engine_id: each.restart_policy for each in view.containers}
+    ours = set(policies)
+    networks = {each.network_id for each in view.networks}
+    for step in model.plan().steps:
+        match step:
+            case StopContainer():
+                assert policies[step.engine_id] == "no", "the engine would start it again (E5)"
+                del up[step.engine_id]
+            case SetRestartPolicy():
+                policies[step.engine_id] = step.policy
+            case RemoveContainer():
+                assert step.engine_id not in up, "it would be killed without its grace"
+                ours.remove(step.engine_id)
+            case StartContainer():
+                assert step.container_id not in up.values(), "two of one identity would run"
+                assert step.engine_id is None or step.engine_id in ours
+                up[step.engine_id or f"made for {step.container_id}"] = step.container_id
+            case CreateContainer():
+                assert step.container_id not in {
+                    each.container_id for each in view.containers if each.engine_id in ours
+                }, "a second one would be made"
+            case RemoveNetwork():
+                assert step.network_id in networks
+            case Unpause() | DisconnectNetwork():
+                assert step.engine_id in ours
+
+
 @examples(400)
 @given(assignments(), views())
 def test_it_converges_to_exactly_what_is_wanted(wanted: list[ContainerAssignment], view: EngineView) -> None:
     model = Model(wanted, view)
     total = 0
-    for _ in range(12):
+    for _ in range(10):
+        safe(model)
         plan = model.step()
         total += len(plan.steps)
         if plan.next_due is not None:
@@ -124,3 +171,45 @@ def test_an_incomplete_ledger_removes_nothing_it_does_not_know(
     known = {each.container_id for each in wanted}
     plan = plan_node(wanted, view, {}, NOW + timedelta(seconds=1), complete=False)
     assert all(getattr(step, "container_id", None) in known for step in plan.steps)
+
+
+@examples(300)
+@given(assignments(), views(), st.integers(1, 5))
+def test_containers_do_not_depend_on_each_other(
+    wanted: list[ContainerAssignment], view: EngineView, number_of: int
+) -> None:
+    """What is planned for one is what would be planned were it alone (I14); foreign networks change nothing (I5)."""
+    one = assigned(number_of).container_id
+    alone = [each for each in wanted if each.container_id == one]
+    only = replace(view, containers=tuple(each for each in view.containers if each.container_id == one))
+
+    def steps(assignments: list[ContainerAssignment], seen: EngineView) -> list[Step]:
+        plan = plan_node(assignments, seen, {}, NOW)
+        return [step for step in plan.steps if key(step) == str(one)]
+
+    found = steps(wanted, view)
+    assert steps(alone, only) == found
+    foreign = Endpoint(network_id="somebody-elses", aliases=frozenset({"x"}))
+    wired = tuple(replace(each, endpoints=(*each.endpoints, foreign)) for each in view.containers)
+    assert steps(wanted, replace(view, containers=wired)) == found
+
+
+@examples(300)
+@given(assignments(), views(), st.sets(st.integers(1, 5)))
+def test_nothing_is_planned_for_what_is_worked_on_or_did_not_answer(
+    wanted: list[ContainerAssignment], view: EngineView, away: set[int]
+) -> None:
+    ids = {assigned(n).container_id for n in away}
+    everything = plan_node(wanted, view, {}, NOW)
+    for plan in (
+        plan_node(wanted, view, {}, NOW, busy=ids),
+        plan_node(wanted, replace(view, unknown=frozenset(ids)), {}, NOW),
+    ):
+        kept = [step for step in plan.steps if not isinstance(step, RemoveNetwork)]
+        assert kept == [
+            step
+            for step in everything.steps
+            if not isinstance(step, RemoveNetwork) and getattr(step, "container_id", None) not in ids
+        ]
+        removed = {key(step) for step in plan.steps if isinstance(step, RemoveNetwork)}
+        assert removed <= {key(step) for step in everything.steps if isinstance(step, RemoveNetwork)}

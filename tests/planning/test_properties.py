@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.container import Observed, Seen, Want
 from domain.errors import NotAllowed
+from domain.node import Candidate, NodeState
 from domain.orders import VERBS
 from domain.service import (
     Queued,
@@ -24,17 +26,20 @@ from domain.service import (
 )
 from domain.spec import CrashPolicy, ServiceSpec
 from orchestrator.planning.service import plan_service
+from orchestrator.planning.settled import Outcome, ran, serving, settling
 from orchestrator.planning.steps import (
     BeginQueued,
     CreateContainer,
     FinishOperation,
     ForgetContainer,
+    Plan,
     RetireContainer,
     StopContainer,
     render,
 )
+from orchestrator.planning.view import ServiceView
 from tests.harness.examples import examples
-from tests.planning.model import POLICY, World, a_service
+from tests.planning.model import POLICY, World, a_service, number
 
 moves = st.one_of(
     st.tuples(st.just("verb"), st.sampled_from(list(Verb))),
@@ -142,6 +147,7 @@ def check(world: World) -> None:
     shuffled = replace(view, containers=tuple(reversed(view.containers)), nodes=tuple(reversed(view.nodes)))
     assert render(plan) == render(plan_service(shuffled, POLICY)), "the order of the input matters"
     before = {row.id: row for row in world.open_rows()}
+    keeps_service(view, plan)
     for step in plan.steps:
         if isinstance(step, ForgetContainer):
             row = before[step.container_id]
@@ -158,6 +164,27 @@ def check(world: World) -> None:
     # Crash policies, and calls that waited, come after the end of an operation.
     ended = any(isinstance(step, FinishOperation | BeginQueued) for step in plan.steps)
     assert ended or not redo, f"not idempotent: {render(again)}"
+
+
+def keeps_service(view: ServiceView, plan: Plan) -> None:
+    """I7: a redeployment takes no container from its users before its image is known, and few at a time."""
+    operation = view.service.operation
+    if operation is None or operation.verb is not Verb.REDEPLOY:
+        return
+    kept = [row for row in view.containers if row.slot <= view.service.target and row.want is not Want.GONE]
+    going = {step.container_id for step in plan.steps if isinstance(step, RetireContainer)}
+    if not [row for row in kept if row.id in going and serving(row)]:
+        return
+    assert operation.image_request is None or (view.image is not None and view.image.image is not None), "no image yet"
+    new = {row.id for row in kept if row.deploy_gen == view.service.deploy_gen}
+    left = [
+        row
+        for row in kept
+        if row.id not in going
+        # A job that ended well has done what was asked of it.
+        and ((serving(row) and not settling(row, view)) or (row.id in new and ran(row, POLICY) is Outcome.DONE))
+    ]
+    assert len(left) >= view.service.target - POLICY.max_unavailable, render(plan)
 
 
 @examples(2000)
@@ -204,3 +231,69 @@ def test_a_start_at_the_end_brings_exactly_the_target(
     world.run(rounds=120)
     running = [row for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING]
     assert sorted(row.slot for row in running) == list(range(1, world.service.target + 1))
+
+
+def rounds(world: World) -> int:
+    """How often plans are applied and obeyed until nothing happens any more."""
+    for count in range(200):
+        before = len(world.step().steps)
+        moved = world.agent()
+        world.now += timedelta(seconds=1)
+        if not moved and not before:
+            return count
+    raise AssertionError("no fixpoint")
+
+
+@examples(500)
+@given(spec=specs, target=st.integers(0, 5), script=st.lists(moves, max_size=25))
+def test_it_comes_to_rest_in_few_rounds(spec: ServiceSpec, target: int, script: list[tuple[str, object]]) -> None:
+    """T1: ten rounds, and four for each slot where slots come one after the other: a redeployment, a sequential one."""
+    world = World(a_service(spec=spec, target=target))
+    for kind, value in script:
+        move(world, kind, value)
+    service = world.service
+    waiting = [each.verb for each in service.queued] + ([service.operation.verb] if service.operation else [])
+    in_turn = spec.sequential_deployment or Verb.REDEPLOY in waiting
+    more = 4 * (1 + len(waiting)) * max(service.target + len(service.queued), len(world.open_rows())) if in_turn else 0
+    assert rounds(world) <= 10 + 3 * len(waiting) + more
+    assert world.step().steps == ()
+
+
+redeploying = st.one_of(
+    st.tuples(st.just("verb"), st.just(Verb.REDEPLOY)),
+    st.tuples(st.just("env"), st.integers(0, 3)),
+    st.tuples(st.just("target"), st.integers(1, 5)),
+    st.tuples(st.just("agent"), st.integers(0, 7)),
+    st.tuples(st.just("crash"), st.tuples(st.integers(0, 7), st.sampled_from([0, 1]))),
+    st.tuples(st.just("fail"), st.integers(0, 7)),
+    st.tuples(st.just("plan"), st.just(0)),
+)
+
+
+@examples(500)
+@given(spec=specs, target=st.integers(1, 5), script=st.lists(redeploying, max_size=40))
+def test_redeployments_keep_the_service_whatever_comes_between(
+    spec: ServiceSpec, target: int, script: list[tuple[str, object]]
+) -> None:
+    world = World(a_service(spec=spec, target=target))
+    world.operate(Verb.START)
+    world.run()
+    world.operate(Verb.REDEPLOY)
+    for kind, value in script:
+        move(world, kind, value)
+        check(world)
+
+
+@examples(300)
+@given(spec=specs, target=st.integers(0, 5), script=st.lists(moves, max_size=20), others=st.integers(1, 9))
+def test_what_others_run_changes_no_decision_but_where(
+    spec: ServiceSpec, target: int, script: list[tuple[str, object]], others: int
+) -> None:
+    """Foreign containers on the nodes, and nodes that are away, add nothing to the plan and take nothing from it."""
+    world = World(a_service(spec=spec, target=target))
+    for kind, value in script:
+        move(world, kind, value)
+    view = world.view()
+    away = Candidate(node_id=number(404), name="z", state=NodeState.UNREACHABLE, load=others)
+    busy = replace(view, nodes=(*(replace(node, load=node.load + others) for node in view.nodes), away))
+    assert render(plan_service(busy, POLICY)) == render(plan_service(view, POLICY))
