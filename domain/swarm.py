@@ -134,15 +134,15 @@ def decide(mode: NetworkMode, swarm: Swarm, members: Sequence[Member]) -> tuple[
     """What the swarm and each node's part in it are to be; deciding again over the outcome changes nothing."""
     ordered = sorted(members, key=lambda each: (each.since, each.id))
     peers = _peers(ordered)
-    fit = [each for each in ordered if _unfit(each, peers, swarm) == ""]
+    fit = [each for each in ordered if _unfit(each, peers) == ""]
     if mode is not NetworkMode.OVERLAY or len(fit) < 2:
-        return Swarm(), tuple(_outside(mode, each, peers, swarm, len(members)) for each in ordered)
+        return Swarm(), tuple(_outside(mode, each, peers, len(members)) for each in ordered)
     swarm, lost = _current(swarm, fit)
     managers = {each.id for each in _managers(fit)} if swarm.cluster else {swarm.founder}
     out = []
     for each in ordered:
         if each not in fit:
-            out.append(_outside(mode, each, peers, swarm, len(members)))
+            out.append(_outside(mode, each, peers, len(members)))
             continue
         role = SwarmRole.MANAGER if each.id in managers else SwarmRole.WORKER
         out.append(replace(each, role=role, reset=_reset(each, swarm, lost), note=_waiting(each)))
@@ -171,7 +171,7 @@ def _peers(members: Sequence[Member]) -> frozenset[str]:
     )
 
 
-def _unfit(member: Member, peers: frozenset[str], swarm: Swarm) -> str:
+def _unfit(member: Member, peers: frozenset[str]) -> str:
     """Why the node cannot be in the overlay, for people; empty when it can."""
     if member.seen is None:
         return "its agent has not said yet whether its engine can be in a swarm"
@@ -188,9 +188,9 @@ def _unfit(member: Member, peers: frozenset[str], swarm: Swarm) -> str:
     return ""
 
 
-def _outside(mode: NetworkMode, member: Member, peers: frozenset[str], swarm: Swarm, count: int) -> Member:
+def _outside(mode: NetworkMode, member: Member, peers: frozenset[str], count: int) -> Member:
     """A node that is not to be in the swarm; out of one of ours it is told to go."""
-    why = _unfit(member, peers, swarm) if mode is NetworkMode.OVERLAY and count > 1 else ""
+    why = _unfit(member, peers) if mode is NetworkMode.OVERLAY and count > 1 else ""
     if mode is NetworkMode.OVERLAY and count > 1 and not why:
         why = "no other host can be in an overlay with it"
     ours = is_ours(member, peers) and member.seen is not None

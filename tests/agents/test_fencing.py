@@ -106,7 +106,23 @@ def test_a_line_at_work_does_not_hold_up_the_stop() -> None:
     (stop,) = cut_short(
         [ONE_WRITER, other, elsewhere], away, where, {ONE_WRITER.container_id: ContainerMemory(run=NOW)}
     )
-    assert (stop.engine_id, stop.grace, stop.run) == ("e1", FENCE_GRACE_SECONDS, NOW)
+    assert stop == StopContainer(
+        container_id=ONE_WRITER.container_id,
+        engine_id="e1",
+        grace=FENCE_GRACE_SECONDS,
+        run=NOW,
+        cause=CAUSE,
+        fence=True,
+    )
+    assert cut_short([ONE_WRITER], away, where, {})[0].run is None
+    assert cut_short([ONE_WRITER], [], where, {}) == []
+    fenced = plan_node(
+        [ONE_WRITER], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fenced=True
+    )
+    assert [step.fence for step in fenced.steps if isinstance(step, StopContainer)] == [True]
+    stopped = replace(ONE_WRITER, want=Want.STOP)
+    asked = plan_node([stopped], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fenced=True)
+    assert [step.fence for step in asked.steps if isinstance(step, StopContainer)] == [False]
     assert about_to(DONE, stop, NOW).fenced_run == NOW
     assert about_to(GAVE_WAY, replace(stop, fence=False), NOW).fenced_run is None
 

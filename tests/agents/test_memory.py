@@ -182,6 +182,8 @@ def test_a_refused_removal_is_just_tried_again(step: Step) -> None:
     """A stuck removal goes on by itself when its cause is gone (E17)."""
     found = remembering.after(DONE, result(step, code="refused", message="busy"), 1)
     assert found == replace(DONE, retry=Retry(count=1, at=NOW + FIRST_RETRY, message="busy"))
+    again = remembering.after(found, result(step, code="refused", message="busy"), 1)
+    assert again == replace(DONE, retry=Retry(count=2, at=NOW + 2 * FIRST_RETRY, message="busy"))
 
 
 def test_pauses_double_to_the_longest_and_an_engine_that_names_its_own_is_believed() -> None:

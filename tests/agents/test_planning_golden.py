@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.planning import plan_node
-from agents.steps import RemoveNetwork, render
+from agents.steps import RemoveNetwork, StartContainer, StopContainer, render
 from agents.view import (
     ContainerMemory,
     Endpoint,
@@ -323,4 +323,71 @@ def test_containers_by_their_identity_and_the_first_due_time() -> None:
     plan = plan_node([assigned(3), assigned(2), A], EngineView(), waiting, NOW)
     assert render(plan) == (
         f"0001 create web-1: {NOT_THERE}\n0001 start the new one (order 1): {NOT_THERE}\ndue 2026-01-01T12:00:02+00:00"
+    )
+
+
+def test_what_a_start_has_to_know() -> None:
+    """By the time before it, it is found out whether one whose answer was lost was carried out (E7)."""
+    ended = replace(EXITED, finished_at=NOW + timedelta(seconds=3), restart_policy="always")
+    (again,) = plan_node([ALWAYS], EngineView(containers=(ended,)), {A.container_id: DONE}, NOW).steps
+    assert again == StartContainer(
+        container_id=A.container_id,
+        engine_id="e-web-1",
+        start_gen=1,
+        automatic=True,
+        after=NOW,
+        ended_at=NOW + timedelta(seconds=3),
+        cause="autorestart is ALWAYS",
+    )
+    refused = replace(DONE, refused=Refusal(message="no disk", at=NOW))
+    *_, anew = plan_node([ALWAYS], EngineView(), {A.container_id: refused}, NOW).steps
+    assert isinstance(anew, StartContainer)
+    assert (anew.automatic, anew.after, anew.ended_at, anew.engine_id) == (True, None, NOW, None)
+    *_, first = plan_node([A], EngineView(), {}, NOW).steps
+    assert isinstance(first, StartContainer)
+    assert (first.automatic, first.after, first.ended_at) == (False, None, None)
+    stopped = replace(DONE, stopped_run=NOW)
+    stop, start = plan_node(
+        [replace(A, start_gen=2)], EngineView(containers=(RUNNING,)), {A.container_id: stopped}, NOW
+    ).steps
+    assert isinstance(stop, StopContainer)
+    assert isinstance(start, StartContainer)
+    assert (stop.run, stop.fence, start.automatic, start.after) == (NOW, False, False, NOW)
+
+
+def test_a_calm_minute_counts_for_what_was_refused_too() -> None:
+    late = Refusal(message="no disk", at=NOW + timedelta(minutes=2))
+    memory = replace(DONE, refused=late, history=RestartHistory(count=9, last_start=NOW))
+    now = late.at
+    assert plan_node([ALWAYS], EngineView(), {A.container_id: memory}, now).next_due is None
+    replaced = replace(ALWAYS, autoreplace=CrashPolicy.ALWAYS)
+    spent = replace(memory, refused=replace(late, at=NOW))
+    for here in ((), (on_engine(A, EngineState.CREATED),)):
+        assert render(plan_node([replaced], EngineView(containers=here), {A.container_id: spent}, now)) == "at rest"
+    counted = replace(DONE, history=RestartHistory(count=3, last_start=NOW))
+    assert render(plan_node([replaced], EngineView(containers=(EXITED,)), {A.container_id: counted}, now)) == "at rest"
+    calm = replace(EXITED, finished_at=now)
+    assert "automatic" in render(plan_node([replaced], EngineView(containers=(calm,)), {A.container_id: counted}, now))
+
+
+def test_networks_one_after_the_other() -> None:
+    """What is as it should be, was lost or is held up ends nothing for those after it."""
+    nets = tuple(ObservedNetwork(network_id=f"id-{name}", name=name) for name in ("net-a", "net-b"))
+    fits = Endpoint(network_id="id-net-a", aliases=frozenset({"web-1"}))
+    here = replace(RUNNING, endpoints=(fits,))
+    missing = "0001 connect e-web-1 to net-b: it is to be on it"
+    known = {A.container_id: DONE}
+    assert render(plan_node([WIRED], EngineView(containers=(here,), networks=nets), known, NOW)) == missing
+    lost = replace(here, names_lost=frozenset({"net-a"}))
+    assert render(plan_node([WIRED], EngineView(containers=(lost,), networks=nets), known, NOW)).endswith(missing)
+    old = EngineView(networks=(*nets, ObservedNetwork(network_id="id-net-c", name="net-c")))
+    later = NOW + timedelta(seconds=5)
+    assert render(plan_node([], old, {}, NOW, held={"net-b": later})) == (
+        "remove network net-a: no container of this node needs it\n"
+        "remove network net-c: no container of this node needs it\n"
+        f"due {later.isoformat()}"
+    )
+    unlisted = replace(RUNNING, endpoints=(Endpoint(network_id="tutela-x-overlay"),))
+    assert render(plan_node([A], EngineView(containers=(unlisted,)), known, NOW)) == (
+        "0001 disconnect e-web-1 from tutela-x-overlay: it is not to be on it"
     )

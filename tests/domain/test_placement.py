@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.assignment import EngineInfo
+from domain.container import BoundPort
 from domain.node import Candidate, NodeState, StartFailure, disk_full, failing
 from domain.pause import Pause
-from domain.placement import MOST_VERDICTS, Refusal, fixed_ports, occupy, place, refusal
+from domain.placement import MOST_VERDICTS, Refusal, Verdict, fixed_ports, occupy, place, refusal, vacate
+from domain.service import Verb
 from domain.spec import PortSpec, ServiceSpec, Strategy, Transport
+from tests.planning.model import World, a_service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAIN = ServiceSpec(image="i")
@@ -180,7 +183,65 @@ def test_when_a_disk_is_full() -> None:
         return EngineInfo(engine_id="e", version="1", storage_driver="o", cpus=1, memory=1, disk=disk, disk_free=free)
 
     assert disk_full(engine(100_000, 1_000))
-    assert disk_full(engine(1_000, 200))
+    assert disk_full(engine(1_000, 255))
+    assert not disk_full(engine(1_000, 256))
+    assert disk_full(engine(100_000, 1_999))
+    assert not disk_full(engine(100_000, 2_000))
     assert not disk_full(engine(100_000, 3_000))
     assert not disk_full(engine(0, 0)), "not known"
     assert not disk_full(None)
+
+
+def test_a_container_that_goes_frees_what_it_had_on_its_node_and_nowhere_else() -> None:
+    world = World(a_service(target=1))
+    world.operate(Verb.START)
+    world.run()
+    (row,) = world.open_rows()
+    port = BoundPort(protocol=Transport.TCP, inner_port=80, outer_port=80)
+    inner = BoundPort(protocol=Transport.UDP, inner_port=53)
+    row = replace(row, spec=replace(row.spec, ports=(port, inner), memory=100, cpu_shares=50))
+    full = {"here": 2, "load": 5, "reserved_memory": 300, "reserved_cpu": 80}
+    held = frozenset({(Transport.TCP, 80), (Transport.TCP, 81)})
+    own, other = replace(node("a", 1, **full, taken=held), node_id=row.node_id), node("b", 2, **full, taken=held)
+    freed, same = vacate((own, other), row)
+    assert same == other
+    assert freed == replace(
+        own, here=1, load=4, reserved_memory=200, reserved_cpu=30, taken=frozenset({(Transport.TCP, 81)})
+    )
+    spec = replace(PLAIN, ports=(PORT_80,), memory=100, cpu_shares=50)
+    assert occupy(spec, (freed, other), row.node_id) == (own, other)
+    plain = replace(row, spec=replace(row.spec, ports=(), memory=None, cpu_shares=None))
+    assert vacate((own,), plain) == (replace(own, here=1, load=4),)
+    assert occupy(PLAIN, (own,), row.node_id) == (replace(own, here=3, load=6),)
+
+
+def test_what_just_fits_is_taken() -> None:
+    assert refusal(replace(PLAIN, memory=500), node("a", 1, memory=1000, reserved_memory=500)) is None
+    assert refusal(replace(PLAIN, memory=501), node("a", 1, memory=1000, reserved_memory=500)) is not None
+    assert refusal(replace(PLAIN, cpu_shares=512), node("a", 1, cpus=1, reserved_cpu=512)) is None
+    assert refusal(replace(PLAIN, cpu_shares=513), node("a", 1, cpus=1, reserved_cpu=512)) is not None
+    assert refusal(replace(PLAIN, memory=500, cpu_shares=5000), node("a", 1)) is None, "nobody said what it has"
+    over = refusal(replace(PLAIN, memory=1), node("a", 1, memory=100, reserved_memory=300))
+    assert over == (Refusal.MEMORY, "has 0 MB of memory that nobody reserved, and 1 are asked for")
+    cpu = refusal(replace(PLAIN, cpu_shares=1), node("a", 1, cpus=1, reserved_cpu=3000))
+    assert cpu == (Refusal.CPU, "has 0 CPU shares that nobody reserved, and 1 are asked for")
+
+
+def test_what_is_found_of_each_node() -> None:
+    found = place(PLAIN, [node("a", 1, failing="x", load=1), node("b", 2, here=1, load=3), node("c", 3, cordoned=True)])
+    assert found.verdicts == (
+        Verdict(node="b", taken=True, text="runs 3 containers, 1 of this service"),
+        Verdict(node="a", text="runs 1 containers, 0 of this service; comes last: x"),
+        Verdict(
+            node="c",
+            refusal=Refusal.CORDONED,
+            text="is cordoned: it takes no new containers until it is uncordoned",
+        ),
+    )
+    assert found.reason == ""
+    elsewhere = place(PLAIN, [node("a", 1), node("b", 2)], only=number(3))
+    assert elsewhere.reason == (
+        "no node can take the container: node a does not have the slot's volumes;"
+        " node b does not have the slot's volumes"
+    )
+    assert {each.refusal for each in elsewhere.verdicts} == {Refusal.VOLUMES}

@@ -6,9 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.errors import Invalid
 from domain.image import default_service_name, parse
 from domain.registry import ImageState
-from domain.restarts import Leave, Restart, RestartHistory, decide, started
+from domain.restarts import (
+    CALM,
+    REPLACEMENT_WINDOW,
+    Leave,
+    Restart,
+    RestartHistory,
+    calm_count,
+    decide,
+    recent,
+    started,
+)
 from domain.spec import CrashPolicy
 from domain.trigger import TriggerOperation
 from domain.volume import VolumeState
@@ -24,6 +35,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ("localhost:5000/a_b", "localhost:5000/a_b:latest", "a-b"),
         ("app@sha256:" + "a" * 64, "app@sha256:" + "a" * 64, "app"),
         ("redis", "redis:latest", "redis"),
+        ("a/b/c__d", "a/b/c__d:latest", "c-d"),
+        ("a/" + "b" * 62 + ".c", "a/" + "b" * 62 + ".c:latest", "b" * 62),
     ],
 )
 def test_references(text: str, full: str, name: str) -> None:
@@ -77,3 +90,29 @@ def test_names_that_clients_know() -> None:
     assert {each.value for each in TriggerOperation} == {"REDEPLOY", "SCALEUP"}
     assert {each.value for each in VolumeState} == {"Created", "Terminated"}
     assert {each.value for each in ImageState} == {"Empty", "Success"}
+
+
+def test_what_counts_as_calm_and_as_recent() -> None:
+    history = RestartHistory(count=3, last_start=NOW)
+    assert calm_count(history, NOW + CALM) == 0
+    assert calm_count(history, NOW + CALM - timedelta(seconds=1)) == 3
+    assert calm_count(history, None) == 3
+    assert calm_count(RestartHistory(count=3), NOW + CALM) == 3
+    assert started(history, NOW + CALM, NOW) == RestartHistory(count=1, last_start=NOW)
+    old, new = NOW - REPLACEMENT_WINDOW, NOW - REPLACEMENT_WINDOW + timedelta(seconds=1)
+    assert recent((old, new), NOW) == (new,)
+
+
+def test_why_a_container_is_left() -> None:
+    def said(policy: CrashPolicy, count: int) -> str:
+        history = RestartHistory(count=count, last_start=NOW)
+        left = decide(policy, exit_code=1, ended_at=NOW, history=history, now=NOW, autoreplace=CrashPolicy.ON_FAILURE)
+        assert isinstance(left, Leave)
+        return left.reason
+
+    assert said(CrashPolicy.OFF, 0) == "autorestart is OFF"
+    assert said(CrashPolicy.ALWAYS, 3) == "it ended again after 3 restarts, and autoreplace is ON_FAILURE"
+
+
+def test_all_complaints_are_in_one_sentence() -> None:
+    assert str(Invalid({"a": "is bad", "b": "too"})) == "a: is bad; b: too"

@@ -227,6 +227,74 @@ def test_an_agent_that_has_not_said_anything_yet_is_waited_for() -> None:
     assert alone[0].note == "no other host can be in an overlay with it"
 
 
+def test_words_for_people() -> None:
+    _, decided = decide(OVERLAY, Swarm(), [member(1), member(2), member(3, address="")])
+    assert decided[1].note == "its engine is about to join the overlay"
+    assert decided[2].note == (
+        "no address is known under which other hosts reach it: links to and from other hosts use published ports."
+        " Set its public_ip (PATCH /api/v1/admin/node/UUID/)"
+    )
+    for mode, members in ((NetworkMode.PORTS, [member(1), member(2, address="")]), (OVERLAY, [member(1, address="")])):
+        assert {each.note for each in decide(mode, Swarm(), members)[1]} == {""}, "nothing is missing there"
+
+
+def test_a_founder_stays_while_it_can_found() -> None:
+    both = [member(1), member(2)]
+    assert decide(OVERLAY, Swarm(founder=number(2)), both)[0].founder == number(2)
+    gone = [member(1), member(2, silent=LONG)]
+    assert decide(OVERLAY, Swarm(founder=number(2)), gone)[0].founder == number(1)
+    assert decide(OVERLAY, Swarm(founder=number(9)), both)[0].founder == number(1), "it is out"
+    swarm, members = running(1, 1)
+    quiet = [replace(members[0], silent=1.0), members[1]]
+    after, _ = decide(OVERLAY, swarm, quiet)
+    assert (after.founder, after.cluster, after.lead) == (number(1), "c", None), "it is waited for"
+    found = decide(OVERLAY, Swarm(cluster="c"), members)[0]
+    assert (found.founder, found.lead) == (number(1), number(1))
+
+
+def test_when_silence_is_long_enough() -> None:
+    swarm, members = running(3)
+    alone = replace(members[2], seen=replace(seen(members[2]), quorum=False))
+    gone = [replace(each, silent=RECOVER_SECONDS) for each in members[:2]]
+    assert decide(OVERLAY, swarm, [*gone, alone])[0].recover == number(3)
+    swarm, members = running(3, 1)
+    members[0] = replace(members[0], silent=MANAGER_LOST_SECONDS)
+    assert managing(decide(OVERLAY, swarm, members)[1]) == ["n2", "n3", "n4"]
+
+
+def test_who_takes_a_lost_managers_place() -> None:
+    """A worker that is up first, then the lost one itself, then who is neither."""
+    swarm, members = running(2, 0)
+    members[1] = replace(members[1], silent=LONG)
+    others = [member(3, silent=LONG), member(4, silent=LONG)]
+    assert managing(decide(OVERLAY, swarm, [*members, *others])[1]) == ["n1", "n2", "n3"]
+
+
+def test_who_carries_containers_on_overlays() -> None:
+    swarm, members = running(2, 1)
+    out = replace(members[2], seen=SwarmSeen(error="live-restore"))
+    assert [each.overlay for each in decide(OVERLAY, swarm, [*members[:2], out])[1]] == [True, True, False]
+    silent = replace(members[2], seen=SwarmSeen())
+    assert decide(OVERLAY, swarm, [*members[:2], silent])[1][2].overlay, "out for no reason: it is on its way back"
+    fresh = replace(members[2], overlay=False)
+    assert decide(OVERLAY, swarm, [*members[:2], fresh])[1][2].overlay
+    leaving = replace(fresh, reset="s3", seen=replace(seen(fresh), ours=False))
+    assert not decide(OVERLAY, swarm, [*members[:2], leaving])[1][2].overlay
+
+
+def test_what_each_is_told() -> None:
+    swarm, members = running(1, 1)
+    swarm, decided = decide(OVERLAY, swarm, members)
+    lead = order_of(swarm, decided[0], decided, token="t", pool="p")
+    assert (lead.role, lead.pool, lead.address, lead.begin, lead.recover) == (
+        SwarmRole.MANAGER, "p", "10.0.0.1", False, False,
+    )  # fmt: skip
+    assert lead.keep == (("s1", SwarmRole.MANAGER), ("s2", SwarmRole.MANAGER))
+    assert order_of(swarm, decided[1], decided, token="t", pool="p").keep == ()
+    nameless = [decided[0], replace(decided[1], seen=replace(seen(decided[1]), node=""))]
+    assert order_of(swarm, decided[0], nameless, token="t", pool="p").keep == (), "it would be taken for a stranger"
+
+
 # The agent's side.
 
 LEAD = SwarmSeen(

@@ -114,6 +114,53 @@ def test_what_is_bound_to_a_drained_node() -> None:
         world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
     change(world, B, cordoned=True, draining=True)
     assert reasons(world) == [Reason.RUNNING, Reason.BOUND]
+    bound = stories(world)[1]
+    assert (bound.text, bound.remedy) == (
+        "node b is being drained, and its data is there", "terminate it, or uncordon the node",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "remedy"),
+    [
+        (Observed(state=Seen.PENDING), ""),
+        (Observed(state=Seen.PULLING), "if it takes long: check the registry and the node's connection to it"),
+        (Observed(state=Seen.FAILED, start_gen=9), "mend the cause and start it"),
+        (Observed(state=Seen.EXITED, start_gen=9, exit_code=0), "start it to run it again"),
+        (
+            Observed(state=Seen.EXITED, start_gen=9, exit_code=1),
+            "see its logs; with autorestart it is started again by itself",
+        ),
+        (Observed(state=Seen.RUNNING, start_gen=9), ""),
+    ],
+)
+def test_what_helps_a_container(seen: Observed, remedy: str) -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    world.rows[row.id] = replace(row, seen=seen)
+    assert stories(world)[0].remedy == remedy
+
+
+def test_what_helps_where_the_node_is_away() -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    cut(world, A)
+    away = "node a does not answer; what is shown of the container may be out of date"
+    assert (stories(world)[0].text, stories(world)[0].remedy) == (
+        f"{away}. It waits for the node: nobody allowed to run it twice",
+        "bring the node back; with lost_after or autoreplace its slot would be filled elsewhere",
+    )
+    world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(Mount(source="v", target="/d", volume=True),)))
+    assert (stories(world)[0].text, stories(world)[0].remedy) == (
+        f"{away}. Its data is there, so it waits for the node",
+        "bring the node back",
+    )
+    moved = running(A, target=1, lost_after=60)
+    cut(moved, A)
+    at = moved.now + timedelta(seconds=60)
+    assert (stories(moved)[0].text, stories(moved)[0].remedy) == (
+        f"{away}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on", "",
+    )  # fmt: skip
 
 
 def one(world: World, paused: Pause | None = None, **view: object) -> SlotStory:
@@ -292,6 +339,8 @@ def test_what_leaves_says_what_it_waits_for() -> None:
     world = running(A, target=1)
     (row,) = world.open_rows()
     world.rows[row.id] = replace(row, leaving=True)
+    verdicts = place(world.service.spec, world.view().nodes).verdicts
+    assert explain(world.view(), POLICY, {row.id: verdicts})[-1].verdicts == verdicts
     told = stories(world)[-1]
     assert (told.leaving, told.text) == (True, "a is being drained: it runs until its successor does")
     world.rows[row.id] = replace(row, leaving=True, want=Want.GONE)

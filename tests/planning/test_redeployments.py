@@ -10,9 +10,10 @@ from domain.image import Pull
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
 from domain.service import Effect, Operation, ServiceState, Verb
-from domain.spec import ServiceSpec
+from domain.spec import CrashPolicy, ServiceSpec
+from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import RequestImage, RetireContainer, render
-from tests.planning.model import START, World, a_service, number
+from tests.planning.model import NODE, POLICY, START, World, a_service, number
 from tests.planning.test_golden import running, state, update
 
 
@@ -230,3 +231,30 @@ def test_old_volumes_go_along_only_when_they_are_to_be_used_again() -> None:
         (step,) = world.plan().steps
         assert isinstance(step, RetireContainer)
         assert step.keep_volumes is reuse
+
+
+def test_what_serves_stays_where_its_successor_cannot_run() -> None:
+    world = running(target=1)
+    other = Candidate(node_id=number(5), name="n2", state=NodeState.DEPLOYED)
+    world.nodes = (replace(world.nodes[0], cordoned=True), other)
+    world.operate(Verb.REDEPLOY)
+    assert world.service.operation is not None
+    world.service = replace(world.service, operation=replace(world.service.operation, image_request=None))
+    view = replace(world.view(), pinned={1: NODE})
+    plan = plan_service(view, POLICY)
+    assert render(plan) == (
+        "finish failed (slot 1: no node can take the container: node n1 is cordoned: it takes no new containers until"
+        " it is uncordoned): not all containers could be started"
+    )
+    assert "retire web-1" in render(plan_service(replace(view, pinned={}), POLICY))
+
+
+def test_a_successor_takes_the_memory_of_replacements_along() -> None:
+    world = running(target=1, spec=ServiceSpec(image="tutela/web:latest", autoreplace=CrashPolicy.ALWAYS))
+    world.see(1, Seen.EXITED, exit_code=1, finished_at=world.now)
+    at = world.now
+    world.step()
+    world.agent()
+    world.step()
+    (row,) = world.open_rows()
+    assert row.replaced == (at,)

@@ -59,6 +59,53 @@ def test_a_start_of_one_container_ends_when_it_runs_or_fails() -> None:
     )
 
 
+def test_a_crash_loop_fails_the_order_to_start_after_a_few_tries() -> None:
+    world = running()
+    world.order(only(world), Verb.STOP)
+    world.run()
+    world.order(only(world), Verb.START)
+    world.see(1, S.RESTARTING, restart_count=2, exit_code=1)
+    assert render(world.plan()) == "at rest"
+    world.see(1, S.RESTARTING, restart_count=3, exit_code=1)
+    assert render(world.plan()).startswith("finish order of web-1 failed")
+
+
+def test_what_is_terminated_is_waited_for() -> None:
+    world = running(2)
+    world.operate(Verb.TERMINATE)
+    assert render(world.plan()) == (
+        "retire web-2: the service is terminated\nretire web-1: the service is terminated\n"
+        "wait: web-1, web-2 have to be removed"
+    )
+    world.step()
+    assert render(world.plan()) == "wait: web-1, web-2 have to be removed"
+
+
+def test_what_a_stop_does_not_touch() -> None:
+    world = running(3)
+    world.operate(Verb.STOP)
+    rows = {row.slot: row for row in world.open_rows()}
+    change(world, rows[2], want=W.GONE)
+    world.service = replace(world.service, target=2)
+    assert render(world.plan()) == (
+        "retire web-3: its slot is above the target of 2\nstop web-1: the service is stopped\n"
+        "wait: web-1, web-2, web-3 have to stop"
+    )
+    change(world, rows[2], want=W.STOP)
+    stopping = render(world.plan())
+    assert "stop web-2" not in stopping
+    for row in rows.values():
+        change(world, row, want=W.STOP, seen=Observed(state=S.EXITED, start_gen=1))
+    assert "finish well: all containers are stopped" in render(world.plan())
+
+
+def test_a_stop_that_takes_too_long_waits_and_names_who() -> None:
+    world = running(1)
+    world.operate(Verb.STOP)
+    world.step()
+    assert render(world.plan()) == "wait: web-1 has to stop"
+
+
 def test_a_start_that_a_stop_took_over_says_so() -> None:
     world = running()
     row = only(world)
@@ -129,7 +176,7 @@ def test_autoreplace_retires_what_ended_and_fills_its_slot_again() -> None:
     assert ended(world) == (
         "retire web-1 to refill by policy: it ended with exit code 1, and autoreplace is ON_FAILURE"
     )
-    assert ended(world, S.FAILED, None) == (
+    assert ended(world, S.FAILED, 0) == (
         "retire web-1 to refill by policy: it could not start, and autoreplace is ON_FAILURE"
     )
     (step,) = world.plan().steps
@@ -320,6 +367,15 @@ def test_volumes_that_nobody_will_use_are_taken() -> None:
     ]
     every = replace(view.service.spec, deployment_strategy=Strategy.EVERY_NODE)
     assert "take" not in render(plan_service(replace(view, service=replace(view.service, spec=every)), POLICY))
+    first = replace(view, pinned={1: NODE, 2: NODE}, containers=())
+    none = replace(view.service, target=0)
+    assert render(plan_service(replace(first, service=none), POLICY)).startswith("take volumes of slot 1")
+    dead = replace(none, want=ServiceWant.TERMINATED)
+    assert render(plan_service(replace(first, service=dead), POLICY)) == (
+        "take volumes of slot 1: nothing will use them\ntake volumes of slot 2: nothing will use them\n"
+        "wait: its volumes to be removed"
+    )
+    assert "take" not in render(plan_service(replace(first, service=view.service), POLICY)), "their slots are wanted"
     dying = replace(view.service, want=ServiceWant.TERMINATED, target=0)
     assert render(plan_service(replace(view, service=dying), POLICY)) == (
         "retire web-2: the service is terminated\nretire web-1: the service is terminated\n"

@@ -99,6 +99,24 @@ def test_who_is_reached_on_two_ways_is_looked_at_once() -> None:
     assert order([service(1, 1, 9)], Verb.START) == {one.id: ()}, "itself, and one that does not take part"
 
 
+def test_what_a_stack_allows_is_told() -> None:
+    check(K.RUNNING, "update")
+    check(K.STARTING, "update")
+    for state in (K.TERMINATING, K.TERMINATED):
+        with pytest.raises(NotAllowed, match="update is not allowed"):
+            check(state, "update")
+    with pytest.raises(NotAllowed) as running:
+        check(K.RUNNING, "start")
+    assert str(running.value) == (
+        "Stack is in state Running: start is not allowed (allowed now: redeploy, stop, terminate)"
+    )
+    with pytest.raises(NotAllowed) as starting:
+        check(K.STARTING, "start")
+    assert str(starting.value) == (
+        "Stack is in state Starting: start is not allowed (nothing is allowed until that has ended)"
+    )
+
+
 def test_what_an_event_says_of_a_stack() -> None:
     assert announced_state(a_stack()) is K.NOT_RUNNING
     assert announced_state(a_stack(verb=Verb.REDEPLOY)) is K.REDEPLOYING
