@@ -16,6 +16,7 @@ from domain.assignment import (
     Beat,
     EngineInfo,
     Heard,
+    LedgerWanted,
     NodeAssignments,
     NodeHello,
     NodeReport,
@@ -124,6 +125,7 @@ def ask(name: str, body: dict[str, Any]) -> str:
 
 _KINDS: tuple[tuple[str, type[Exception]], ...] = (
     ("session_lost", SessionLost),
+    ("ledger_wanted", LedgerWanted),
     ("conflict", Conflict),
     ("not_allowed", NotAllowed),
     ("refused", DomainError),

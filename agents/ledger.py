@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -22,7 +22,15 @@ from pydantic import TypeAdapter, ValidationError
 from agents import memory as remembering
 from agents.brake import Judged
 from agents.view import ContainerMemory
-from domain.assignment import ContainerAssignment, EngineInfo, NodeAssignments, Position, Registration
+from domain.assignment import (
+    ContainerAssignment,
+    Copy,
+    EngineInfo,
+    NodeAssignments,
+    Position,
+    Registration,
+    Testimony,
+)
 from domain.quarantine import Word, answered, identity, position_key
 
 log = structlog.get_logger("ledger")
@@ -50,6 +58,7 @@ class Page:
     seen: Position | None = None
     engine: str = ""
     judged: Judged = field(default_factory=Judged)
+    copies: tuple[Copy, ...] = ()
 
 
 _PAGE = TypeAdapter(Page)
@@ -77,6 +86,7 @@ class Ledger:
         self.seen = page.seen
         self._engine = page.engine
         self.judged = page.judged
+        self._copies = {each.of: each for each in page.copies}
 
     @property
     def engine(self) -> str:
@@ -154,6 +164,21 @@ class Ledger:
         self._dirty = True
         return True
 
+    def keep(self, copies: Collection[Copy]) -> None:
+        """Copies of the record's rows, for a rebuild; those of services that have nothing here any more are dropped."""
+        kept = self._copies | {each.of: each for each in copies}
+        here = {each.service_id for each in self.assignments.values()} | {self.node_id}
+        kept = {of: each for of, each in kept.items() if of in here}
+        self._dirty |= kept != self._copies
+        self._copies = kept
+
+    def testimony(self) -> Testimony:
+        """All that a record needs to be made anew of what is here."""
+        return Testimony(
+            assignments=tuple(replace(each, secret_env=()) for each in self.assignments.values()),
+            copies=tuple(self._copies.values()),
+        )
+
     def judge(self, word: Word, containers: Collection[UUID]) -> None:
         """An operator has said what becomes of these, which nothing asks for."""
         removable, kept = self.judged.removable - set(containers), self.judged.kept - set(containers)
@@ -209,6 +234,7 @@ class Ledger:
             seen=self.seen,
             engine=self._engine,
             judged=self.judged,
+            copies=tuple(self._copies.values()),
         )
 
 

@@ -26,6 +26,7 @@ from domain.assignment import (
     EngineInfo,
     ImageRequest,
     ImageResult,
+    LedgerWanted,
     NodeHello,
     NodeReport,
     Registration,
@@ -225,7 +226,11 @@ class Session:
         known = self._ledger.cluster_id
         engine, sent = self._engine, clock.seconds()
         hello = NodeHello(name=self._name, cluster_id=known, engine=engine, seen=self._ledger.seen)
-        registration = await self._channel.register(hello)
+        try:
+            registration = await self._channel.register(hello)
+        except LedgerWanted as error:
+            log.warning("this node's ledger is asked for", reason=str(error))
+            registration = await self._channel.register(replace(hello, testimony=self._ledger.testimony()))
         if known not in {None, registration.cluster_id}:
             raise DomainError(f"the ledger is of installation {known}, this is {registration.cluster_id}")
         if registration.quarantine:
@@ -274,6 +279,9 @@ class Session:
             if self._ledger.accept(news):
                 for container_id in self._seen.keys() - self._ledger.assignments.keys():
                     self.drop(container_id)
+                changed = True
+            if news.copies:
+                self._ledger.keep(news.copies)
                 changed = True
             if changed:
                 self._wake()

@@ -22,6 +22,7 @@ from agents.dialback import Dial, DialBack
 from agents.runtime.docker import DockerRuntime
 from app import inside, monitor
 from app.first_start import KEY_FILE, first_start
+from app.fleet import kept
 from app.fleet.authority import Authority, WrongSecret, open_authority
 from app.fleet.calls import ControlPlane, NodeCalls
 from app.fleet.door import Door
@@ -112,6 +113,7 @@ async def _with_database(
             background.append(group.create_task(shared.dialbacks.relay(db, wakeups.streams)))
         if "api" in roles:
             if authority is not None:
+                await kept.keep(db, settings.state_dir)
                 background.append(group.create_task(Door(settings, db, shared, authority).run()))
                 background.append(group.create_task(keep(shared, db, settings.agents_door)))
             await _serve(settings, db, agent, shared, stop)

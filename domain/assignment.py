@@ -7,6 +7,7 @@ said before about the same container, so any of them may be lost or repeated.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from domain.container import Attachment, ContainerSpec, Observed, Want
@@ -106,13 +107,33 @@ class Strangers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Rows of the record that a host keeps for a rebuild: of a service (`of`) of which it has containers, or its own.
+
+    By table; what a table's column means only the record knows. `version` rises with each change.
+    """
+
+    of: UUID
+    version: int
+    rows: dict[str, list[dict[str, Any]]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What an agent's ledger has, for a record that is made anew; without the tokens of containers."""
+
+    assignments: tuple[ContainerAssignment, ...]
+    copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAssignments:
     """What changed for the node between revision `base` and `revision`; `base` 0 means: this is everything.
 
     In a full set, containers that are not named are not wanted. `images` always names every open request,
     `swarm` what is wanted of the engine's swarm mode; None: nothing. `lineage`: the line of the record in which
     revisions count. `engine`: the engine that this is for, by its identity; empty: any. `word`: what an operator
-    last said to a question of this node (domain.quarantine).
+    last said to a question of this node (domain.quarantine). `copies`: those that are new, or with `base` 0 all.
     """
 
     cluster_id: UUID
@@ -125,6 +146,7 @@ class NodeAssignments:
     lineage: UUID | None = None
     engine: str = ""
     word: str = ""
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +174,7 @@ class NodeHello:
 
     `name` counts for the agent in the control plane's own process only: who joined is known by its certificate.
     `address`: the host's own on the way to the control plane; empty when it is not known. `seen`: how far it was told.
+    `testimony`: only when it was asked for (LedgerWanted).
     """
 
     name: str
@@ -159,6 +182,7 @@ class NodeHello:
     engine: EngineInfo | None
     address: str = ""
     seen: Position | None = None
+    testimony: Testimony | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +241,10 @@ class NodeReport:
     images: tuple[ImageResult, ...] = ()
     swarm: SwarmReport | None = None
     strangers: Strangers | None = None
+
+
+class LedgerWanted(Exception):
+    """The record does not know this node and is being made anew: register again, and bring the ledger."""
 
 
 class SessionLost(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -21,10 +21,10 @@ from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState, starts
 from domain.quarantine import answered, contained, identity, position_key
 from domain.spec import Env
-from orchestrator import swarming
+from orchestrator import rebuilding, swarming
 from orchestrator.metrics import BEATS, REPORTS
 from orchestrator.planning.view import Installation
-from orchestrator.store import containers, fleet, nodes, quarantines, wake
+from orchestrator.store import containers, copies, fleet, nodes, quarantines, wake
 from orchestrator.store.db import Connection, Database, now
 
 log = structlog.get_logger("dispatch")
@@ -42,7 +42,8 @@ async def register(
     """Begin a session for the node's agent; an older session of it ends.
 
     `node_id`: who the agent has proven to be; None for the one in the control plane's own process, which goes by
-    its name. `served_by`: the control plane that holds the session. Raises Conflict when the agent served another
+    its name. `served_by`: the control plane that holds the session. Raises LedgerWanted when the record is being made
+    anew and the agent did not bring what it has, Conflict when the agent served another
     installation, or serves an engine that another agent serves too, and NotAllowed for a node that was taken out:
     it keeps its containers and says so.
     """
@@ -53,6 +54,7 @@ async def register(
                 f"this node's ledger is of another installation ({hello.cluster_id}, not {cluster}): its containers"
                 " are left alone; move the ledger away to let it join here"
             )
+        await rebuilding.adopt(conn, node_id, hello)
         known = node_id or await fleet.node_named(conn, hello.name)
         if hello.engine is not None:
             await refuse_second_agent(conn, hello.engine, known)
@@ -160,6 +162,7 @@ async def assignments_since(
     secrets: Callable[[UUID], Env] = _no_secrets,
     unseal: Callable[[bytes], str | None] = _sealed,
     installation: Installation | None = None,
+    had: Sequence[tuple[UUID, int]] = (),
 ) -> NodeAssignments:
     """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
 
@@ -169,8 +172,11 @@ async def assignments_since(
 
     `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
     `unseal` opens the stored password of a registry, or the swarm's token; None when it cannot be opened (spec 4.3).
+    `had`: the copies that the agent has taken in.
     """
     async with db.transaction() as conn:
+        if had:
+            await copies.told(conn, registration.node_id, had)
         told = await quarantines.telling(conn, registration.node_id)
         if told.session != registration.session:
             if await fleet.terminated(conn, registration.node_id):
@@ -190,6 +196,9 @@ async def assignments_since(
         )
         if told.muted:
             return nothing
+        which: list[tuple[UUID, int]] = []
+        if since == 0 or told.copies:
+            which = await (copies.everything if since == 0 else copies.due)(conn, registration.node_id)
         return replace(
             nothing,
             base=since,
@@ -200,6 +209,7 @@ async def assignments_since(
             ),
             images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)),
             swarm=await swarming.order(conn, registration.node_id, installation, unseal) if installation else None,
+            copies=tuple(await copies.read(conn, registration.node_id, which)) if which else (),
         )
 
 

@@ -108,6 +108,24 @@ def _restore(
     command.put_back(file, force=force)
 
 
+@app.command("rebuild")
+def _rebuild(
+    force: Annotated[bool, typer.Option("--force", help="Give up what is in the database now.")] = False,
+) -> None:
+    """With the database lost and no backup: make the record anew from what hosts keep. Containers run on."""
+    from app.cli import rebuild as command
+
+    command.run(force=force)
+
+
+@app.command("export")
+def _export() -> None:
+    """Print your services and their containers as JSON, in an order that does not change: to compare, or to keep."""
+    from app.cli import export as command
+
+    command.run()
+
+
 @app.command("test", context_settings=PASS_ON)
 def _test(context: typer.Context) -> None:
     """Run the tests; arguments go to pytest."""

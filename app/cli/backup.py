@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 
 from app import backup, migrate
 from app.cli import CommandError, process
-from app.lock import LockTaken, ServerLock, prepare_state_dir
-from app.postgres import EmbeddedPostgres, PostgresError
+from app.cli.offline import STOP_FIRST, alone, database, failures, migrated
+from app.lock import prepare_state_dir
 from app.settings import Settings
 from orchestrator.store import dump
-from orchestrator.store.errors import DatabaseAway
-
-STOP_FIRST = "stop every control plane first (./tutela down); containers keep running"
 
 
 def save(path: Path, *, secrets: bool, force: bool) -> None:
@@ -27,8 +22,8 @@ def save(path: Path, *, secrets: bool, force: bool) -> None:
     if path.exists() and not force:
         raise CommandError(f"{path} is there already: name another file, or give --force")
     with (
-        _failures(path),
-        _database(settings) as dsn,
+        failures(path),
+        database(settings) as dsn,
         tempfile.TemporaryDirectory(prefix=".tutela-", dir=path.parent) as at,
     ):
         dumped = asyncio.run(dump.dump(dsn, Path(at)))
@@ -50,14 +45,14 @@ def put_back(path: Path, *, force: bool) -> None:
         raise CommandError(f"the control plane runs: {STOP_FIRST}")
     prepare_state_dir(settings.state_dir)
     with (
-        _failures(path),
-        _alone(settings),
+        failures(path),
+        alone(settings),
         tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as at,
     ):
         manifest, secrets = backup.read(path, Path(at))
         if manifest.schema > migrate.newest():
             raise CommandError(f"the backup was made by a newer Tutela ({manifest.tutela}): restore it with that one")
-        with _database(settings, alone=True) as dsn:
+        with database(settings, locked=True) as dsn:
             _put_back(dsn, Path(at), manifest, secrets, settings, force=force)
     typer.echo(f"restored: the record is as of {manifest.made:%Y-%m-%d %H:%M:%S} UTC. Now: ./tutela up")
     typer.echo(
@@ -84,54 +79,6 @@ def _put_back(
     backup.put_secrets(settings.state_dir, secrets, force=force)
     if found.schema != manifest.schema:
         asyncio.run(dump.clear(dsn))
-        _migrate(dsn, manifest.schema)
+        migrated(dsn, manifest.schema)
     asyncio.run(dump.load(dsn, folder, manifest.tables, manifest.sequences))
-    _migrate(dsn, "head")
-
-
-def _migrate(dsn: str, revision: str) -> None:
-    try:
-        migrate.upgrade(dsn, revision=revision)
-    except Exception as error:
-        raise CommandError(migrate.classify(error)[1]) from error
-
-
-@contextlib.contextmanager
-def _database(settings: Settings, *, alone: bool = False) -> Iterator[str]:
-    """Its DSN; the embedded server is started when it does not run, and stopped again. `alone`: the lock is held."""
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    embedded = EmbeddedPostgres(settings.state_dir)
-    if not alone and embedded.running():
-        yield embedded.dsn()
-        return
-    with contextlib.nullcontext() if alone else _alone(settings):
-        if not alone:
-            embedded.dsn()  # raises when there is no database yet
-        dsn = embedded.start()
-        try:
-            yield dsn
-        finally:
-            embedded.stop()
-
-
-@contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Nobody starts the control plane of this state directory meanwhile."""
-    lock = ServerLock(settings.state_dir)
-    lock.take("")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _failures(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (backup.BackupRefused, PostgresError, DatabaseAway, LockTaken) as error:
-        raise CommandError(str(error)) from error
-    except OSError as error:
-        raise CommandError(f"{error.filename or path}: {error.strerror or error}") from error
+    migrated(dsn, "head")

@@ -10,7 +10,7 @@ from app.commands.services import SERVICES_URI, Context
 from domain.errors import NotAllowed
 from domain.pause import Pause
 from domain.service import Service
-from orchestrator.store import nodes, pauses, services, wake
+from orchestrator.store import nodes, pauses, rebuild, services, wake
 from orchestrator.store.db import Connection
 
 RECONCILER_URI = "/api/v1/admin/reconciler/"
@@ -24,9 +24,12 @@ async def pause_all(context: Context) -> None:
 
 
 async def resume_all(context: Context) -> None:
-    """Passes again. Raises NotAllowed when nothing is paused."""
+    """Passes again; a rebuild under way is over. Raises NotAllowed when nothing is paused."""
     async with recorded(context, "Reconciler Resume", RECONCILER_URI) as work:
         _paused(await pauses.lock_all(work.conn), "the reconciler")
+        if await rebuild.under_way(work.conn):
+            await rebuild.finish(work.conn)
+            await wake.every_service(work.conn)
         await pauses.set_all(work.conn, None)
 
 

@@ -71,6 +71,9 @@ class NodeCalls:
     told: int = 0
     """The session whose full set was told."""
 
+    had: tuple[tuple[UUID, int], ...] = ()
+    """Copies in the last answer: whoever asks again has taken that in."""
+
     address: str = ""
     """Where the host of the agent in this process is reached, as far as the settings say."""
 
@@ -81,7 +84,7 @@ class NodeCalls:
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )
-        self.session = begun.session
+        self.session, self.had = begun.session, ()
         if self.node_id is None:
             self.shared.dialbacks.local_node = begun.node_id
         return replace(begun, control_planes=self.shared.urls)
@@ -91,13 +94,17 @@ class NodeCalls:
         self._own(registration.node_id, registration.session)
         with self.shared.wakeups.node(str(registration.node_id)) as woken:
             news = await self._since(registration, since)
-            if news.revision > since or self.told != registration.session:
+            if news.revision > since or _due(news) or self.told != registration.session:
                 self.told = registration.session
-                return news
+                return self._answered(news)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await woken.wait()
-        return await self._since(registration, since)
+        return self._answered(await self._since(registration, since))
+
+    def _answered(self, news: NodeAssignments) -> NodeAssignments:
+        self.had = _due(news)
+        return news
 
     async def report(self, report: NodeReport) -> None:
         """Hand in a report; returns when it is durable."""
@@ -126,6 +133,7 @@ class NodeCalls:
             raise SessionLost(f"session {session} was not begun on this connection, or was followed by another")
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
+        had, self.had = self.had, ()
         call = dispatch.assignments_since(
             self.shared.db(),
             registration,
@@ -133,11 +141,17 @@ class NodeCalls:
             self._environment,
             self.shared.secrets.unseal,
             self.shared.installation,
+            had,
         )
         return await reaching(call)
 
     def _environment(self, container_id: UUID) -> Env:
         return (("TUTUM_AUTH", f"Bearer {self.shared.secrets.token(container_id)}"),)
+
+
+def _due(news: NodeAssignments) -> tuple[tuple[UUID, int], ...]:
+    """The copies in it that the agent did not have; a full set names the others too, without a version."""
+    return tuple((each.of, each.version) for each in news.copies if each.version)
 
 
 async def reaching(call: Awaitable[T]) -> T:

@@ -29,7 +29,7 @@ from app.fleet.calls import ControlPlane, NodeCalls, reaching
 from app.fleet.tokens import secret_hash
 from app.limits import FAILED_JOINS, Buckets, neighbourhood
 from app.settings import Settings
-from domain.assignment import SessionLost
+from domain.assignment import LedgerWanted, SessionLost
 from domain.errors import DomainError, Invalid, NotAllowed
 from orchestrator import dispatch, enrolment
 from orchestrator.store import fleet
@@ -294,7 +294,7 @@ class _Session:
             if handler is None:
                 raise NotAllowed(f"this control plane does not know the call {name[:40]}")
             text = await handler(number, body)
-        except (SessionLost, DomainError, ConnectionError) as error:
+        except (SessionLost, LedgerWanted, DomainError, ConnectionError) as error:
             text = frames.failure(number, error)
         except Broken as error:
             text = frames.failure(number, Invalid({name: str(error)}))

@@ -146,8 +146,8 @@ async def insert(conn: Connection, container: Container, account_id: UUID, place
     await conn.execute(
         "INSERT INTO containers (id, service_id, account_id, node_id, slot, name, state, spec, spec_digest, made_from,"
         " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at, autoreplace, operation,"
-        " replaced, placement)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19, $20)",
+        " replaced, placement, leaving)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19, $20, $21)",
         container.id,
         container.service_id,
         account_id,
@@ -168,6 +168,7 @@ async def insert(conn: Connection, container: Container, account_id: UUID, place
         codec.dump(codec.ORDER, container.order),
         list(container.replaced),
         codec.dump(codec.VERDICTS, tuple(placement)),
+        container.leaving,
     )
 
 

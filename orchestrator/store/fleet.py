@@ -187,9 +187,14 @@ async def has_credential(conn: Connection, node_id: UUID) -> bool:
 
 
 async def terminated(conn: Connection, node_id: UUID) -> bool:
-    """Whether the node was taken out, or never was."""
-    state = await conn.fetchval("SELECT state FROM nodes WHERE id = $1", node_id)
-    return state is None or state == _TERMINATED
+    """Whether the node was taken out, or never was. While the record is being made anew, it may still be heard of."""
+    return bool(
+        await conn.fetchval(
+            "SELECT coalesce((SELECT state = $2 FROM nodes WHERE id = $1), NOT (SELECT rebuilding FROM installation))",
+            node_id,
+            _TERMINATED,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

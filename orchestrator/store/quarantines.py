@@ -16,6 +16,7 @@ class Telling:
     """What decides what an agent is told: its node's session and revision, and whether anything new is told at all.
 
     `engine` and `word` as in NodeAssignments; `muted`: the node is paused, or was told more than the record knows.
+    `copies`: some are due.
     """
 
     session: int
@@ -24,13 +25,16 @@ class Telling:
     engine: str
     word: str
     muted: bool
+    copies: bool
 
 
 async def telling(conn: Connection, node_id: UUID) -> Telling:
     """One statement: agents ask all the time. Raises NotFound."""
     row = await conn.fetchrow(
         "SELECT session, assignment_revision AS revision, lineage, accepted AS engine, word,"
-        " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted FROM nodes n, installation WHERE n.id = $1",
+        " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted,"
+        " EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = n.id) AS copies"
+        " FROM nodes n, installation WHERE n.id = $1",
         node_id,
     )
     if row is None:

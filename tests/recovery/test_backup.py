@@ -16,6 +16,7 @@ import pytest
 from app import backup
 from app.cli import CommandError
 from app.cli import backup as command
+from app.cli.offline import alone
 from app.settings import get_settings
 from domain.service import Verb
 from orchestrator.store import dump
@@ -184,7 +185,7 @@ def test_not_while_somebody_works_with_the_database(place: Place) -> None:
             await db.close()
 
     asyncio.run(beside())
-    with command._alone(get_settings()), pytest.raises(CommandError, match="the control plane runs"):
+    with alone(get_settings()), pytest.raises(CommandError, match="the control plane runs"):
         command.put_back(place.file, force=True)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.agents.harness import eventually
 from tests.harness.hosts import Host, Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
@@ -28,12 +32,13 @@ async def fleet_dsn(postgres: TestPostgres) -> str:
 
 @pytest.fixture(scope="module")
 def hosts(fleet_dsn: str) -> Iterator[Hosts]:
-    """Two hosts that joined; the third one's engine is spare."""
+    """Three hosts that joined."""
     made = Hosts(fleet_dsn, 3, network="ports", live_restore=True)
     try:
         made.engines()
         made.server.start()
-        made.join(*made.hosts[:2])
+        for host in made.hosts:
+            made.join(host)
         yield made
     except BaseException:
         print(made.last_words())
@@ -173,10 +178,104 @@ def test_what_is_newer_than_a_backup_stays_until_an_operator_says_so(hosts: Host
     assert ids(two) == calm
 
 
+async def emptied(postgres: TestPostgres, dsn: str) -> None:
+    """The database is lost: there is an empty one of its name."""
+    await postgres.drop(dsn)
+    conn = await asyncpg.connect(postgres.dsn)
+    try:
+        await conn.execute('CREATE DATABASE "{}"'.format(dsn.partition("?")[0].rpartition("/")[2]))
+    finally:
+        await conn.close()
+
+
+async def value(dsn: str, statement: str) -> Any:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetchval(statement)
+    finally:
+        await conn.close()
+
+
+def runs(hosts: Hosts) -> dict[str, str]:
+    """Since when everything of Tutela's runs."""
+    found = {}
+    for host in hosts.hosts:
+        client = host.engine.client()
+        found |= {ident: client.inspect_container(ident)["State"]["StartedAt"] for ident in ids(host)}
+    return found
+
+
+def thirty(hosts: Hosts) -> list[str]:
+    """Services with links, ports, variables, policies, on all hosts; one with several containers, one stopped."""
+    made: list[str] = []
+    for n in range(30):
+        body: dict[str, Any] = {
+            "image": SLEEPER,
+            "name": f"s{n}",
+            "tags": [{"name": f"h{n % 3 + 1}" if n else "all"}],
+            "container_envvars": [{"key": "NUMBER", "value": str(n)}],
+            "autorestart": "ALWAYS" if n % 2 else "OFF",
+            "target_num_containers": 3 if n == 0 else 1,
+            "deployment_strategy": "HIGH_AVAILABILITY",
+            "container_ports": [{"protocol": "tcp", "inner_port": 80, "published": n % 2 == 0}],
+        }
+        if n % 3 == 2:
+            body["linked_to_service"] = [{"to_service": f"/api/v1/service/{made[n - 1]}/", "name": "before"}]
+        answer = hosts.api.post("/api/v1/service/", json=body)
+        assert answer.status == 201, answer.text
+        made.append(str(answer.json["uuid"]))
+    for uuid in made:
+        assert hosts.api.post(f"/api/v1/service/{uuid}/start/").status == 202
+    for uuid in made:
+        hosts.running(uuid)
+    assert hosts.api.post(f"/api/v1/service/{made[9]}/stop/").status == 202
+    wait_for(lambda: hosts.api.get(f"/api/v1/service/{made[9]}/").json["state"] == "Stopped", timeout=60, what="a stop")
+    return made
+
+
+async def test_a_record_that_is_lost_is_made_anew_from_the_hosts(
+    hosts: Hosts, fleet_dsn: str, postgres: TestPostgres
+) -> None:
+    made = thirty(hosts)
+    due = "SELECT count(*) FROM copies_due"
+    await eventually(lambda: asyncio.run(value(fleet_dsn, due)) == 0, "the hosts to have the newest", 30, 0.2)
+    before, calm = command(hosts, "export"), runs(hosts)
+    hosts.server.kill()
+    await emptied(postgres, fleet_dsn)
+    began = time.monotonic()
+    command(hosts, "rebuild")
+    hosts.server.start()
+    for host in hosts.hosts:
+        hosts.deployed(host)
+    command(hosts, "admin", "resume", "all")
+    for uuid in made[:9] + made[10:]:
+        hosts.running(uuid)
+    took = time.monotonic() - began
+    print(f"rebuilt 30 services on 3 hosts within {took:.1f} s")
+    assert took < 10 * hosts.slowness()
+    assert runs(hosts) == calm, "nothing was restarted"
+    after = json.loads(command(hosts, "export"))
+    for kind, objects in json.loads(before).items():
+        for old, new in zip(objects, after[kind], strict=True):
+            assert new == old
+    assert all(hosts.node(host)["quarantine"] is None for host in hosts.hosts)
+    # The record goes on: names, ports and networks that are taken are known to be.
+    more = hosts.service("more-later", hosts.hosts[0], image=SLEEPER, container_ports=[{"protocol": "tcp",
+                         "inner_port": 80, "published": True}])  # fmt: skip
+    assert hosts.api.post("/api/v1/service/", json={"image": SLEEPER, "name": "s3"}).json["unique_name"] == "s3-s2"
+    hosts.terminate(more, *made)
+    left = {ident: at for ident, at in calm.items() if ident in {each for host in hosts.hosts for each in ids(host)}}
+    assert runs(hosts) == left
+
+
 def test_nothing_is_made_on_another_engine_until_an_operator_says_so(hosts: Hosts) -> None:
     two, spare = hosts.hosts[1], hosts.hosts[2]
     service = hosts.service("there", two, image=SLEEPER, target_num_containers=2)
     own, there = two.engine, on(two)
+    spare.kill_agent()
+    for each in ids(spare):
+        spare.engine.client().remove_container(each, force=True)
+    wait_for(lambda: hosts.node(spare)["state"] == "Unreachable", timeout=30, what="the spare host to be silent")
     two.kill_agent()
     two.engine = spare.engine
     try:
@@ -206,7 +305,7 @@ def test_nothing_is_made_on_another_engine_until_an_operator_says_so(hosts: Host
         two.start_agent()
         quarantine(hosts, two, "engine-changed")
         command(hosts, "node", "accept-engine", "h2")
-        wait_for(lambda: len(on(two)) == 2, timeout=60, what="its containers to be made anew")
+        wait_for(lambda: len(on(two)) == len(there), timeout=60, what="its containers to be made anew")
     finally:
         two.kill_agent()
         two.engine, spare.engine = spare.engine, own

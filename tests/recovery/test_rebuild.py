@@ -1,0 +1,217 @@
+"""A record made anew from what agents' ledgers hold: the same rows, and nothing left for a pass to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from agents.ledger import Ledger
+from domain.assignment import LedgerWanted, NodeHello, Registration
+from domain.container import Container
+from domain.errors import NotAllowed
+from domain.service import Service, ServiceState, Verb
+from domain.spec import Link, PortSpec, ServiceSpec, Strategy, Transport
+from orchestrator import dispatch
+from orchestrator.store import accounts, containers, copies, fleet, nodes, pauses, rebuild, services, wake
+from orchestrator.store.db import Database
+from tests.harness.postgres import TestPostgres
+from tests.orchestrator.world import ENGINE, Node, Record
+
+NAMES = ("n1", "n2")
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    opened = await Record.open(database_url)
+    yield opened
+    await opened.db.close()
+
+
+@pytest.fixture
+async def fresh(postgres: TestPostgres) -> AsyncIterator[Database]:
+    """What is there after the first start on an empty database."""
+    dsn = await postgres.fresh()
+    opened = await Record.open(dsn)
+    yield opened.db
+    await opened.db.close()
+    await postgres.drop(dsn)
+
+
+def hello(name: str, ledger: Ledger | None = None, *, bring: bool = False) -> NodeHello:
+    engine = replace(ENGINE, place=name)
+    if ledger is None:
+        return NodeHello(name=name, cluster_id=None, engine=engine)
+    told = ledger.testimony() if bring else None
+    return NodeHello(name=name, cluster_id=ledger.cluster_id, engine=engine, seen=ledger.seen, testimony=told)
+
+
+async def agent(db: Database, folder: Path, name: str) -> tuple[Node, Ledger]:
+    registration = await dispatch.register(db, hello(name))
+    ledger = Ledger(folder / name)
+    ledger.begin(registration)
+    return Node(db, registration), ledger
+
+
+async def learn(db: Database, registration: Registration, ledger: Ledger) -> None:
+    """All that the node is told."""
+    news = await dispatch.assignments_since(db, registration, 0)
+    ledger.accept(news)
+    ledger.keep(news.copies)
+    await ledger.save()
+
+
+async def rows(db: Database, account: UUID, ids: list[UUID]) -> tuple[list[Service], list[Container]]:
+    """Services and containers, without what is seen, and what an end of an operation leaves."""
+    async with db.read() as conn:
+        found = [await services.get(conn, account, each) for each in ids]
+        held = await containers.open_rows(conn, ids)
+    return found, sorted((replace(each, seen=None) for each in held), key=lambda each: each.id)
+
+
+SPECS = (
+    ServiceSpec(image="tutela/web:latest", ports=(PortSpec(protocol=Transport.TCP, inner_port=80, published=True),)),
+    ServiceSpec(image="tutela/web:latest", env=(("A", "1"),), tags=(), deployment_strategy=Strategy.HIGH_AVAILABILITY),
+    ServiceSpec(
+        image="tutela/web:latest",
+        memory=64,
+        ports=(PortSpec(protocol=Transport.UDP, inner_port=53, outer_port=5353, published=True),),
+    ),
+)
+
+
+async def test_the_same_record_is_made_anew(record: Record, fresh: Database, tmp_path: Path) -> None:
+    db = record.db
+    agents = {name: await agent(db, tmp_path, name) for name in NAMES}
+    ids = [await record.create(f"s{n}", 3 if n == 1 else 1, spec) for n, spec in enumerate(SPECS)]
+    linked = ServiceSpec(image="tutela/web:latest", links=(Link(name="db", to_service=ids[0]),))
+    ids.append(await record.create("client", 2, linked))
+    for each in ids:
+        await record.operate(each, Verb.START)
+    await record.settle(*(node for node, _ in agents.values()))
+    await record.operate(ids[2], Verb.STOP)
+    await record.settle(*(node for node, _ in agents.values()))
+    async with db.transaction() as conn:
+        await nodes.describe(conn, agents["n1"][0].registration.node_id, ["blue"], "first")
+        cluster = await nodes.cluster_id(conn)
+    for node, ledger in agents.values():
+        await learn(db, node.registration, ledger)
+    before = await rows(db, record.account.id, ids)
+    assert {await record.state(each) for each in ids} == {ServiceState.RUNNING, ServiceState.STOPPED}
+    assert len({row.node_id for row in before[1]}) == 2
+    async with db.read() as conn:
+        ports = await conn.fetch("SELECT * FROM ports ORDER BY node_id, port")
+        loads = await conn.fetch("SELECT id, name, tags, nickname, live, reserved_memory FROM nodes ORDER BY id")
+        links = await conn.fetch("SELECT * FROM links")
+
+    async with fresh.transaction() as conn:
+        await rebuild.begin(conn, cluster, "certificate", b"sealed")
+    for name, (_, ledger) in agents.items():
+        with pytest.raises(LedgerWanted):
+            await dispatch.register(fresh, hello(name, ledger))
+        begun = await dispatch.register(fresh, hello(name, ledger, bring=True))
+        assert (begun.node_id, begun.quarantine) == (ledger.node_id, "")
+        again = await dispatch.register(fresh, hello(name, ledger))
+        assert again.node_id == begun.node_id, "it is known by now"
+        agents[name] = Node(fresh, again), ledger
+    made = Record(fresh, await admin(fresh))
+    after = await rows(fresh, made.account.id, ids)
+    assert [replace(each, account_id=record.account.id) for each in after[0]] == before[0]
+    assert after[1] == before[1]
+    async with fresh.read() as conn:
+        assert await conn.fetch("SELECT * FROM ports ORDER BY node_id, port") == ports
+        assert (
+            await conn.fetch("SELECT id, name, tags, nickname, live, reserved_memory FROM nodes ORDER BY id") == loads
+        )
+        assert await conn.fetch("SELECT * FROM links") == links
+        assert await conn.fetchval("SELECT restored_from FROM installation") == agents["n1"][1].seen.lineage  # type: ignore[union-attr]
+    # Each is told exactly what it has, and a pass finds nothing to do.
+    for node, ledger in agents.values():
+        told = await dispatch.assignments_since(fresh, node.registration, 0)
+        have = {key: replace(each, seen_start_gen=0) for key, each in ledger.assignments.items()}
+        assert {each.container_id: replace(each, seen_start_gen=0) for each in told.containers} == have
+        await node.obey()
+    assert await made.passes() == 0, "nothing is decided before all hosts were heard"
+    async with fresh.transaction() as conn:
+        await rebuild.finish(conn)
+        await pauses.set_all(conn, None)
+        await wake.every_service(conn)
+    await made.settle(*(node for node, _ in agents.values()))
+    settled = await rows(fresh, made.account.id, ids)
+    assert settled[1] == before[1]
+    assert [await made.state(each) for each in ids] == [await record.state(each) for each in ids]
+    # It goes on: what is taken is known to be.
+    async with fresh.transaction() as conn:
+        assert await services.free_unique_name(conn, made.account.id, "s0") == "s0-s2"
+    await made.scale(ids[1], 4)
+    await made.settle(*(node for node, _ in agents.values()))
+    assert sorted(row.slot for row in await made.rows(ids[1])) == [1, 2, 3, 4]
+    with pytest.raises(NotAllowed, match="taken out"):
+        await dispatch.register(fresh, hello("n3"), node_id=record.account.id)
+
+
+async def admin(db: Database) -> accounts.Account:
+    async with db.read() as conn:
+        found = await accounts.admin(conn)
+    assert found is not None
+    return found
+
+
+async def test_a_host_is_told_of_each_change_of_what_it_keeps_and_of_nothing_else(record: Record) -> None:
+    node, other = await Node.join(record.db, "n1"), await Node.join(record.db, "n2")
+    first, second = await record.create("a", 1), await record.create("b", 1)
+    for each in (first, second):
+        await record.operate(each, Verb.START)
+        await record.settle(node, other)
+    ours = {row.service_id: row.node_id for each in (first, second) for row in await record.rows(each)}
+    assert len(set(ours.values())) == 2
+
+    async def due(at: Node) -> dict[UUID, int]:
+        async with record.db.read() as conn:
+            return dict(await copies.due(conn, at.registration.node_id))
+
+    async def told(at: Node, had: dict[UUID, int]) -> None:
+        await dispatch.assignments_since(record.db, at.registration, 1, had=list(had.items()))
+
+    holder = node if ours[first] == node.registration.node_id else other
+    stranger = other if holder is node else node
+    for at in (node, other):
+        await told(at, await due(at))
+        assert await due(at) == {}
+    await record.scale(first, 1)
+    await record.settle(node, other)
+    assert await due(stranger) == {}
+    assert set(await due(holder)) <= {first}, "what was not changed is not told"
+    await told(holder, await due(holder))
+    async with record.db.transaction() as conn:
+        service = await services.lock(conn, record.account.id, first)
+        await services.save(conn, replace(service, spec=replace(service.spec, nickname="x")), ServiceState.RUNNING)
+    had = await due(holder)
+    assert set(had) == {first}
+    news = await dispatch.assignments_since(record.db, holder.registration, 1)
+    (copy,) = news.copies
+    assert (copy.of, copy.rows["services"][0]["spec"]["nickname"]) == (first, "x")
+    assert "password_hash" not in copy.rows["accounts"][0]
+    # It changes again before the agent has said that it has this: it stays due.
+    async with record.db.transaction() as conn:
+        await services.save(conn, replace(service, spec=replace(service.spec, nickname="y")), ServiceState.RUNNING)
+    await told(holder, had)
+    assert set(await due(holder)) == {first}
+    async with record.db.transaction() as conn:
+        await nodes.describe(conn, stranger.registration.node_id, ["blue"], None)
+    assert set(await due(stranger)) == {stranger.registration.node_id}
+
+
+async def test_a_host_that_is_not_known_is_refused_when_nothing_is_made_anew(record: Record, tmp_path: Path) -> None:
+    _, ledger = await agent(record.db, tmp_path, "n1")
+    node_id = ledger.node_id
+    assert node_id is not None
+    async with record.db.transaction() as conn:
+        await conn.execute("DELETE FROM nodes")
+        assert await fleet.terminated(conn, node_id)
+    with pytest.raises(NotAllowed):
+        await dispatch.register(record.db, hello("n1", ledger, bring=True), node_id=node_id)
+    ledger.close()
