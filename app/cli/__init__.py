@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     pretty_exceptions_enable=False,
 )
+MAKERS = "For whoever works on Tutela"
+"""The commands that need its sources, apart in `--help` from those that operate it."""
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -126,7 +128,7 @@ def _export() -> None:
     command.run()
 
 
-@app.command("test", context_settings=PASS_ON)
+@app.command("test", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _test(context: typer.Context) -> None:
     """Run the tests; arguments go to pytest."""
     from app.cli import dev
@@ -134,7 +136,7 @@ def _test(context: typer.Context) -> None:
     dev.test(context.args)
 
 
-@app.command("check")
+@app.command("check", rich_help_panel=MAKERS)
 def _check() -> None:
     """Run every static check: format, lint, types, import walls."""
     from app.cli import dev
@@ -142,7 +144,7 @@ def _check() -> None:
     raise typer.Exit(dev.check())
 
 
-@app.command("bench", context_settings=PASS_ON)
+@app.command("bench", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _bench(context: typer.Context) -> None:
     """Measure: `bench start`, `bench crash`, ... runs the module bench.NAME."""
     from app.cli import dev
@@ -150,7 +152,7 @@ def _bench(context: typer.Context) -> None:
     dev.bench(context.args)
 
 
-@app.command("chaos", context_settings=PASS_ON)
+@app.command("chaos", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _chaos(context: typer.Context) -> None:
     """Faults on real engines, users and watchers beside them: `--minutes M --seed N --fault NAME`."""
     from app.cli import dev
@@ -158,7 +160,7 @@ def _chaos(context: typer.Context) -> None:
     dev.chaos(context.args)
 
 
-@app.command("histories", context_settings=PASS_ON)
+@app.command("histories", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _histories(context: typer.Context) -> None:
     """Record every call while Postgres and the API are killed: `--operations N --kills K --seed S`."""
     from app.cli import dev
@@ -166,7 +168,7 @@ def _histories(context: typer.Context) -> None:
     dev.histories(context.args)
 
 
-@app.command("coverage")
+@app.command("coverage", rich_help_panel=MAKERS)
 def _coverage() -> None:
     """Run the cases of the pure planners; fails when a branch of them is in none."""
     from app.cli import planners
@@ -174,7 +176,7 @@ def _coverage() -> None:
     planners.coverage()
 
 
-@app.command("properties")
+@app.command("properties", rich_help_panel=MAKERS)
 def _properties(
     examples: Annotated[int, typer.Argument(help="How many, for each property.")] = 2000,
 ) -> None:
@@ -184,7 +186,7 @@ def _properties(
     planners.properties(examples)
 
 
-@app.command("mutate")
+@app.command("mutate", rich_help_panel=MAKERS)
 def _mutate(
     names: Annotated[
         list[str] | None, typer.Argument(help="Of these only: `agents.memory.*`, `domain.orders.x_settled*`.")
@@ -197,7 +199,7 @@ def _mutate(
     planners.mutate(names or [], processes)
 
 
-@app.command("simulate", context_settings=PASS_ON)
+@app.command("simulate", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _simulate(context: typer.Context) -> None:
     """The platform on virtual time with faults by seed: `--seed N --runs N --jobs N`, `--history`, `--planted`."""
     from app.cli import dev

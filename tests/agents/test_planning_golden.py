@@ -382,7 +382,7 @@ def test_networks_one_after_the_other() -> None:
     assert render(plan_node([WIRED], EngineView(containers=(lost,), networks=nets), known, NOW)).endswith(missing)
     old = EngineView(networks=(*nets, ObservedNetwork(network_id="id-net-c", name="net-c")))
     later = NOW + timedelta(seconds=5)
-    assert render(plan_node([], old, {}, NOW, held={"net-b": later})) == (
+    assert render(plan_node([], old, {}, NOW, postponed={"net-b": later})) == (
         "remove network net-a: no container of this node needs it\n"
         "remove network net-c: no container of this node needs it\n"
         f"due {later.isoformat()}"

@@ -198,7 +198,7 @@ async def value(dsn: str, statement: str) -> Any:
 
 def runs(hosts: Hosts) -> dict[str, str]:
     """Since when everything of Tutela's runs."""
-    found = {}
+    found: dict[str, str] = {}
     for host in hosts.hosts:
         client = host.engine.client()
         found |= {ident: client.inspect_container(ident)["State"]["StartedAt"] for ident in ids(host)}
