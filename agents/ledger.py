@@ -35,6 +35,7 @@ from domain.quarantine import Word, answered, identity, position_key
 
 log = structlog.get_logger("ledger")
 FILE = "ledger.json"
+COPIES = "copies.json"
 LOCK = "agent.lock"
 
 
@@ -58,10 +59,10 @@ class Page:
     seen: Position | None = None
     engine: str = ""
     judged: Judged = field(default_factory=Judged)
-    copies: tuple[Copy, ...] = ()
 
 
 _PAGE = TypeAdapter(Page)
+_COPIES: TypeAdapter[tuple[Copy, ...]] = TypeAdapter(tuple[Copy, ...])
 
 
 class Ledger:
@@ -86,7 +87,8 @@ class Ledger:
         self.seen = page.seen
         self._engine = page.engine
         self.judged = page.judged
-        self._copies = {each.of: each for each in page.copies}
+        self._copies = {each.of: each for each in _read_copies(directory / COPIES)}
+        self._copies_dirty = False
 
     @property
     def engine(self) -> str:
@@ -169,7 +171,7 @@ class Ledger:
         kept = self._copies | {each.of: each for each in copies}
         here = {each.service_id for each in self.assignments.values()} | {self.node_id}
         kept = {of: each for of, each in kept.items() if of in here}
-        self._dirty |= kept != self._copies
+        self._copies_dirty |= kept != self._copies
         self._copies = kept
 
     def testimony(self) -> Testimony:
@@ -206,15 +208,24 @@ class Ledger:
     async def save(self) -> None:
         """Bring the present content to the disk if it changed; returns when it is durable. Raises OSError."""
         async with self._saving:
-            if not self._dirty:
-                return
-            self._dirty = False
-            content = _PAGE.dump_json(self._page())
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._writer, write_whole, self._path, content)
-            except BaseException:
-                self._dirty = True
-                raise
+            if self._dirty:
+                self._dirty = False
+                try:
+                    await self._write(self._path, _PAGE.dump_json(self._page()))
+                except BaseException:
+                    self._dirty = True
+                    raise
+            if self._copies_dirty:
+                # A file of their own: they change with definitions, and not with each start of a container.
+                self._copies_dirty = False
+                try:
+                    await self._write(self._path.with_name(COPIES), _COPIES.dump_json(tuple(self._copies.values())))
+                except BaseException:
+                    self._copies_dirty = True
+                    raise
+
+    async def _write(self, path: Path, content: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, write_whole, path, content)
 
     def close(self) -> None:
         """Let another agent take over."""
@@ -234,7 +245,6 @@ class Ledger:
             seen=self.seen,
             engine=self._engine,
             judged=self.judged,
-            copies=tuple(self._copies.values()),
         )
 
 
@@ -269,6 +279,17 @@ def _read(path: Path) -> tuple[Page, bool]:
         path.replace(aside)
         log.error("ledger unreadable, begun anew", kept_as=str(aside), reason=str(error).splitlines()[0])
         return Page(), True
+
+
+def _read_copies(path: Path) -> tuple[Copy, ...]:
+    """What is kept for a rebuild; nothing when it cannot be read: the next session brings it again."""
+    try:
+        return _COPIES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (ValidationError, ValueError) as error:
+        log.warning("copies unreadable, they are asked for anew", reason=str(error).splitlines()[0])
+        return ()
 
 
 def _lock(path: Path) -> int:

@@ -37,7 +37,7 @@ from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, Strea
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Policy
 from orchestrator.run import orchestrate
-from orchestrator.store import nodes
+from orchestrator.store import nodes, rebuild
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -114,6 +114,8 @@ async def _with_database(
         if "api" in roles:
             if authority is not None:
                 await kept.keep(db, settings.state_dir)
+                async with db.read() as conn:
+                    shared.rebuilding = await rebuild.under_way(conn)
                 background.append(group.create_task(Door(settings, db, shared, authority).run()))
                 background.append(group.create_task(keep(shared, db, settings.agents_door)))
             await _serve(settings, db, agent, shared, stop)

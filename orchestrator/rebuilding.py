@@ -38,14 +38,15 @@ async def adopt(conn: Connection, node_id: UUID | None, hello: NodeHello) -> Non
         raise LedgerWanted("the record is being made anew: what does this node have?")
     copies = {copy.of: copy.rows for copy in told.copies}
     own = copies.get(ident, {}).get("nodes") or [{"id": str(ident), "name": hello.name}]
-    await rebuild.node(conn, own[0], hello.seen)
     services = {key: rows for key, rows in copies.items() if rows.get("services")}
+    # A container of a service that nobody knows is no stranger: the node is quarantined, and an operator says what is.
+    unknown = [each.name for each in told.assignments if each.service_id not in services]
+    await rebuild.node(conn, own[0], hello.seen, whole=not unknown)
     for rows in services.values():
         await rebuild.service(conn, rows)
     at, adopted = await now(conn), []
     for each in _oldest_last(told):
         if each.service_id not in services:
-            log.warning("nobody knows its service: it is left as it is", container=each.name)
             continue
         row = _row(ident, each, services[each.service_id], at, taken=False)
         if not row.leaving and await rebuild.holder(conn, row.service_id, row.slot):
@@ -53,6 +54,8 @@ async def adopt(conn: Connection, node_id: UUID | None, hello: NodeHello) -> Non
         await rebuild.container(conn, row)
         adopted.append(row.id)
     await rebuild.settle(conn, ident, adopted)
+    if unknown:
+        log.warning("of some containers nobody knows the service", node=hello.name, containers=unknown[:20])
     log.info("a host was adopted", node=hello.name, services=len(services), containers=len(adopted))
 
 

@@ -3,6 +3,7 @@
 -- change can be forgotten by code.
 CREATE SEQUENCE copy_version;
 ALTER TABLE services ADD COLUMN copy_version bigint NOT NULL DEFAULT nextval('copy_version');
+ALTER SEQUENCE copy_version OWNED BY services.copy_version;
 ALTER TABLE installation ADD COLUMN rebuilding boolean NOT NULL DEFAULT false;
 CREATE TABLE copies_due (
     node_id uuid NOT NULL REFERENCES nodes ON DELETE CASCADE,

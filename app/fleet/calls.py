@@ -48,6 +48,8 @@ class ControlPlane:
         self.secrets = secrets
         self.installation = installation
         self.urls: tuple[str, ...] = ()
+        self.rebuilding = False
+        """Whether agents may be asked for their ledgers: those are larger than what they say else."""
         self.dialbacks = Dialbacks(self.ident)
         self.beats = Beats(lambda: database.result() if database.done() else None)
         self._database = database

@@ -108,6 +108,7 @@ class Door:
         if request.path == frames.SESSION_PATH:
             if _node_of(connection, self._authority) is None:
                 return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a node's certificate is needed\n")
+            connection.protocol.max_message_size = frames.MOST_DOWN if self._shared.rebuilding else frames.MOST_UP
             return None
         if request.path.startswith(frames.STREAM_PATH):
             return self._admit_stream(connection, request.path.removeprefix(frames.STREAM_PATH))

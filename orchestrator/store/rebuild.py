@@ -25,17 +25,18 @@ async def known(conn: Connection, node_id: UUID) -> bool:
     return bool(await conn.fetchval("SELECT 1 FROM nodes WHERE id = $1", node_id))
 
 
-async def node(conn: Connection, row: Row, seen: Position | None) -> None:
-    """The host's own row. What its agent was told last counts as contained in this record."""
+async def node(conn: Connection, row: Row, seen: Position | None, *, whole: bool) -> None:
+    """The host's own row. What its agent was told last counts as contained in this record if the `whole` is."""
     await conn.execute(
         "INSERT INTO nodes (id, name, state, tags, nickname, public_ip, cordoned, accepted, credential_key,"
         " joined_with, credential_expires, created_at, assignment_revision, restored_revision)"
         " SELECT id, name, $2, coalesce(tags, '{}'), nickname, coalesce(public_ip, ''), coalesce(cordoned, false),"
         " coalesce(accepted, ''), credential_key, joined_with, credential_expires, coalesce(created_at, now()),"
-        " greatest($3::bigint, 1), $3 FROM jsonb_populate_record(NULL::nodes, $1)",
+        " greatest($3::bigint, 1), $4 FROM jsonb_populate_record(NULL::nodes, $1)",
         dict(row),
         NodeState.DEPLOYING.value,
         seen.revision if seen else 0,
+        seen.revision if seen and whole else -1,
     )
     if seen is not None:
         await conn.execute(

@@ -22,7 +22,8 @@ from tests.harness.postgres import TestPostgres
 from tests.harness.server import ROOT
 from tests.harness.wait import wait_for
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+COMMAND_SECONDS = 0.7
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,13 @@ def runs(hosts: Hosts) -> dict[str, str]:
     return found
 
 
+def slowness_of_commands(hosts: Hosts) -> float:
+    """How much longer a command takes to start now than on the box that the bars are for; three are started here."""
+    began = time.monotonic()
+    command(hosts, "node", "list")
+    return (time.monotonic() - began) / COMMAND_SECONDS
+
+
 def thirty(hosts: Hosts) -> list[str]:
     """Services with links, ports, variables, policies, on all hosts; one with several containers, one stopped."""
     made: list[str] = []
@@ -251,14 +259,17 @@ async def test_a_record_that_is_lost_is_made_anew_from_the_hosts(
     for uuid in made[:9] + made[10:]:
         hosts.running(uuid)
     took = time.monotonic() - began
-    print(f"rebuilt 30 services on 3 hosts within {took:.1f} s")
-    assert took < 10 * hosts.slowness()
     assert runs(hosts) == calm, "nothing was restarted"
     after = json.loads(command(hosts, "export"))
     for kind, objects in json.loads(before).items():
         for old, new in zip(objects, after[kind], strict=True):
             assert new == old
     assert all(hosts.node(host)["quarantine"] is None for host in hosts.hosts)
+    slow = max(hosts.slowness(), slowness_of_commands(hosts))
+    print(
+        f"rebuilt 30 services on 3 hosts within {took:.1f} s; commands take {slow:.1f} times as long as on a quiet box"
+    )
+    assert took < 10 * slow
     # The record goes on: names, ports and networks that are taken are known to be.
     more = hosts.service("more-later", hosts.hosts[0], image=SLEEPER, container_ports=[{"protocol": "tcp",
                          "inner_port": 80, "published": True}])  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +11,12 @@ from uuid import UUID
 import pytest
 
 from agents.ledger import Ledger
+from app.cli import CommandError
+from app.cli import rebuild as command
+from app.fleet import kept
+from app.fleet.authority import open_authority
+from app.secretbox import SecretBox
+from app.settings import get_settings
 from domain.assignment import LedgerWanted, NodeHello, Registration
 from domain.container import Container
 from domain.errors import NotAllowed
@@ -31,10 +38,20 @@ async def record(database_url: str) -> AsyncIterator[Record]:
     await opened.db.close()
 
 
+async def another(postgres: TestPostgres) -> str:
+    """A database that is no copy of the others'; its DSN."""
+    dsn = await postgres.fresh()
+    db = await Database.open(dsn, size=1)
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE installation SET cluster_id = gen_random_uuid(), lineage = gen_random_uuid()")
+    await db.close()
+    return dsn
+
+
 @pytest.fixture
 async def fresh(postgres: TestPostgres) -> AsyncIterator[Database]:
     """What is there after the first start on an empty database."""
-    dsn = await postgres.fresh()
+    dsn = await another(postgres)
     opened = await Record.open(dsn)
     yield opened.db
     await opened.db.close()
@@ -215,3 +232,99 @@ async def test_a_host_that_is_not_known_is_refused_when_nothing_is_made_anew(rec
     with pytest.raises(NotAllowed):
         await dispatch.register(record.db, hello("n1", ledger, bring=True), node_id=node_id)
     ledger.close()
+
+
+async def test_what_nobody_knows_the_service_of_is_no_stranger(record: Record, fresh: Database, tmp_path: Path) -> None:
+    node, ledger = await agent(record.db, tmp_path, "n1")
+    known, lost = await record.create("known", 1), await record.create("lost", 1)
+    for each in (known, lost):
+        await record.operate(each, Verb.START)
+    await record.settle(node)
+    await learn(record.db, node.registration, ledger)
+    async with record.db.read() as conn:
+        cluster = await nodes.cluster_id(conn)
+    async with fresh.transaction() as conn:
+        await rebuild.begin(conn, cluster, "certificate", b"sealed")
+    brought = hello("n1", ledger, bring=True)
+    assert brought.testimony is not None
+    kept = tuple(copy for copy in brought.testimony.copies if copy.of != lost)
+    begun = await dispatch.register(fresh, replace(brought, testimony=replace(brought.testimony, copies=kept)))
+    assert "was told more than this record knows" in begun.quarantine
+    told = await dispatch.assignments_since(fresh, begun, 0)
+    assert (told.base, told.containers) == (1, ()), "it goes on with what it has"
+    async with fresh.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM containers") == 1
+    ledger.close()
+
+
+@pytest.fixture
+def lost(postgres: TestPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """A state directory whose database is another, migrated one by now; its DSN."""
+    state = tmp_path / "state"
+    dsn = asyncio.run(postgres.fresh())
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("TUTELA_STATE_DIR", str(state))
+    get_settings.cache_clear()
+    yield dsn, state
+    asyncio.run(postgres.drop(dsn))
+    get_settings.cache_clear()
+
+
+async def founded(dsn: str, state: Path) -> UUID:
+    """The installation is there, as after its first start."""
+    record = await Record.open(dsn)
+    try:
+        await open_authority(record.db, SecretBox.open(state))
+        await kept.keep(record.db, state)
+        async with record.db.read() as conn:
+            return await nodes.cluster_id(conn)
+    finally:
+        await record.db.close()
+
+
+async def facts(dsn: str) -> tuple[UUID, bool, str | None]:
+    db = await Database.open(dsn, size=1)
+    try:
+        async with db.read() as conn:
+            authority = await fleet.authority(conn)
+            return (
+                await nodes.cluster_id(conn),
+                await rebuild.under_way(conn),
+                authority.certificate if authority else None,
+            )
+    finally:
+        await db.close()
+
+
+def test_the_command_begins_on_an_empty_database_with_what_hosts_trust(
+    lost: tuple[str, Path], postgres: TestPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn, state = lost
+    with pytest.raises(CommandError, match=r"authority\.json is not there"):
+        command.run(force=False)
+    cluster = asyncio.run(founded(dsn, state))
+    assert (state / kept.FILE).stat().st_mode & 0o777 == 0o600
+    with pytest.raises(CommandError, match="the database is not lost: it has 1 users"):
+        command.run(force=False)
+    empty = asyncio.run(another(postgres))
+    monkeypatch.setenv("DATABASE_URL", empty)
+    get_settings.cache_clear()
+    secret = (state / "secret-key").read_text()
+    (state / "secret-key").unlink()
+    with pytest.raises(CommandError, match="secret-key is not there"):
+        command.run(force=False)
+    assert not (state / "secret-key").exists(), "none is made in its place"
+    SecretBox.open(state)
+    with pytest.raises(CommandError, match="sealed with another secret"):
+        command.run(force=False)
+    (state / "secret-key").write_text(secret)
+    command.run(force=False)
+    found = kept.read(state)
+    assert found is not None
+    assert asyncio.run(facts(empty)) == (cluster, True, found.certificate)
+    # Somebody starts on an empty database first: what hosts trust is put aside and not lost.
+    other = asyncio.run(another(postgres))
+    assert asyncio.run(founded(other, state)) != cluster
+    assert (state / f"authority.{cluster}.json").exists()
+    for each in (empty, other):
+        asyncio.run(postgres.drop(each))
