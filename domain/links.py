@@ -40,10 +40,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkTarget:
-    """A link as the planner sees it: the name in the client, the target's names and its live containers."""
+    """A link as the planner sees it: the name in the client, the target's address in the API and its containers."""
 
     alias: str
-    unique_name: str
     api_url: str
     sources: tuple[Source, ...]
 

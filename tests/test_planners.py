@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,9 +13,15 @@ from app.cli.process import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # seconds on a free machine; beside engines it is starved
 def test_every_branch_of_the_planners_is_in_a_case() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "app.cli", "coverage"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "app.cli", "coverage"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 

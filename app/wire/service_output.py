@@ -190,7 +190,6 @@ def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
     links = [
         LinkTarget(
             alias=link.name,
-            unique_name=details.targets[link.to_service],
             api_url=f"{api_url}{uri('service', link.to_service)}",
             sources=tuple(
                 details.source(each) for each in details.sources.get(link.to_service, ()) if contributes(each)

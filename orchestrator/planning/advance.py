@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
@@ -36,7 +35,7 @@ def advance(
     """One move of a start, scaling or redeployment. `refilled`: gone containers whose slots get a successor."""
     ready, image_steps = _image(view, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
     if ready is not None:
-        return replace(ready, steps=(*image_steps, *ready.steps))
+        return ready
     judged = [row for row in kept if _judged(view, row) and not _to_start(view, row)]
     failed = [row for row in judged if outcome(row, view, policy) is Outcome.FAILED]
     halted = bool(failed) and (view.service.spec.sequential_deployment or _rolling(view))

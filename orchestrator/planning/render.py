@@ -194,7 +194,6 @@ def _link_env(view: ServiceView, slot: int, node: UUID) -> Env:
     targets = [
         LinkTarget(
             alias=link.alias,
-            unique_name=link.unique_name,
             api_url=f"{view.installation.api_url}/api/v1/service/{link.service_id}/",
             sources=_sources(view, link, node, fleet),
         )

@@ -83,8 +83,8 @@ def test_one_inner_port_mapped_twice_gives_one_entry_with_the_lowest_port() -> N
 
 
 def test_the_link_name_is_the_prefix_and_the_explicit_link_wins_a_collision() -> None:
-    web = LinkTarget(alias="web", unique_name="web", api_url="u1", sources=(source(1, ("tcp", 80, "web-1", 80)),))
-    other = LinkTarget(alias="web-1", unique_name="o", api_url="u2", sources=(source(1, ("tcp", 80, "o-1", 80)),))
+    web = LinkTarget(alias="web", api_url="u1", sources=(source(1, ("tcp", 80, "web-1", 80)),))
+    other = LinkTarget(alias="web-1", api_url="u2", sources=(source(1, ("tcp", 80, "o-1", 80)),))
     out = dict(client_environment([other, web]))
     assert out["WEB_1_PORT_80_TCP_ADDR"] == "o-1"
     assert out["WEB_PORT_80_TCP_ADDR"] == "web-1"

@@ -83,7 +83,7 @@ def fleet(*ids: UUID, overlay: bool = False) -> tuple[Candidate, ...]:
 def variables(world: World, form: Form, domain: str = "") -> dict[str, str]:
     (row,) = world.open_rows()
     found = seen_through(source_of(row, Fleet(reach=REACH, domain=domain), "admin"), form)
-    return dict(client_environment([LinkTarget(alias="db", unique_name="web", api_url="http://x/", sources=(found,))]))
+    return dict(client_environment([LinkTarget(alias="db", api_url="http://x/", sources=(found,))]))
 
 
 def test_without_a_shared_network_a_published_port_is_at_its_host() -> None:

@@ -11,6 +11,7 @@ from domain.node import NodeState
 from domain.service import ServiceState, Verb, counts, service_state
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.leaving import replaced_at
+from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import RetireContainer, render
 from orchestrator.planning.view import Policy
 from tests.planning.model import START, World
@@ -247,3 +248,51 @@ def test_when_a_silent_node_loses_its_slots() -> None:
     change(world, B, last_seen=None)
     assert due() is None
     assert due(nodes=()) is None
+
+
+def test_nothing_leaves_before_it_is_known_what_a_successor_is_made_of() -> None:
+    world = drained()
+    world.service = replace(world.service, image=None)
+    assert render(world.plan()) == "at rest"
+    world.operate(Verb.STOP)
+    assert render(world.plan()).startswith("retire web-2: its node is drained"), "a stopped one needs no successor"
+
+
+def test_what_cannot_leave_says_so_for_each_and_is_looked_at_again() -> None:
+    world = drained()
+    change(world, A, cordoned=True, draining=True)
+    plan = world.plan()
+    cordoned = "is cordoned: it takes no new containers until it is uncordoned"
+    assert render(plan) == (
+        f"wait: web-1: no node can take the container: node b {cordoned};"
+        f" web-2: no node can take the container: node a {cordoned}"
+    )
+    assert plan.requeue_at == world.now + timedelta(seconds=5)
+
+
+def test_all_that_leave_a_node_do_so_in_the_order_of_their_slots() -> None:
+    world = running(A, B, target=4)
+    change(world, B, cordoned=True, draining=True)
+    assert [line.split(",")[0] for line in render(world.step()).splitlines()[:2]] == [
+        "leave slot of web-2",
+        "leave slot of web-4",
+    ]
+    world.step()
+    agents(world, but=B)
+    view = world.view()
+    text = render(plan_service(view, Policy()))
+    assert [line.split(":")[0] for line in text.splitlines()[:2]] == ["retire web-2", "retire web-4"]
+    assert render(plan_service(replace(view, containers=tuple(reversed(view.containers))), Policy())) == text
+    world.run()
+    assert len(at(world, A)) == 4
+
+
+def test_an_empty_slot_that_finds_no_node_is_tried_again() -> None:
+    world = running(A, target=1, autoreplace=CrashPolicy.ALWAYS)
+    world.see(1, Seen.EXITED, exit_code=1)
+    world.step()
+    world.agent()
+    change(world, A, cordoned=True)
+    plan = world.plan()
+    assert (plan.waits_for or "").startswith("slot 1: no node can take the container: node a is cordoned")
+    assert plan.requeue_at == world.now + timedelta(seconds=5)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from domain.container import Container, Mount, Observed, Order, Seen, Want
+from domain.container import Container, Observed, Order, Seen, Want
 from domain.image import ResolvedImage
-from domain.service import Operation, ServiceWant, Verb
-from domain.spec import CrashPolicy, ServiceSpec, Strategy
+from domain.service import Operation, Verb
+from domain.spec import CrashPolicy, ServiceSpec
 from orchestrator.planning.settled import Outcome, complaint, outcome, ran
 from orchestrator.planning.steps import RetireContainer, render
 from orchestrator.planning.view import Policy
-from tests.planning.model import NODE, START, World, a_service, number
+from tests.planning.model import START, World, a_service, number
 
 P, S, W = CrashPolicy, Seen, Want
 POLICY = Policy()
@@ -68,42 +68,6 @@ def test_a_crash_loop_fails_the_order_to_start_after_a_few_tries() -> None:
     assert render(world.plan()) == "at rest"
     world.see(1, S.RESTARTING, restart_count=3, exit_code=1)
     assert render(world.plan()).startswith("finish order of web-1 failed")
-
-
-def test_what_is_terminated_is_waited_for() -> None:
-    world = running(2)
-    world.operate(Verb.TERMINATE)
-    assert render(world.plan()) == (
-        "retire web-2: the service is terminated\nretire web-1: the service is terminated\n"
-        "wait: web-1, web-2 have to be removed"
-    )
-    world.step()
-    assert render(world.plan()) == "wait: web-1, web-2 have to be removed"
-
-
-def test_what_a_stop_does_not_touch() -> None:
-    world = running(3)
-    world.operate(Verb.STOP)
-    rows = {row.slot: row for row in world.open_rows()}
-    change(world, rows[2], want=W.GONE)
-    world.service = replace(world.service, target=2)
-    assert render(world.plan()) == (
-        "retire web-3: its slot is above the target of 2\nstop web-1: the service is stopped\n"
-        "wait: web-1, web-2, web-3 have to stop"
-    )
-    change(world, rows[2], want=W.STOP)
-    stopping = render(world.plan())
-    assert "stop web-2" not in stopping
-    for row in rows.values():
-        change(world, row, want=W.STOP, seen=Observed(state=S.EXITED, start_gen=1))
-    assert "finish well: all containers are stopped" in render(world.plan())
-
-
-def test_a_stop_that_takes_too_long_waits_and_names_who() -> None:
-    world = running(1)
-    world.operate(Verb.STOP)
-    world.step()
-    assert render(world.plan()) == "wait: web-1 has to stop"
 
 
 def test_a_start_that_a_stop_took_over_says_so() -> None:
@@ -328,64 +292,3 @@ def test_complaints_name_the_cause() -> None:
     assert said(message="port 80 is taken", oom_killed=True) == "web-1: port 80 is taken"
     assert said(oom_killed=True, exit_code=137) == ("web-1 was killed because it ran out of memory (exit code 137)")
     assert said(exit_code=2) == "web-1 ended with exit code 2 right after its start: see its logs"
-
-
-def test_an_operation_waits_for_those_of_its_stack_and_not_for_ever() -> None:
-    world = World(a_service())
-    world.operate(Verb.START)
-    view = replace(world.view(), behind=("db", "cache"))
-
-    def told(at: datetime) -> str:
-        from orchestrator.planning.service import plan_service
-
-        plan = plan_service(replace(view, now=at), POLICY)
-        return f"{render(plan)} / {plan.requeue_at and plan.requeue_at - at}"
-
-    assert told(START) == "wait: db, cache to finish first / 0:00:01"
-    assert told(START + POLICY.deadline - timedelta(seconds=1)).startswith("wait")
-    assert told(START + POLICY.deadline) == (
-        "finish failed (gave up after 10 minutes: db, cache did not finish first): its deadline has passed / None"
-    )
-
-
-def test_volumes_that_nobody_will_use_are_taken() -> None:
-    world = running(2)
-    for row in world.open_rows():
-        mount = Mount(source=f"v{row.slot}", target="/d", volume=True, own=True)
-        change(world, row, spec=replace(row.spec, mounts=(mount,)))
-    from orchestrator.planning.service import plan_service
-
-    pinned = {1: NODE, 2: NODE, 3: NODE, 5: NODE}
-    view = replace(world.view(), pinned=pinned)
-    assert render(plan_service(view, POLICY)) == (
-        "take volumes of slot 3: nothing will use them\ntake volumes of slot 5: nothing will use them"
-    )
-    less = replace(view, service=replace(view.service, target=1))
-    assert render(plan_service(less, POLICY)).splitlines()[:2] == [
-        "retire web-2: its slot is above the target of 1",
-        "take volumes of slot 3: nothing will use them",
-    ]
-    every = replace(view.service.spec, deployment_strategy=Strategy.EVERY_NODE)
-    assert "take" not in render(plan_service(replace(view, service=replace(view.service, spec=every)), POLICY))
-    first = replace(view, pinned={1: NODE, 2: NODE}, containers=())
-    none = replace(view.service, target=0)
-    assert render(plan_service(replace(first, service=none), POLICY)).startswith("take volumes of slot 1")
-    dead = replace(none, want=ServiceWant.TERMINATED)
-    assert render(plan_service(replace(first, service=dead), POLICY)) == (
-        "take volumes of slot 1: nothing will use them\ntake volumes of slot 2: nothing will use them\n"
-        "wait: its volumes to be removed"
-    )
-    assert "take" not in render(plan_service(replace(first, service=view.service), POLICY)), "their slots are wanted"
-    dying = replace(view.service, want=ServiceWant.TERMINATED, target=0)
-    assert render(plan_service(replace(view, service=dying), POLICY)) == (
-        "retire web-2: the service is terminated\nretire web-1: the service is terminated\n"
-        "take volumes of slot 3: nothing will use them\ntake volumes of slot 5: nothing will use them\n"
-        "wait: its volumes to be removed"
-    )
-
-
-def test_a_dead_service_stays_closed_and_one_without_an_operation_is_closed_too() -> None:
-    world = World(a_service(want=ServiceWant.TERMINATED, target=0))
-    assert render(world.plan()) == "close service: its last container is gone"
-    world.service = replace(world.service, destroyed_at=START)
-    assert render(world.plan()) == "at rest"
