@@ -63,6 +63,10 @@ def run(*, operations: int, kills: int, seed: int, say: Callable[[str], None]) -
             for api in apis:
                 api.start()
             return beside.submit(asyncio.run, _run(postgres, dsn, apis, operations, kills, seed, say)).result()
+        except BaseException:
+            for api in apis:
+                say(api.log()[-4000:])
+            raise
         finally:
             for api in apis:
                 api.close()
