@@ -21,10 +21,14 @@ _ROWS = """
 _ROLLING = """
     SELECT c.id, c.name, c.slot, c.want, c.leaving, c.operation IS NOT NULL AS ordered, c.spec->>'image' AS image,
         s.spec->>'image' AS next, s.target, s.operation->>'image_request' IS NOT NULL AS unknown, c.service_id,
-        s.spec->>'deployment_strategy' = 'EVERY_NODE' AS every
+        s.spec->>'deployment_strategy' = 'EVERY_NODE' AS every, c.deploy_gen = s.deploy_gen - 1 AS last
     FROM services s JOIN containers c ON c.service_id = s.id AND c.terminated_at IS NULL
     WHERE s.operation->>'verb' = 'redeploy' AND s.want = 'RUNNING' AND s.id = $1
 """
+
+
+SERVING_SECONDS = 2.0
+"""Who runs for that long is on record as running."""
 
 
 class Judge:
@@ -65,8 +69,9 @@ class Judge:
     def _restless(self, engine: Engine, box: Box | None, what: str) -> bool:
         """Whether it is about a container, or the network of one, whose process ends by itself again and again."""
         if box is None:
-            rows = self._world.store.ask("SELECT id, spec->>'image' AS image FROM services")
-            return any(str(row["id"]) in what and self._world.loops(row["image"]) for row in rows)
+            # Containers are on the networks of the services that they link to as well.
+            rows = self._world.store.ask("SELECT DISTINCT spec->>'image' AS image FROM services")
+            return any(self._world.loops(row["image"]) for row in rows)
         behaviour = engine.behaviours.get(box.body.get("Image", ""))
         return behaviour is not None and behaviour.lives is not None
 
@@ -124,12 +129,23 @@ class Judge:
 
     def _rolling(self, box: Box) -> None:
         """A redeployment stops one at a time, and none before its image is known (I7); judged without faults."""
-        if not self._world.knobs.calm or box.labels.get(SERVICE) is None:
+        world = self._world
+        if not world.knobs.calm or box.labels.get(SERVICE) is None or world.drained:
+            return
+        # One of a deployment before the last, or of a slot that a user gave up for a moment, went for another reason.
+        if world.loop.time() - box.began < SERVING_SECONDS or box.labels[SERVICE] in world.scaled_down:
             return
         rows = self._world.store.ask(_ROLLING, UUID(box.labels[SERVICE]))
         own = next((row for row in rows if str(row["id"]) == box.labels.get(CONTAINER)), None)
         loops = any(self._world.loops(image) for row in rows for image in (row["image"], row["next"]))
-        if own is None or own["want"] != "GONE" or own["slot"] > own["target"] or loops or own["every"]:
+        if (
+            own is None
+            or own["want"] != "GONE"
+            or own["slot"] > own["target"]
+            or not own["last"]
+            or loops
+            or own["every"]
+        ):
             return
         if any(row["ordered"] or row["leaving"] or row["want"] == "STOP" for row in rows):
             return

@@ -60,6 +60,22 @@ class _Task(asyncio.Task[Any]):
         return self is other
 
 
+class Event(asyncio.Event):
+    """Its hash is a number as well: listeners keep sets of them."""
+
+    numbers = itertools.count()
+
+    def __init__(self) -> None:
+        self._number = next(self.numbers)
+        super().__init__()
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 def _make(
     loop: asyncio.AbstractEventLoop,
     coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
@@ -79,7 +95,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.disk: Callable[[], None] = lambda: None
-        _Task.numbers = itertools.count()
+        _Task.numbers, Event.numbers = itertools.count(), itertools.count()
         self.set_task_factory(_make)
 
     def time(self) -> float:

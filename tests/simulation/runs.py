@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +37,8 @@ _backend: Backend | None = None
 def _open(url: str) -> None:
     global _backend
     _backend = Backend(url)
+    gc.collect()
+    gc.freeze()  # what lives for ever is not looked at after each seed
 
 
 def one(seed: int, bug: str | None = None, lines: int | None = LAST_LINES) -> Result:

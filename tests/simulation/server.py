@@ -139,7 +139,8 @@ class Backend:
         """An installation as new. TRUNCATE and not DELETE: rows lie in the same order in each run."""
         script = (
             f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
-            f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL"  # names of our own tables
+            f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL;"  # names of our own tables
+            " ALTER SEQUENCE subnet_number RESTART"
         )
         self.conn.run("execute", script)
         self.statements = 0

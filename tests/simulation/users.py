@@ -217,6 +217,8 @@ class User:
         def read(service: Service) -> tuple[ServiceSpec, int, None]:
             return service.spec, target, None
 
+        if wish.target is None or target < wish.target:
+            self._world.scaled_down.add(str(wish.service_id))
         try:
             await self.ask(
                 f"scale {wish.name} to {target}", lambda c: service_commands.update(c, wish.service_id, read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -28,7 +29,7 @@ from tests.simulation.history import History, listen
 from tests.simulation.host import Host
 from tests.simulation.judge import Judge
 from tests.simulation.knobs import Knobs, turned
-from tests.simulation.loop import Deadlock, VirtualLoop
+from tests.simulation.loop import Deadlock, Event, VirtualLoop
 from tests.simulation.plane import Plane
 from tests.simulation.process import HERE, Process
 from tests.simulation.server import Backend
@@ -83,6 +84,7 @@ class World:
         self.wishes: list[Wish] = []
         self.shrinking: set[str] = set()
         self.drained: set[str] = set()
+        self.scaled_down: set[str] = set()
         self.restart_policies_changed: set[str] = set()
         self.by_hand = False
         self.registry_away = False
@@ -136,11 +138,12 @@ class World:
             for image_id, behaviour in IMAGES.values():
                 if behaviour is not None:
                     host.engine.behaviours[image_id] = behaviour
+            self.by_hand = True
             foreign = host.engine.create("foreign", {"Image": "foreign", "HostConfig": {}}, foreign=True)
-            host.engine._begin(host.engine.boxes[foreign])
+            host.engine.start(foreign)
+            self.by_hand = False
             self.hosts[host.name] = host
             host.start()
-        self.history.violations.clear()
 
     async def registry(self, reference: str) -> Json | None:
         """What the registry has under the reference. Raises RuntimeBusy while it is away."""
@@ -276,7 +279,7 @@ def simulate(seed: int, backend: Backend) -> Outcome:
     loop = VirtualLoop()
     world = World(seed, backend, directory, loop)
     rest = 0.0
-    with _in_the_place_of_chance_and_time(world):
+    with _in_the_place_of_chance_and_time(world), _no_collector():
         asyncio.set_event_loop(loop)
         try:
             main = loop.create_task(world.run())
@@ -287,6 +290,7 @@ def simulate(seed: int, backend: Backend) -> Outcome:
             except (Livelock, TimeoutError) as error:
                 world.history.violate("unforeseen", f"{type(error).__name__}: {error}")
             loop.run_until_complete(loop.create_task(world.close()))
+            loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             asyncio.set_event_loop(None)
             loop.close()
@@ -303,10 +307,22 @@ def simulate(seed: int, backend: Backend) -> Outcome:
 
 
 @contextmanager
+def _no_collector() -> Iterator[None]:
+    """What is collected when depends on what was before, and the end of a generator is an event of the loop."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+@contextmanager
 def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
     """What the product asks of its machine comes from the seed: identities, jitter, clocks, disks."""
     chance = random.Random(f"product {world.seed}")
     urandom, now, seconds, abandoned = os.urandom, clock.now, clock.seconds, health.end_abandoned
+    event = asyncio.Event
 
     def wall() -> datetime:
         process = HERE.get()
@@ -323,6 +339,7 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
 
     random.seed(world.seed)
     os.urandom = chance.randbytes
+    asyncio.Event = Event  # type: ignore[misc]
     clock.now, clock.seconds, health.end_abandoned = wall, world.loop.time, nobody
     world.loop.disk = disk
     listen(world.history, lambda: process.name if (process := HERE.get()) else "world")
@@ -330,4 +347,5 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
         yield
     finally:
         os.urandom = urandom
+        asyncio.Event = event  # type: ignore[misc]
         clock.now, clock.seconds, health.end_abandoned = now, seconds, abandoned
