@@ -17,10 +17,12 @@ import ssl
 from dataclasses import dataclass
 
 import httpx2
+import structlog
 
 from domain.errors import Invalid
 from domain.registry import HUB, RegistryAuth, registry_of, repository_of
 
+log = structlog.get_logger("registries")
 HUB_API = "registry-1.docker.io"
 STEP_SECONDS, ALL_SECONDS = 5.0, 15.0
 MOST_BYTES = 64 * 1024
@@ -156,7 +158,9 @@ async def _get(url: str, *, auth: RegistryAuth | None = None, token: str | None 
     except httpx2.HTTPError as error:
         if _untrusted(error):
             raise _Untrusted("has a certificate that this host does not trust: add its authority here") from None
-        raise _Unusable(f"cannot be reached over {asked.scheme} ({type(error).__name__})") from None
+        # Closed, silent or no HTTP: which of them is not told, or this were a scanner of ports (S28).
+        log.info("a registry cannot be reached", host=asked.host, kind=type(error).__name__)
+        raise _Unusable(f"cannot be reached over {asked.scheme}") from None
 
 
 def _untrusted(error: BaseException | None) -> bool:

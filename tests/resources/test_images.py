@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 import threading
@@ -253,6 +254,22 @@ async def test_registries_that_are_not_asked(image: str, said: str) -> None:
         await check_login(image, RegistryAuth(username="u", password="p"))
     assert list(caught.value.fields) == ["name"]
     assert said in str(caught.value)
+
+
+async def test_what_is_behind_a_port_is_not_told() -> None:
+    """Nobody there, somebody silent, and somebody who speaks something else are one answer (S28)."""
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-x\r\n")
+        writer.close()
+
+    said = set()
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as other:
+        for port in (free_port(), other.sockets[0].getsockname()[1]):
+            with pytest.raises(Invalid) as caught:
+                await check_login(f"127.0.0.1:{port}/x", RegistryAuth(username="u", password="p"))
+            said.add(str(caught.value).replace(str(port), "PORT"))
+    assert len(said) == 1, said
 
 
 async def test_an_open_registry_takes_everybody() -> None:
