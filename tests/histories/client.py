@@ -41,6 +41,7 @@ class Client:
 
     def __init__(self, ports: Sequence[int], authorization: str, first: int) -> None:
         self._ports, self._authorization, self._turn = ports, authorization, first
+        self._address = f"127.0.1.{first % 200 + 1}"
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, method: str, path: str, body: Any = None, key: str | None = None) -> Answer:
@@ -69,7 +70,10 @@ class Client:
         if self._streams is None or self._streams[0].at_eof():
             await self.close()
             async with asyncio.timeout(2):
-                self._streams = await asyncio.open_connection("127.0.0.1", self._ports[self._turn % len(self._ports)])
+                # From an address of its own: calls of triggers have a limit for each.
+                self._streams = await asyncio.open_connection(
+                    "127.0.0.1", self._ports[self._turn % len(self._ports)], local_addr=(self._address, 0)
+                )
         return self._streams
 
     async def elsewhere(self) -> None:

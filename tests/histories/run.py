@@ -20,7 +20,11 @@ from tests.histories.plan import CRASHES, Fault, strikes
 from tests.histories.workload import Users
 
 CLIENTS = 12
-SETTINGS = {"TUTELA_MAX_CONTAINERS": "10000000", "TUTELA_NETWORK_POOL": "10.0.0.0/9"}
+SETTINGS = {
+    "TUTELA_MAX_CONTAINERS": "10000000",
+    "TUTELA_NETWORK_POOL": "10.0.0.0/9",
+    "TUTELA_LIMIT_CREATES": "1000000",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +89,8 @@ async def _run(
     key = apis[0].api.credentials()
     users = Users([api.port for api in apis], f"ApiKey {key['user']}:{key['api_key']}", seed)
     nemesis = Nemesis(postgres, apis, seed, say)
-    # A trigger takes 30 calls a minute at each process: enough of them, and few enough to meet at each.
-    await users.prepare(counted=10 + operations // 500, patched=5 + operations // 1000)
+    # A trigger takes 10 calls a minute at each process: enough of them, and few enough to meet at each.
+    await users.prepare(counted=10 + operations // 150, patched=5 + operations // 1000)
     began = time.monotonic()
 
     async def faults() -> None:

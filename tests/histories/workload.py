@@ -189,7 +189,7 @@ class User:
                 break
             if answer is not None and answer.status >= 500:
                 op = replace(op, outcome=Outcome.UNKNOWN)
-            elif answer is not None:
+            elif answer is not None and not (answer.status == 429 and op.outcome is Outcome.UNKNOWN):
                 break  # refused: this sending changed nothing; an earlier one without an answer may have
             if (op.outcome is Outcome.UNKNOWN and key is None) or self._users.clock() - op.invoked > PATIENCE:
                 break
@@ -208,6 +208,6 @@ class User:
             answer = await self.client.send(method, path, body, key)
         except (NotSent, NoAnswer):
             return
-        if answer.status < 500:
+        if answer.status < 500 and answer.status != 429:
             marked = answer.headers.get("idempotent-replayed") == "true"
             self._users.history.again.append(Again(key=key, action=answer.action, status=answer.status, marked=marked))
