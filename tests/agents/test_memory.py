@@ -25,6 +25,7 @@ from agents.steps import (
     Step,
     StepResult,
     StopContainer,
+    container_of,
     key,
     lines,
     render,
@@ -288,6 +289,13 @@ def test_a_plan_is_worked_on_line_by_line() -> None:
     plan = NodePlan(steps=(STOP, network, REMOVE, resolve, VOLUMES))
     one = str(ONE.container_id)
     assert [key(step) for step in plan.steps] == [one, "network net", one, f"image {number(7)}", one]
+    assert [container_of(step) for step in plan.steps] == [
+        ONE.container_id,
+        None,
+        ONE.container_id,
+        None,
+        ONE.container_id,
+    ]
     assert lines(plan) == {
         one: (STOP, REMOVE, VOLUMES), "network net": (network,), f"image {number(7)}": (resolve,),
     }  # fmt: skip

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from domain.assignment import Position
 from domain.container import Container, Observed, Seen
 from domain.node import FAILURE_WINDOW, FAILURES, Candidate, Node, NodeState, StartFailure, failing, starts
 from domain.pause import Pause
+from domain.quarantine import Cause
 from domain.service import Verb
 from tests.planning.model import NODE, START, World, a_service, number
 
@@ -64,3 +66,15 @@ def test_a_report_tells_of_starts_that_failed_and_of_one_that_went_well() -> Non
     assert starts([(running, up)], START) == ((), False), "it ran before"
     assert starts([(fresh, up), (fresh, silent)], START)[1]
     assert starts([(failed, up), (running, up)], START) == ((), True)
+
+
+def test_a_node_that_was_told_more_than_the_record_knows_is_left_alone() -> None:
+    base = Node(id=NODE, name="n", state=NodeState.DEPLOYED, tags=(), engine=None, last_seen=None, created_at=START)
+    assert base.quarantine is None
+    ahead = Position(node_id=NODE, lineage=number(9), revision=7)
+    found = replace(base, ahead=ahead).quarantine
+    assert found is not None
+    assert (found.cause, found.closed) == (Cause.RECORD, True)
+    candidate = Candidate(node_id=NODE, name="n", state=NodeState.DEPLOYED, quarantine=found)
+    assert candidate.closed is found
+    assert not candidate.open

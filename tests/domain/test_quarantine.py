@@ -80,3 +80,12 @@ def test_an_answer_is_for_one_question(word: Word, key: str, other: str) -> None
     assert answered(answer(word, key), key) is word
     assert (answered(answer(word, key), other) is None) is (key != other)
     assert answered("", key) is None
+
+
+def test_a_word_counts_for_exactly_what_it_names() -> None:
+    said = answer(Word.KEEP, "line/7")
+    assert said == "keep line/7"
+    assert answered(said, "line/7") is Word.KEEP
+    assert answered(answer(Word.REMOVE, "line/7"), "line/7") is Word.REMOVE
+    assert answered(said, "line/8") is None
+    assert answered("", "line/7") is None

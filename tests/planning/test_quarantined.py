@@ -9,9 +9,10 @@ from domain.container import Container
 from domain.quarantine import Quarantine, quarantine
 from domain.service import Verb
 from orchestrator.planning.explain import Reason, explain
+from orchestrator.planning.steps import render
 from orchestrator.planning.view import Policy
-from tests.planning.model import World, number
-from tests.planning.test_nodes import A, B, at, change, running
+from tests.planning.model import World, a_service, number
+from tests.planning.test_nodes import A, B, at, change, fleet, running
 
 ENGINE = EngineInfo(engine_id="new", version="20.10", storage_driver="overlay2", cpus=2, memory=4096)
 
@@ -69,3 +70,10 @@ def test_where_no_other_node_is_up_it_is_said() -> None:
     scale(world, 2)
     plan = world.step()
     assert "quarantined" in (plan.waits_for or "")
+
+
+def test_an_image_is_not_looked_up_where_every_node_is_quarantined() -> None:
+    world = World(a_service(), nodes=fleet(A))
+    change(world, A, quarantine=OLDER_RECORD)
+    world.operate(Verb.START)
+    assert render(world.plan()) == "wait: every node that is up is quarantined or paused: see ./tutela node list"

@@ -18,7 +18,7 @@ from agents.runtime.create_args import create_body
 from app.settings import Settings
 from domain.access import Role
 from domain.container import ContainerSpec, Mount
-from domain.policy import NEVER, Allowance, HostAccess, HostRules, powers, refused, refused_path
+from domain.policy import NEVER, Allowance, HostAccess, HostRules, host_paths, powers, refused, refused_path
 from domain.spec import Binding, ServiceSpec
 from tests.admin.conftest import Office
 from tests.agents.build import CLUSTER, assigned, spec
@@ -253,6 +253,8 @@ def test_roles_and_rules() -> None:
     both = ServiceSpec(image="a", privileged=True, bindings=(Binding(container_path="/x", host_path="/srv"),))
     assert list(refused(both, Allowance())) == ["privileged", "bindings[0].host_path"]
     assert refused(both, Allowance(powers=True)) == {}
+    managed = replace(both, bindings=(*both.bindings, Binding(container_path="/y")))
+    assert host_paths(managed) == ("/srv",)
 
 
 JUDGED = {
