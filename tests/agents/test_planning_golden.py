@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.planning import plan_node
-from agents.steps import RemoveNetwork, StartContainer, StopContainer, render
+from agents.steps import DisconnectNetwork, RemoveNetwork, StartContainer, StopContainer, render
 from agents.view import (
     ContainerMemory,
     Endpoint,
@@ -361,6 +361,9 @@ def test_a_calm_minute_counts_for_what_was_refused_too() -> None:
     now = late.at
     assert plan_node([ALWAYS], EngineView(), {A.container_id: memory}, now).next_due is None
     replaced = replace(ALWAYS, autoreplace=CrashPolicy.ALWAYS)
+    assert "automatic" in render(plan_node([replaced], EngineView(), {A.container_id: memory}, now))
+    created = EngineView(containers=(on_engine(A, EngineState.CREATED),))
+    assert "automatic" in render(plan_node([replaced], created, {A.container_id: memory}, now))
     spent = replace(memory, refused=replace(late, at=NOW))
     for here in ((), (on_engine(A, EngineState.CREATED),)):
         assert render(plan_node([replaced], EngineView(containers=here), {A.container_id: spent}, now)) == "at rest"
@@ -379,7 +382,9 @@ def test_networks_one_after_the_other() -> None:
     known = {A.container_id: DONE}
     assert render(plan_node([WIRED], EngineView(containers=(here,), networks=nets), known, NOW)) == missing
     lost = replace(here, names_lost=frozenset({"net-a"}))
-    assert render(plan_node([WIRED], EngineView(containers=(lost,), networks=nets), known, NOW)).endswith(missing)
+    anew = plan_node([WIRED], EngineView(containers=(lost,), networks=nets), known, NOW)
+    assert render(anew).endswith(missing)
+    assert [step.network_id for step in anew.steps if isinstance(step, DisconnectNetwork)] == ["net-a"]
     old = EngineView(networks=(*nets, ObservedNetwork(network_id="id-net-c", name="net-c")))
     later = NOW + timedelta(seconds=5)
     assert render(plan_node([], old, {}, NOW, postponed={"net-b": later})) == (

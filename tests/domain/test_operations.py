@@ -153,6 +153,8 @@ def test_a_trigger_cannot_be_joined_and_its_body_goes_along() -> None:
     later, _, _ = begin_next(replace(service, queued=(body,)), count, START)
     assert isinstance(later, Accepted)
     assert later.service.operation == begun.operation
+    again = call(service, count, Queued(verb=Verb.REDEPLOY, action=number(10)), START).service
+    assert (again.operation and again.operation.since, again.deployed_at) == (START, START)
     stopped, count = in_state(S.STOPPED)
     stored = call(stopped, count, body, START)
     assert (stored.effect, stored.service.operation, stored.service.target) == (STORED, None, 3)

@@ -333,6 +333,7 @@ def test_a_manager_that_is_alive_keeps_its_vote_until_another_has_one() -> None:
 def test_without_an_order_nothing_is_done_about_a_swarm() -> None:
     assert plan_swarm(SwarmOrder(), LEAD, in_use=False) == ()
     assert plan_swarm(SwarmOrder(), SwarmSeen(), in_use=False) == ()
+    assert plan_swarm(SwarmOrder(role=SwarmRole.WORKER), SwarmSeen(), in_use=False) == (), "nobody to join yet"
     keep = SwarmOrder(role=SwarmRole.WORKER, make=(NET,), keep=(("s1", SwarmRole.MANAGER),))
     for lacks in ("manager", "ours", "quorum"):
         assert plan_swarm(keep, replace(LEAD, **{lacks: False}), in_use=True) == (), "only the lead can"  # type: ignore[arg-type]

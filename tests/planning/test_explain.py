@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from domain.container import Mount, Observed, Seen, Want
 from domain.links import Source
@@ -20,8 +18,7 @@ from domain.spec import CrashPolicy, ServiceSpec
 from orchestrator.planning.explain import LinkStory, Reason, SlotStory, explain
 from orchestrator.planning.view import LinkedService, Policy
 from tests.planning.model import START, World, a_service, an_image, number
-from tests.planning.test_nodes import A, B, change, cut, fleet, happenings, reachable, running, try_to
-from tests.planning.test_properties import move, moves, specs
+from tests.planning.test_nodes import A, B, change, cut, fleet, running
 
 POLICY = Policy()
 
@@ -342,6 +339,7 @@ def test_what_leaves_says_what_it_waits_for() -> None:
     verdicts = place(world.service.spec, world.view().nodes).verdicts
     assert explain(world.view(), POLICY, {row.id: verdicts})[-1].verdicts == verdicts
     told = stories(world)[-1]
+    assert (told.node, told.last_seen, told.reason) == ("a", START, Reason.LEAVING)
     assert (told.leaving, told.text) == (True, "a is being drained: it runs until its successor does")
     world.rows[row.id] = replace(row, leaving=True, want=Want.GONE)
     assert stories(world)[-1].text == "its slot is filled elsewhere; it is removed when a says that it is gone"
@@ -357,58 +355,3 @@ def test_links_are_told_in_the_form_that_they_have() -> None:
     )
     assert stories(world)[0].links == (LinkStory(name="db", slot=3, form=Form.PORTS),)
     assert stories(running(A, target=1))[0].links == ()
-
-
-def told(world: World) -> None:
-    """Everything that is not simply running says why, and each slot is told once."""
-    found = stories(world)
-    for story in found:
-        assert story.text, story
-        assert story.since is not None or story.container is None, story
-    holders = [story.slot for story in found if not story.leaving]
-    assert len(holders) == len(set(holders))
-    wanted = {row.id for row in world.open_rows()}
-    assert {story.container for story in found if story.container} == wanted
-    running_now = {
-        row.id
-        for row in world.open_rows()
-        if row.want is Want.RUN and not row.leaving and row.seen and row.seen.state is Seen.RUNNING
-    }
-    healthy = {node.node_id for node in world.nodes if node.state is NodeState.DEPLOYED}
-    for story in found:
-        if story.reason is Reason.RUNNING:
-            assert story.container in running_now
-            assert {row.node_id for row in world.open_rows() if row.id == story.container} <= healthy
-
-
-@given(spec=specs, history=st.lists(moves, max_size=25))
-def test_whatever_happens_on_one_node_is_explained(spec: ServiceSpec, history: list[tuple[str, object]]) -> None:
-    world = World(a_service(spec=spec))
-    for kind, value in history:
-        move(world, kind, value)
-        told(world)
-
-
-@given(history=st.lists(happenings, max_size=20))
-def test_whatever_happens_to_nodes_is_explained(history: list[tuple[str, object]]) -> None:
-    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
-    away = set()
-    for kind, value in history:
-        match kind:
-            case "cut" if value in {A, B}:
-                cut(world, value)  # type: ignore[arg-type]
-                away.add(value)
-            case "heal":
-                away.discard(value)
-                change(world, value, state=NodeState.DEPLOYED, last_seen=world.now)  # type: ignore[arg-type]
-            case "drain" | "undrain":
-                change(world, value, cordoned=kind == "drain", draining=kind == "drain")  # type: ignore[arg-type]
-            case "wait":
-                world.now += timedelta(seconds=value)  # type: ignore[arg-type]
-            case "agents":
-                reachable(world, away)  # type: ignore[arg-type]
-            case "verb":
-                try_to(world, value)  # type: ignore[arg-type]
-            case _:
-                world.step()
-        told(world)
