@@ -25,7 +25,8 @@ _SERVICES = """
     SELECT s.id, s.unique_name AS name, s.want, s.target, s.operation, s.destroyed_at, s.queued, s.waits_for,
         (SELECT a.state FROM actions a WHERE a.service_id = s.id AND a.verb LIKE 'Service %'
          ORDER BY a.start_date DESC, a.id LIMIT 1) AS last,
-        EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id AND a.state = 'Canceled') AS canceled
+        EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id
+            AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken
     FROM services s ORDER BY s.unique_name
 """
 _ACTIONS = "SELECT verb, state, object_uri FROM actions WHERE end_date IS NULL ORDER BY start_date"
@@ -60,8 +61,9 @@ def _unsettled(world: World) -> Iterator[str]:
         known[str(row["id"])] = row
         yield from _row(world.hosts[row["node"]], row, world.loops(row["image"]))
     for row in services.values():
-        # What failed or was canceled leaves a service with as many containers as it had got.
-        strict = row["last"] == "Success" and not row["canceled"] and row["name"] not in world.shrinking
+        # What failed or was canceled leaves a service with as many containers as it had got, and one that a user took
+        # away stays away until somebody asks again (spec 2.15).
+        strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())
         if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
             yield f"{row['name']} has {by_service[row['id']]} containers, {row['target']} are wanted"
