@@ -189,6 +189,9 @@ class Stage(Planes):
         away = [each["nickname"] for each in nodes if each["state"] != NodeState.DEPLOYED.value]
         if away:
             return f"not Deployed: {', '.join(away)}"
+        held = [each["nickname"] for each in nodes if each["quarantine"] is not None]
+        if held:
+            return f"quarantined without a cause (I13): {', '.join(held)}"
         for host in self.hosts:
             if self.watch(host).seen_at < since:
                 return f"{host.name}'s engine was not seen since"
