@@ -24,7 +24,7 @@ _ROWS = """
 _SERVICES = """
     SELECT s.id, s.unique_name AS name, s.want, s.target, s.operation, s.destroyed_at, s.queued, s.waits_for,
         (SELECT a.state FROM actions a WHERE a.service_id = s.id AND a.verb LIKE 'Service %'
-         ORDER BY a.start_date DESC, a.id LIMIT 1) AS last,
+            AND a.end_date > a.start_date ORDER BY a.end_date DESC, a.id LIMIT 1) AS last,
         EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id
             AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken
     FROM services s ORDER BY s.unique_name
@@ -61,7 +61,7 @@ def _unsettled(world: World) -> Iterator[str]:
         known[str(row["id"])] = row
         yield from _row(world.hosts[row["node"]], row, world.loops(row["image"]))
     for row in services.values():
-        # What failed or was canceled leaves a service with as many containers as it had got, and one that a user took
+        # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many containers as it had got, and one that a user took
         # away stays away until somebody asks again (spec 2.15).
         strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())

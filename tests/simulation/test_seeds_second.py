@@ -24,5 +24,5 @@ def test_a_seed_is_the_same_each_time() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_each_planted_bug_is_found() -> None:
-    """From a seed that is known to find it, and a few after that: what else changes may move what a seed does."""
+    """Those with a known seed: from it on, and a few after that, since whatever changes may move what a seed does."""
     print(simulate("--planted", "--known", "--runs", "25"))

@@ -1,6 +1,6 @@
 """Bugs on purpose: small patches that each break one rule of the product. The simulator must find each of them.
 
-`seed` is one that is known to find it; the search of `./tutela simulate --planted` needs none.
+`seed` is one that is known to find it, None where none is known yet; `./tutela simulate --planted` needs none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Planted:
     """One bug: `breaks` says which rule, `patch` sets names of the product to something else until it is undone."""
 
     breaks: str
-    seed: int
+    seed: int | None
     patches: tuple[tuple[object, str, object], ...]
 
     def __call__(self) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from agents import agent, executor, fencing, ledger, memory, observe, planning, 
 from agents.steps import StartContainer
 from domain.container import Observed, Seen, Want
 
-Bug = tuple[str, int, tuple[tuple[object, str, object], ...]]
+Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _reported, _plan, _after, _observed = observe.reported, planning.plan_node, memory.after, memory.observed
 
@@ -46,37 +46,37 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        1,
+        3,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
         "the engine's restart policy is not cleared before a stop (E5)",
-        1,
+        3,
         ((planning, "_quieten", lambda *_: []),),
     ),
     "a quiet start is a start": (
         "a start that the engine did not refuse counts as carried out, in the grace of a stop too (304, E10)",
-        1,
+        None,
         ((memory, "after", _quiet_is_carried_out),),
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        1,
+        None,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
         "what is not in a ledger that never held a full set is removed (F9)",
-        1,
+        None,
         ((agent, "plan_node", _always_complete),),
     ),
     "the lease is ignored": (
         "single_writer containers go on without the control plane (I2b)",
-        1,
+        None,
         ((session.Session, "fenced", property(lambda _: False)),),
     ),
     "orphans are kept": (
         "what nobody wants stays on the engine (I5)",
-        1,
+        None,
         ((planning, "_orphans", lambda *_: planning._Line()),),
     ),
     "networks are kept": (
@@ -86,22 +86,22 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        1,
+        None,
         ((ledger.Ledger, "save", _unsaved),),
     ),
     "events are all there is": (
         "an agent never looks at everything anew (E25)",
-        1,
+        None,
         ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
     ),
     "a name that is taken is an error": (
         "a create whose answer was lost is not found again (E12)",
-        1,
+        None,
         ((executor, "container_name", lambda _: "nobody"),),
     ),
     "a stop for want of a lease is for good": (
         "what was stopped for want of a lease is not started again when the lease is back",
-        1,
+        None,
         ((planning, "gave_way", lambda *_: False), (agent, "cut_short", fencing.cut_short)),
     ),
 }

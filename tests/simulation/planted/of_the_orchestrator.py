@@ -15,7 +15,7 @@ from orchestrator.planning import advance, leaving, service
 from orchestrator.planning.steps import RetireContainer
 from orchestrator.store import actions, containers
 
-Bug = tuple[str, int, tuple[tuple[object, str, object], ...]]
+Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
 _plan, _fill = service.plan_service, advance.fill
@@ -83,57 +83,57 @@ async def _nobody_expires(_db: Any) -> None:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        1,
+        None,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        1,
+        None,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
         "a redeployment stops all containers together (I7)",
-        1,
+        None,
         ((advance, "_replacements", _all_at_once),),
     ),
     "the image comes later": (
         "old containers are stopped before the new image is known (I7)",
-        1,
+        None,
         ((advance, "_image", _image_later),),
     ),
     "joined actions are forgotten": (
         "of the actions that an operation took over only the first ends (I11)",
-        1,
+        None,
         ((actions, "end", _first_action_only),),
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        1,
+        None,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "a slot is free at once": (
         "a slot is filled while its last container is still going (I2a)",
-        1,
+        None,
         ((advance, "fill", _slot_free_at_once), (service, "fill", _slot_free_at_once)),
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        1,
+        None,
         ((containers, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
-        1,
+        None,
         ((advance, "vacate", _as_it_was), (service, "vacate", _as_it_was)),
     ),
     "nobody looks without being told": (
         "a lost notification is never made up for (no tick)",
-        1,
+        None,
         ((worker, "TICK_SECONDS", 1e9),),
     ),
     "nobody expires": (
         "a node that is silent counts as there",
-        1,
+        None,
         ((dispatch, "expire", _nobody_expires),),
     ),
 }
