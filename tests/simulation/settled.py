@@ -61,8 +61,8 @@ def _unsettled(world: World) -> Iterator[str]:
         known[str(row["id"])] = row
         yield from _row(world.hosts[row["node"]], row, world.loops(row["image"]))
     for row in services.values():
-        # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many containers as it had got, and one that a user took
-        # away stays away until somebody asks again (spec 2.15).
+        # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many
+        # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15).
         strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())
         if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
