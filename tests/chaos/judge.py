@@ -156,14 +156,15 @@ class Judge:
                 yield f"I11: {each['action']} of {each['object']} is {each['state']} since {each['start_date']}"
 
     def failed_actions(self) -> Counter[str]:
-        """Messages of those that failed, and how often."""
+        """Messages of those that failed after they were accepted, and how often."""
         found: Counter[str] = Counter()
         offset = 0
         while True:
             page = self.stage.api.get(f"/api/v1/action/?state=Failed&limit=100&offset={offset}").json
             for each in page["objects"]:
-                shown = self.stage.api.get(each["resource_uri"]).json
-                found[str(shown.get("message") or shown.get("body") or each["action"])[:120]] += 1
+                message = str(self.stage.api.get(each["resource_uri"]).json.get("message") or each["action"])
+                if " is not allowed (" not in message:
+                    found[message[:120]] += 1
             offset += 100
             if page["meta"]["next"] is None or offset >= 500:
                 return found
