@@ -7,6 +7,7 @@ first seed on, and fails for one that is not found; with a name, for that one on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import sys
 import time
@@ -75,7 +76,7 @@ def _planted(runner: Runner, names: list[str], seeds: range, *, known: bool) -> 
         if known and first is None:
             continue
         tried = range(first, first + len(seeds)) if known and first is not None else seeds
-        result = next((each for each in runner.seeds(tried, name) if each.violations), None)
+        result = _search(runner, name, tried)
         missed += result is None
         if result is None:
             print(f"NOT FOUND in {len(seeds)} seeds: {name}", flush=True)
@@ -85,6 +86,17 @@ def _planted(runner: Runner, names: list[str], seeds: range, *, known: bool) -> 
         found += result is not None
     print(f"{found} planted bugs found, {missed} not")
     return 1 if missed else 0
+
+
+def _search(runner: Runner, bug: str, seeds: range) -> Result | None:
+    """The first seed in which a promise is broken with the bug and kept without it: else it says nothing of the bug."""
+    while seeds:
+        with contextlib.closing(runner.seeds(seeds, bug)) as results:
+            result = next((each for each in results if each.violations), None)
+        if result is None or not next(runner.seeds([result.seed])).violations:
+            return result
+        seeds = range(result.seed + 1, seeds.stop)
+    return None
 
 
 def _show(result: Result) -> None:

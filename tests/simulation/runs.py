@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ class Runner:
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
 
-    def seeds(self, seeds: Sequence[int], bug: str | None = None) -> Iterator[Result]:
+    def seeds(self, seeds: Sequence[int], bug: str | None = None) -> Generator[Result, None, None]:
         """The results as they come, in the order of the seeds in each process."""
         if not self._pools:
             for seed in seeds:
