@@ -315,6 +315,7 @@ def _no_collector() -> Iterator[None]:
     finally:
         gc.enable()
         gc.collect()
+        gc.freeze()  # what is still there stays for ever: to look at it after each seed took longer than half a seed
 
 
 @contextmanager
