@@ -12,6 +12,7 @@ import structlog
 
 from app import migrate
 from app.postgres import EmbeddedPostgres, PostgresError
+from orchestrator.store import health
 
 WATCH_SECONDS = 2.0
 BACK_OFF = (0.5, 30.0)
@@ -99,7 +100,9 @@ class DatabaseKeeper:
                 return
 
     async def _migrate(self) -> None:
-        """Run the migrations in a process of their own; again while the database is away."""
+        """Run the migrations that are missing in a process of their own; again while the database is away."""
+        if await self._is_newest():
+            return
         pause = BACK_OFF[0]
         while True:
             code, line = await self._migrate_once()
@@ -111,6 +114,14 @@ class DatabaseKeeper:
             log.warning("the database is away", reason=line, again_in=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACK_OFF[1])
+
+    async def _is_newest(self) -> bool:
+        """Whether nothing is to be migrated: most starts need not wait for that process."""
+        try:
+            return await health.schema_of(self._dsn) == migrate.newest()
+        except Exception as error:
+            log.debug("the schema cannot be asked for", reason=str(error))
+            return False  # the migration says why
 
     async def _migrate_once(self) -> tuple[int, str]:
         environment = {**os.environ, "DATABASE_URL": self._dsn, "PYTHONPATH": str(ROOT)}

@@ -10,7 +10,7 @@ from uuid import UUID
 from domain.node import NodeState
 from domain.quarantine import Quarantine, quarantine
 from orchestrator.store import codec
-from orchestrator.store.db import Connection
+from orchestrator.store.db import Connection, connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,18 @@ class Agent:
     reserved_cpu: int
     paused: bool
     quarantine: Quarantine | None
+
+
+async def schema_of(dsn: str) -> str:
+    """The version of the schema; empty when there is none yet. Raises DatabaseAway."""
+    conn = await connect(dsn)
+    try:
+        if await conn.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+            return ""
+        version: str = await conn.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version")
+        return version
+    finally:
+        conn.terminate()
 
 
 async def readiness(conn: Connection) -> Readiness:
