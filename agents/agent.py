@@ -180,7 +180,8 @@ class Agent:
             self._resting = not self._executor.busy
             return None
         # Taken before the list: a GONE is proven only by a list that began after all this was so.
-        assignments, revision = dict(self._ledger.assignments), self._ledger.revision
+        assignments, complete = dict(self._ledger.assignments), self._ledger.complete
+        revision = self._ledger.revision
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
@@ -195,8 +196,10 @@ class Agent:
             clock.now(),
             busy=busy,
             images=self._free_requests(),
-            postponed={key.removeprefix("network "): retry.at for key, retry in self._retries.items()},
-            complete=self._ledger.complete,
+            postponed={
+                key.removeprefix("network "): each.at for key, each in self._retries.items() if each.waits(clock.now())
+            },
+            complete=complete,
             fenced=self._fenced,
             judged=self._ledger.judged,
         )
@@ -310,7 +313,7 @@ class Agent:
         now, due = clock.now(), plan.next_due
         for key in list(work):
             retry = self._retries.get(key)
-            if retry is not None and retry.at > now:
+            if retry is not None and retry.waits(now):
                 due = min(due, retry.at) if due else retry.at
                 del work[key]
         for steps in work.values():

@@ -40,7 +40,8 @@ def observed(
         return replace(memory, run=None)
     intent = memory.intent
     if intent is not None and seen.started_at is not None and seen.started_at != intent.after:
-        memory = replace(memory, intent=None, start_gen=max(memory.start_gen, intent.start_gen))
+        # It was carried out, whatever its caller was told (E7): there is nothing to try again.
+        memory = replace(memory, intent=None, retry=None, start_gen=max(memory.start_gen, intent.start_gen))
     if seen.state not in UP:
         return replace(memory, run=None)
     if memory.run != seen.started_at:

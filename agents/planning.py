@@ -133,7 +133,7 @@ def _assigned(
     line = _Line()
     fence = fenced and assignment.spec.single_writer and assignment.want is Want.RUN
     assignment = confined(assignment) if fenced else assignment
-    if memory.retry is not None and memory.retry.at > now:
+    if memory.retry is not None and memory.retry.waits(now):
         line.due = memory.retry.at
         return line
     if assignment.want is Want.GONE:
@@ -185,7 +185,7 @@ def _worth(assignment: ContainerAssignment, each: ObservedContainer) -> tuple[bo
 
 def _orphans(here: Sequence[ObservedContainer], memory: ContainerMemory, now: datetime) -> _Line:
     line = _Line()
-    if memory.retry is not None and memory.retry.at > now:
+    if memory.retry is not None and memory.retry.waits(now):
         line.due = memory.retry.at
         return line
     for each in here:

@@ -126,6 +126,10 @@ class Refusal:
     code: str = "refused"
 
 
+LONGEST_WAIT = timedelta(minutes=5)
+"""Until the next try of anything, with room."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """The engine was in no state to answer: `count` times in a row, next try at `at`."""
@@ -133,6 +137,10 @@ class Retry:
     count: int
     at: datetime
     message: str
+
+    def waits(self, now: datetime) -> bool:
+        """Whether it is too early. Further away than tries are ever put off: the clock was set back (F41)."""
+        return now < self.at <= now + LONGEST_WAIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

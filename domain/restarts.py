@@ -55,14 +55,15 @@ def decide(
     """Restart or leave a container that ended (`exit_code` None: it could not start).
 
     The first restart is at once; each further one waits twice as long as the one before, from 1 s to 60 s,
-    and a container that ran 60 s begins again. Without end, unless autoreplace waits for its turn.
+    and a container that ran 60 s begins again. Without end, unless autoreplace waits for its turn. A last start that is
+    yet to come means that the clock was set back: it puts nothing off (RELIABILITY F41).
     """
     if not policy.matches(exit_code):
         return Leave(reason=f"autorestart is {policy.value}")
     count = calm_count(history, ended_at)
     if autoreplace.matches(exit_code) and count >= RESTARTS_BEFORE_REPLACING:
         return Leave(reason=f"it ended again after {count} restarts, and autoreplace is {autoreplace.value}")
-    if count == 0 or history.last_start is None:
+    if count == 0 or history.last_start is None or history.last_start > now:
         return Restart(at=now)
     pause = min(FIRST_PAUSE * 2 ** min(count - 1, 16), LONGEST_PAUSE)
     return Restart(at=history.last_start + pause)

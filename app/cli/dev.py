@@ -38,7 +38,8 @@ def test(arguments: Sequence[str]) -> None:
     environment = _environment() | {"PYTHONUNBUFFERED": "1"}
     # Most tests wait for engines and processes; each worker has its own. A file stays with one worker. In the order of
     # their names: by number of tests the few long ones would come last, and one worker would wait for the other.
-    wanted = list(arguments) or ["tests", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    all_of_them = ["tests", "-m", "not long", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    wanted = list(arguments) or all_of_them
     _become([sys.executable, "-P", "-m", "pytest", *wanted], environment)
 
 

@@ -17,6 +17,7 @@ def run() -> None:
 
 
 def _settled(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what is momentary, in the order of their uuids, each with its keys in order."""
-    kept = [{key: each[key] for key in sorted(each) if key not in MOMENTARY} for each in found]
+    """What is there, without what is momentary, in the order of their uuids, each with its keys in order."""
+    there = [each for each in found if each["destroyed_datetime"] is None]
+    kept = [{key: each[key] for key in sorted(each) if key not in MOMENTARY} for each in there]
     return sorted(kept, key=lambda each: str(each["uuid"]))

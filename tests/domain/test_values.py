@@ -70,6 +70,12 @@ def test_a_calm_minute_starts_the_count_anew() -> None:
     assert decide(CrashPolicy.ALWAYS, exit_code=1, ended_at=later, history=history, now=later) == Restart(at=later)
 
 
+def test_a_clock_that_was_set_back_puts_no_restart_off() -> None:
+    """Found by seed 85 of the simulator: the next restart waited for the old time to come again."""
+    history = RestartHistory(count=3, last_start=NOW + timedelta(hours=1))
+    assert decide(CrashPolicy.ALWAYS, exit_code=1, ended_at=NOW, history=history, now=NOW) == Restart(at=NOW)
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "restart"),
     [

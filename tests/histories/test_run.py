@@ -8,7 +8,7 @@ from tests.histories.history import Outcome
 from tests.histories.plan import BESIDE, Fault, strikes
 from tests.histories.run import run
 
-OPERATIONS, KILLS = 600, 3
+OPERATIONS, KILLS = 400, 3
 
 
 def test_a_seed_says_what_is_killed_when() -> None:

@@ -31,6 +31,7 @@ def managing(*hosts: Host) -> list[str]:
     return [host.name for host in hosts if host.swarm().get("ControlAvailable")]
 
 
+@pytest.mark.long
 def test_a_manager_that_dies_is_replaced_and_a_lost_quorum_is_mended(hosts: Hosts) -> None:
     one, two, three, four = hosts.hosts
     wait_for(

@@ -23,7 +23,7 @@ from tests.harness.server import ROOT
 from tests.harness.wait import wait_for
 
 COMMAND_SECONDS = 0.7
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

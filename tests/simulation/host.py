@@ -7,9 +7,11 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from agents.agent import Agent
 from agents.ledger import FILE
+from domain.container import Want
 from tests.simulation.engine import Engine
 from tests.simulation.net import Channel, Link
 from tests.simulation.process import Killed, Process
@@ -58,6 +60,11 @@ class Host:
         except BaseException as error:
             world.ended_by_itself(f"agent {self.name}", error)
             raise
+
+    def is_to_run(self, container: str) -> bool:
+        """Whether the agent has it that the container is to run: such a one stops for a moment, or without a lease."""
+        known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None
+        return known is not None and known.want is Want.RUN
 
     async def kill(self) -> None:
         """As kill -9 of the agent: its disk stays, its memory does not."""

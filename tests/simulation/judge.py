@@ -58,7 +58,8 @@ class Judge:
             return
         match what:
             case "stop":
-                if box.policy != "no":
+                stays = not self._world.hosts[engine.name].is_to_run(box.labels[CONTAINER])
+                if stays and box.policy != "no":
                     history.violate("E5", f"{called(box)} on {engine.name} is stopped with policy {box.policy}")
                 self._rolling(box)
             case "remove":
@@ -70,7 +71,9 @@ class Judge:
         """Whether it is about a container, or the network of one, whose process ends by itself again and again."""
         if box is None:
             # Containers are on the networks of the services that they link to as well.
-            rows = self._world.store.ask("SELECT DISTINCT spec->>'image' AS image FROM services")
+            rows = self._world.store.ask(
+                "SELECT spec->>'image' AS image FROM services UNION SELECT spec->>'image' FROM containers"
+            )
             return any(self._world.loops(row["image"]) for row in rows)
         behaviour = engine.behaviours.get(box.body.get("Image", ""))
         return behaviour is not None and behaviour.lives is not None

@@ -111,6 +111,10 @@ def _host(host: Host, known: dict[str, dict[str, Any]]) -> Iterator[str]:
         row = known.get(box.labels.get(CONTAINER, ""))
         if row is None or row["node"] != host.name:
             yield f"{called(box)} on {host.name} is nobody's"
+    used = {name for box in host.engine.boxes.values() for name in box.endpoints}
+    for each in host.engine.networks.values():
+        if each["Name"] not in used:
+            yield f"network {each['Name']} on {host.name} is nobody's"
 
 
 def broken_words(world: World) -> Iterator[tuple[str, str]]:

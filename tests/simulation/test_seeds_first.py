@@ -1,4 +1,4 @@
-"""Half of the seeds of each build; `test_seeds_second` has the others, for another worker."""
+"""Half of the seeds of each build; `test_seeds_second` has the others. `./tutela simulate` has any number of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tests.simulation.command import simulate
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", [1, 271])
+@pytest.mark.parametrize("first", [1, 101])
 def test_no_promise_is_broken(first: int) -> None:
-    print(simulate("--seed", str(first), "--runs", "270"))
+    print(simulate("--seed", str(first), "--runs", "100"))

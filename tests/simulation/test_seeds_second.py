@@ -9,9 +9,9 @@ from tests.simulation.command import simulate
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", [541, 771])
+@pytest.mark.parametrize("first", [201])
 def test_no_promise_is_broken(first: int) -> None:
-    print(simulate("--seed", str(first), "--runs", "230"))
+    print(simulate("--seed", str(first), "--runs", "100"))
 
 
 def test_a_seed_is_the_same_each_time() -> None:

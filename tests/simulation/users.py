@@ -202,8 +202,10 @@ class User:
         assert wish is not None
         try:
             await self.ask(f"{what} {wish.name}", lambda context: command(context, wish.service_id))
-        except Unknown:
+        except (Unknown, asyncio.CancelledError) as error:
             wish.uncertain = True
+            if not isinstance(error, Unknown):
+                raise  # the day is over, and what was asked may be done
         except DomainError:
             return
         else:
@@ -223,8 +225,10 @@ class User:
             await self.ask(
                 f"scale {wish.name} to {target}", lambda c: service_commands.update(c, wish.service_id, read)
             )
-        except Unknown:
+        except (Unknown, asyncio.CancelledError) as error:
             wish.uncertain = True
+            if not isinstance(error, Unknown):
+                raise  # the day is over, and what was asked may be done
         except DomainError:
             return
         else:

@@ -51,7 +51,7 @@ BUGS: dict[str, Bug] = {
     ),
     "policy kept at a stop": (
         "the engine's restart policy is not cleared before a stop (E5)",
-        3,
+        2,
         ((planning, "_quieten", lambda *_: []),),
     ),
     "a quiet start is a start": (
@@ -66,7 +66,7 @@ BUGS: dict[str, Bug] = {
     ),
     "an empty ledger is the truth": (
         "what is not in a ledger that never held a full set is removed (F9)",
-        None,
+        14,
         ((agent, "plan_node", _always_complete),),
     ),
     "the lease is ignored": (
