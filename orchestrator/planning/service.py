@@ -47,11 +47,9 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     view = replace(view, slots=wanted_slots(view))
     gone = [row for row in view.containers if row.want is Want.GONE and row.seen and row.seen.state is Seen.GONE]
     leavers = sorted((row for row in view.containers if row.leaving and row not in gone), key=lambda row: row.slot)
-    refilled = [
-        row
-        for row in [*gone, *leavers]
-        if row.refill and row.slot in view.slots and view.service.want is ServiceWant.RUNNING
-    ]
+    # A definition whose image nobody looked up, since its deployment failed, fills nothing before the next operation.
+    fills = view.service.want is ServiceWant.RUNNING and (view.service.operation or usable_image(view.service))
+    refilled = [row for row in [*gone, *leavers] if fills and row.refill and row.slot in view.slots]
     rows = sorted((row for row in view.containers if row not in gone and not row.leaving), key=lambda row: row.slot)
     over = [row for row in gone if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.

@@ -292,3 +292,13 @@ def test_complaints_name_the_cause() -> None:
     assert said(message="port 80 is taken", oom_killed=True) == "web-1: port 80 is taken"
     assert said(oom_killed=True, exit_code=137) == ("web-1 was killed because it ran out of memory (exit code 137)")
     assert said(exit_code=2) == "web-1 ended with exit code 2 right after its start: see its logs"
+
+
+def test_what_goes_while_the_image_of_its_definition_is_unknown_is_not_made_anew() -> None:
+    """A new image that could not be had, then a redeployment of one container: found by seed 336 of the simulator."""
+    world = running(target=1)
+    (row,) = world.open_rows()
+    assert row.seen is not None
+    world.rows[row.id] = replace(row, want=Want.GONE, refill=True, seen=replace(row.seen, state=Seen.GONE))
+    world.service = replace(world.service, spec=replace(world.service.spec, image="tutela/other:1"))
+    assert render(world.plan()) == "forget web-1: its node confirmed that it is gone"

@@ -29,7 +29,7 @@ _SERVICES = """
             AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken
     FROM services s ORDER BY s.unique_name
 """
-_ACTIONS = "SELECT verb, state, object_uri FROM actions WHERE end_date IS NULL ORDER BY start_date"
+_ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
 _NODES = "SELECT name, state, drain_action, cordoned FROM nodes WHERE state <> 'Terminated' ORDER BY name"
 
 
@@ -50,9 +50,12 @@ def _unsettled(world: World) -> Iterator[str]:
             yield f"{row['name']}: its operation has not ended, it waits for {row['waits_for']}"
         if row["want"] == "TERMINATED" and row["destroyed_at"] is None:
             yield f"{row['name']} is not yet gone"
+    restless = {row["service_id"] for row in rows if world.loops(row["image"])}
     draining = any(row["drain_action"] is not None for row in nodes.values())
     for row in world.store.ask(_ACTIONS):
-        if not (draining and row["verb"] == "Node Drain"):
+        # What ends by itself again and again is replaced again and again, each time by an action.
+        replacing = row["verb"] == "Container Redeploy" and row["service_id"] in restless
+        if not replacing and not (draining and row["verb"] == "Node Drain"):
             yield f"action {row['verb']} of {row['object_uri']} is {row['state']}"
     by_service: dict[Any, int] = defaultdict(int)
     known: dict[str, dict[str, Any]] = {}
@@ -76,6 +79,8 @@ def _row(host: Host, row: dict[str, Any], loops: bool) -> Iterator[str]:
     box, name = here[0] if here else None, f"{row['name']} on {row['node']}"
     if len(here) > 1:
         yield f"{name} is there {len(here)} times"
+    if row["want"] == "GONE" and loops:
+        return
     if row["want"] == "GONE":
         yield f"{name} is wanted gone and on record"
     elif row["want"] == "STOP":
