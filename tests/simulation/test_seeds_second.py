@@ -9,7 +9,7 @@ from tests.simulation.command import simulate
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", [201])
+@pytest.mark.parametrize("first", [101])
 def test_no_promise_is_broken(first: int) -> None:
     print(simulate("--seed", str(first), "--runs", "100"))
 
