@@ -1,11 +1,6 @@
 """Runs the migrations over asyncpg, all in one transaction, one migrator at a time.
 
-A version holds raw SQL. asyncpg refuses several statements in one prepared statement, so a version hands a
-whole script to the driver itself, inside the migration's transaction:
-
-    bind = op.get_bind()
-    bind.exec_driver_sql("select 1")  # opens the transaction which the next line joins
-    await_only(bind.connection.driver_connection.execute(script))
+A version is a file of raw SQL, run by `app.migrate.run_script`.
 
 There is no `alembic/__init__.py`, and there must not be: it would hide the library of the same name.
 """

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 DONE, USAGE, FAILED, AWAY = 0, 64, 65, 75
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,20 @@ def upgrade(dsn: str, *, script_location: Path | None = None, revision: str = "h
     config.set_main_option("path_separator", "os")
     config.attributes["dsn"] = dsn
     command.upgrade(config, revision)
+
+
+def run_script(version: str) -> None:
+    """Run the SQL file beside a version (its `__file__`) in the migration's transaction.
+
+    For versions only. A prepared statement of asyncpg is one statement, so the driver gets the script itself.
+    """
+    from alembic import op
+    from sqlalchemy.util import await_only
+
+    bind = op.get_bind()
+    bind.exec_driver_sql("select 1")  # opens the driver's transaction, which the raw call below then joins
+    driver: Any = bind.connection.driver_connection
+    await_only(driver.execute(Path(version).with_suffix(".sql").read_text(encoding="utf-8")))
 
 
 def newest() -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
-from sqlalchemy.util import await_only
+from app.migrate import run_script
 
 revision = "0005"
 down_revision = "0004"
@@ -14,11 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Run the whole file in the migration's transaction."""
-    bind = op.get_bind()
-    bind.exec_driver_sql("select 1")  # opens the driver's transaction, which the raw call below then joins
-    script = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    await_only(bind.connection.driver_connection.execute(script))
+    """As the file beside this one says."""
+    run_script(__file__)
 
 
 def downgrade() -> None:
