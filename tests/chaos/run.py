@@ -193,6 +193,7 @@ def _end(running: Run, users: Sequence[User], before: Mapping[str, tuple[int, in
         "looks at engines": f"{sum(look for look, _ in looks)}, {sum(blind for _, blind in looks)} in vain",
         "machine slower by": f"{min(factors):.2f} to {max(factors):.2f} (an engine's restart up to"
         f" {max(stage.calibration.engine):.2f}, a process's start up to {max(stage.calibration.start):.2f})",
+        "engines that had to be repaired (E32)": str(sum(host.engine.broken_stores for host in stage.hosts)),
         "open files, threads": "; ".join(f"{name} {before[name]} -> {after[name]}" for name in before),
     }
 
