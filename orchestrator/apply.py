@@ -53,8 +53,7 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     await actions.log(conn, writing.lines)
     service = writing.service
     state = service_state(service, counts(list(writing.rows.values())))
-    await services.save(conn, service, state)
-    await services.set_schedule(conn, service.id, waits_for=plan.waits_for, look_at=plan.requeue_at)
+    await services.save_pass(conn, service, state, waits_for=plan.waits_for, look_at=plan.requeue_at)
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
     await publish(conn, writing.touched, writing.asked, writing.load)

@@ -206,8 +206,10 @@ async def assignments_since(
             containers=tuple(
                 replace(each, secret_env=secrets(each.container_id)) if each.spec.token else each
                 for each in await containers.assignments(conn, registration.node_id, since)
-            ),
-            images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)),
+            )
+            if told.revision > since or since == 0
+            else (),
+            images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)) if told.images else (),
             swarm=await swarming.order(conn, registration.node_id, installation, unseal) if installation else None,
             copies=tuple(await copies.read(conn, registration.node_id, which)) if which else (),
         )
@@ -219,12 +221,13 @@ async def record(db: Database, report: NodeReport) -> None:
     Locks the services first, as passes do, so the two cannot deadlock.
     """
     async with db.transaction() as conn:
-        affected: list[UUID] = []
         if report.containers or report.images:
-            ids = await containers.services_of(conn, [each.container_id for each in report.containers])
-            ids += await nodes.image_services(conn, report.node_id, report.images)
-            await wake.services(conn, ids)
-            affected = ids
+            await wake.services_of_report(
+                conn,
+                report.node_id,
+                [each.container_id for each in report.containers],
+                [each.request_id for each in report.images],
+            )
         changed = await nodes.touch(
             conn, report.node_id, report.session, report.engine, report.applied_revision, report.strangers
         )
@@ -239,5 +242,3 @@ async def record(db: Database, report: NodeReport) -> None:
     REPORTS.add()
     if changed:
         await _wake_services_on(db, report.node_id)
-    if affected:
-        log.debug("report", node=str(report.node_id), seq=report.seq, services=len(affected))

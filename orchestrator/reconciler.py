@@ -31,10 +31,11 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
     began = time.monotonic()
     try:
         async with db.transaction() as conn:
-            service_id = await services.take_due(conn)
-            if service_id is None:
+            due = await services.take_due(conn)
+            if due is None:
                 return False
-            service = await services.locked(conn, service_id)
+            service_id = due.id
+            service = due.read()
             view = await snapshot.load(conn, service, installation)
             plan = plan_service(view, policy)
             await apply.apply(conn, view, plan)

@@ -323,12 +323,6 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
     return out
 
 
-async def services_of(conn: Connection, container_ids: Sequence[UUID]) -> list[UUID]:
-    """The services that the containers belong to, in lock order."""
-    rows = await conn.fetch("SELECT DISTINCT service_id FROM containers WHERE id = ANY($1)", list(container_ids))
-    return sorted(row["service_id"] for row in rows)
-
-
 async def observe(
     conn: Connection, node_id: UUID, session: int, seq: int, reports: Sequence[ContainerReport]
 ) -> list[tuple[Container, Observed]]:

@@ -310,16 +310,6 @@ async def open_image_requests(
     return out
 
 
-async def image_services(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> list[UUID]:
-    """The services that wait for these answers, in lock order."""
-    rows = await conn.fetch(
-        "SELECT DISTINCT service_id FROM image_requests WHERE node_id = $1 AND id = ANY($2)",
-        node_id,
-        [result.request_id for result in results],
-    )
-    return sorted(row["service_id"] for row in rows)
-
-
 async def answer_images(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> None:
     """Write the answers; the first one to a request counts."""
     for result in results:

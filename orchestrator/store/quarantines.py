@@ -16,7 +16,7 @@ class Telling:
     """What decides what an agent is told: its node's session and revision, and whether anything new is told at all.
 
     `engine` and `word` as in NodeAssignments; `muted`: the node is paused, or was told more than the record knows.
-    `copies`: some are due.
+    `copies`: some are due; `images`: some are asked for.
     """
 
     session: int
@@ -26,6 +26,7 @@ class Telling:
     word: str
     muted: bool
     copies: bool
+    images: bool
 
 
 async def telling(conn: Connection, node_id: UUID) -> Telling:
@@ -33,7 +34,8 @@ async def telling(conn: Connection, node_id: UUID) -> Telling:
     row = await conn.fetchrow(
         "SELECT session, assignment_revision AS revision, lineage, accepted AS engine, word,"
         " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted,"
-        " EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = n.id) AS copies"
+        " EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = n.id) AS copies,"
+        " EXISTS (SELECT 1 FROM image_requests r WHERE r.node_id = n.id AND r.answered_at IS NULL) AS images"
         " FROM nodes n, installation WHERE n.id = $1",
         node_id,
     )

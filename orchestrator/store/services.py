@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,21 @@ _COLUMNS = """
     s.queued, s.stack_id, k.name AS stack, s.paused_at, s.paused_by
 """
 _FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
+_TAKE_DUE = f"""
+    SELECT {_COLUMNS} {_FROM} WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
+    ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
+"""  # noqa: S608 - our own columns
+_CHANGES = """
+    UPDATE services SET state = $2, target = $3, want = $4, spec = $5, operation = $6, deploy_gen = $7, start_gen = $8,
+        image = $9, image_name = $10, deployed_at = $11, started_at = $12, stopped_at = $13, destroyed_at = $14,
+        queued = $15
+"""
+_SAVE = f"{_CHANGES} WHERE id = $1"
+_SAVE_PASS = f"""{_CHANGES}, look_at = $17, waits_for = $16,
+        waits_since = CASE WHEN $16::text IS NULL THEN NULL ELSE coalesce(waits_since, clock_timestamp()) END
+    WHERE id = $1
+"""
 _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {
     "uuid": "s.id",
     "stack": "s.stack_id",
@@ -87,11 +102,20 @@ async def insert(conn: Connection, service: Service, state: ServiceState) -> Non
 
 
 async def save(conn: Connection, service: Service, state: ServiceState) -> None:
-    """Write what may change of a service; the caller holds its row lock."""
-    await conn.execute(
-        "UPDATE services SET state = $2, target = $3, want = $4, spec = $5, operation = $6, deploy_gen = $7,"
-        " start_gen = $8, image = $9, image_name = $10, deployed_at = $11, started_at = $12, stopped_at = $13,"
-        " destroyed_at = $14, queued = $15 WHERE id = $1",
+    """Write what a call may change of a service, its links too; the caller holds its row lock."""
+    await conn.execute(_SAVE, *_saved(service, state))
+    await _write_links(conn, service)
+
+
+async def save_pass(
+    conn: Connection, service: Service, state: ServiceState, *, waits_for: str | None, look_at: datetime | None
+) -> None:
+    """Write what a pass may change of a service: no link. When to look at it again, and what it waits for."""
+    await conn.execute(_SAVE_PASS, *_saved(service, state), waits_for, look_at)
+
+
+def _saved(service: Service, state: ServiceState) -> tuple[object, ...]:
+    return (
         service.id,
         state.value,
         service.target,
@@ -108,7 +132,6 @@ async def save(conn: Connection, service: Service, state: ServiceState) -> None:
         service.destroyed_at,
         codec.dump(codec.QUEUED, service.queued) if service.queued else None,
     )
-    await _write_links(conn, service)
 
 
 async def _write_links(conn: Connection, service: Service) -> None:
@@ -131,17 +154,6 @@ async def _write_links(conn: Connection, service: Service) -> None:
         )
 
 
-async def set_schedule(conn: Connection, service_id: UUID, *, waits_for: str | None, look_at: datetime | None) -> None:
-    """When to look at the service again, and what it waits for; part of a pass."""
-    await conn.execute(
-        "UPDATE services SET look_at = $3, waits_since = CASE WHEN $2::text IS NULL THEN NULL"
-        " ELSE coalesce(waits_since, clock_timestamp()) END, waits_for = $2 WHERE id = $1",
-        service_id,
-        waits_for,
-        look_at,
-    )
-
-
 async def waits_since(conn: Connection, service_id: UUID) -> datetime | None:
     """Since when the service waits for something; None when it does not."""
     value: datetime | None = await conn.fetchval("SELECT waits_since FROM services WHERE id = $1", service_id)
@@ -157,17 +169,25 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
     )
 
 
-async def take_due(conn: Connection) -> UUID | None:
-    """Lock the service that is due longest and return its id, or None; other workers skip it meanwhile.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A service that is due, and locked by its transaction."""
+
+    id: UUID
+    row: Any
+
+    def read(self) -> Service:
+        """The service. Raises an error of its own for one that is stored as nobody can read it."""
+        return _service(self.row)
+
+
+async def take_due(conn: Connection) -> Due | None:
+    """Lock the service that is due longest and return it, or None; other workers skip it meanwhile.
 
     What is paused is never due (decision 14).
     """
-    value: UUID | None = await conn.fetchval(
-        "SELECT id FROM services WHERE look_at <= clock_timestamp() AND paused_at IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
-        " ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE OF services SKIP LOCKED"
-    )
-    return value
+    row = await conn.fetchrow(_TAKE_DUE)
+    return Due(row["id"], row) if row is not None else None
 
 
 async def locked(conn: Connection, service_id: UUID) -> Service:

@@ -34,6 +34,25 @@ async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
+async def services_of_report(
+    conn: Connection, node_id: UUID, container_ids: Iterable[UUID], request_ids: Iterable[UUID]
+) -> None:
+    """Make the reconciler look at the services that a report speaks of, and lock them in id order, as passes do.
+
+    `request_ids`: the images that the node answers.
+    """
+    await conn.execute(
+        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN (SELECT id FROM services"
+        " WHERE id IN (SELECT service_id FROM containers WHERE id = ANY($2)"
+        " UNION SELECT service_id FROM image_requests WHERE node_id = $1 AND id = ANY($3))"
+        " ORDER BY id FOR NO KEY UPDATE)",
+        node_id,
+        list(container_ids),
+        list(request_ids),
+    )
+    await conn.execute("SELECT pg_notify('tutela_service', '')")
+
+
 async def waiting_services(conn: Connection) -> None:
     """Make the reconciler look at every service that waits for something or is for every node: a node changed."""
     await conn.execute(

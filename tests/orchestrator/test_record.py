@@ -254,8 +254,10 @@ async def test_a_node_that_comes_during_a_pass_is_not_missed_for_long(record: Re
     service_id = await record.create(target=1)
     await record.operate(service_id, Verb.START)
     async with record.db.transaction() as conn:
-        assert await services.take_due(conn) == service_id
-        view = await snapshot.load(conn, await services.locked(conn, service_id), INSTALLATION)
+        taken = await services.take_due(conn)
+        assert taken is not None
+        assert taken.id == service_id
+        view = await snapshot.load(conn, taken.read(), INSTALLATION)
         assert view.nodes == ()
         node = await Node.join(record.db)
         await apply.apply(conn, view, plan_service(view, POLICY))
@@ -329,7 +331,7 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
         await record.operate(service_id, Verb.START)
         await record.settle(node)
         async with record.db.transaction() as conn:
-            await services.set_schedule(conn, service_id, waits_for=None, look_at=await conn.fetchval("SELECT now()"))
+            await services.postpone(conn, service_id, 0)
 
         def counted(_query: object) -> None:
             nonlocal count
@@ -337,10 +339,10 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
 
         async with record.db.transaction() as conn:
             with conn.query_logger(counted):
-                due = await services.take_due(conn)
-                assert due is not None
-                service = await services.locked(conn, due)
-                view = await snapshot.load(conn, service, INSTALLATION)
+                taken = await services.take_due(conn)
+                assert taken is not None
+                assert taken.id == service_id
+                view = await snapshot.load(conn, taken.read(), INSTALLATION)
                 await apply.apply(conn, view, plan_service(view, POLICY))
         return count
 

@@ -57,6 +57,7 @@ def _all(runner: Runner, seeds: range, *, keep_going: bool, digests: bool) -> in
             if not keep_going:
                 break
     took = time.monotonic() - began
+    results.sort(key=lambda each: each.seed)
     rests = sorted(each.rest for each in results)
     print(
         f"{len(results)} seeds from {seeds.start}: {len(found)} with a broken promise{f' {found}' if found else ''};"

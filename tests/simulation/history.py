@@ -51,16 +51,16 @@ class History:
         return len(self._lines)
 
 
-_listening: list[tuple[History, Callable[[], str]]] = []
+_listening: list[tuple[History, str, Callable[[], str]]] = []
 
 
 def _capture(_logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
     """A processor: the product's log lines become lines of the history, and are dropped."""
     if _listening:
-        history, who = _listening[-1]
+        history, directory, who = _listening[-1]
         error = event.pop("exc_info", None)
         fields = " ".join(f"{key}={value}" for key, value in event.items() if key != "event" and value is not None)
-        text = f"{event.get('event', '')} {fields}".strip()
+        text = f"{event.get('event', '')} {fields}".strip().replace(directory, "")
         if error:
             import sys
             import traceback
@@ -74,12 +74,15 @@ def _capture(_logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
     raise structlog.DropEvent
 
 
-def listen(history: History, who: Callable[[], str]) -> None:
-    """From now on the product's log lines go to this history; `who` names the process that logs."""
+def listen(history: History, directory: str, who: Callable[[], str]) -> None:
+    """From now on the product's log lines go to this history; `who` names the process that logs.
+
+    `directory` is where the seed's files are: it is another one each time, so that it is left out.
+    """
     if not structlog.is_configured():
         structlog.configure(
             processors=[_capture],
             wrapper_class=structlog.make_filtering_bound_logger(20),
             cache_logger_on_first_use=True,
         )
-    _listening[:] = [(history, who)]
+    _listening[:] = [(history, directory, who)]

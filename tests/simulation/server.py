@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -91,19 +91,37 @@ class Wire:
         self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         self._socket.setblocking(True)
         self._protocol = self._conn._protocol
+        self._prepared: dict[str, Any] = {}
 
     async def _connect(self, dsn: str) -> Any:
-        conn = await asyncpg.connect(
-            dsn, server_settings=SETTINGS, statement_cache_size=1000, max_cached_statement_lifetime=0
-        )
+        conn = await asyncpg.connect(dsn, server_settings=SETTINGS)
         await prepare(conn)
         return conn
 
     def run(self, method: str, query: str, *args: Any) -> Any:
-        """One statement, by the driver's method of that name."""
+        """One statement, by the driver's method of that name, below what the driver does for pools and cursors."""
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self._loop)
-        coro = getattr(self._conn, method)(query, *args)
+        try:
+            if method == "execute" and not args:
+                return self._driven(self._protocol.query(query, None))
+            statement = self._prepared.get(query)
+            if statement is None:
+                statement = self._prepared[query] = self._driven(self._conn.prepare(query))
+            most = 1 if method in {"fetchrow", "fetchval"} else 0
+            rows, status, _ = self._driven(self._protocol.bind_execute(statement._state, args, "", most, True, None))
+        finally:
+            asyncio._set_running_loop(outer)
+        match method:
+            case "execute":
+                return status.decode()
+            case "fetch":
+                return rows
+            case "fetchrow":
+                return rows[0] if rows else None
+        return rows[0][0] if rows else None
+
+    def _driven(self, coro: Coroutine[Any, Any, Any]) -> Any:
         try:
             while True:
                 waiting = coro.send(None)
@@ -111,8 +129,6 @@ class Wire:
                     self._protocol.data_received(self._socket.recv(1 << 16))
         except StopIteration as done:
             return done.value
-        finally:
-            asyncio._set_running_loop(outer)
 
     def close(self) -> None:
         """End it."""
@@ -134,6 +150,10 @@ class Backend:
         )
         self.conn.run("execute", "ALTER TABLE audit DISABLE TRIGGER audit_stays")
         self.statements = 0
+
+    def pids(self) -> tuple[int, ...]:
+        """The server's processes of these connections."""
+        return tuple(wire.run("fetchval", "SELECT pg_backend_pid()") for wire in (self.conn, self.judge))
 
     def reset(self) -> None:
         """An installation as new. TRUNCATE and not DELETE: rows lie in the same order in each run."""

@@ -77,6 +77,7 @@ class World:
         self.judge = Judge(self)
         self.store = Store(backend, self.chance, self.now, self._heard)
         self.weather = self.knobs.weather
+        self.lost_notices = self.knobs.lost_notices
         self.secrets = SecretBox(SECRET)
         self.installation = Installation(api_url="http://api", stream_url="ws://api", network=NetworkMode.PORTS)
         self.hosts: dict[str, Host] = {}
@@ -88,7 +89,7 @@ class World:
         self.restart_policies_changed: set[str] = set()
         self.by_hand = False
         self.registry_away = False
-        self._directory = directory
+        self.directory = directory
         self._background: list[asyncio.Task[Any]] = []
 
     def now(self) -> datetime:
@@ -132,7 +133,7 @@ class World:
         for number in range(1, self.knobs.planes + 1):
             self.planes.append(Plane(self, f"plane{number}"))
         for number in range(1, self.knobs.hosts + 1):
-            host = Host(self, f"h{number}", self._directory, self.chance, live_restore=self.knobs.live_restore)
+            host = Host(self, f"h{number}", self.directory, self.chance, live_restore=self.knobs.live_restore)
             host.cuts = self.knobs.cuts
             host.engine.lost_events = self.knobs.lost_events
             for image_id, behaviour in IMAGES.values():
@@ -173,7 +174,7 @@ class World:
     def _heard(self, channel: str, payload: str) -> None:
         for plane in self.planes:
             cut = plane.cut or self.store.trouble.away
-            lost = self.knobs.lost_notices and self.chance.random() < self.knobs.lost_notices
+            lost = self.lost_notices and self.chance.random() < self.lost_notices
             if not cut and not lost:
                 self.loop.call_later(self.chance.uniform(0.0, 0.01), plane.heard, channel, payload)
 
@@ -187,7 +188,7 @@ class World:
         """The faults are over: what was cut is whole, what was killed is started."""
         self.history.add("world", "the faults are over")
         away, self.store.trouble = self.store.trouble.away, Trouble()
-        self.registry_away = False
+        self.registry_away, self.lost_notices = False, 0.0
         self.weather.cut_before = self.weather.cut_after = 0.0
         away |= any(plane.cut for plane in self.planes)
         for plane in self.planes:
@@ -343,7 +344,7 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
     asyncio.Event = Event  # type: ignore[misc]
     clock.now, clock.seconds, health.end_abandoned = wall, world.loop.time, nobody
     world.loop.disk = disk
-    listen(world.history, lambda: process.name if (process := HERE.get()) else "world")
+    listen(world.history, str(world.directory), lambda: process.name if (process := HERE.get()) else "world")
     try:
         yield
     finally:
