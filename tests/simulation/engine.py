@@ -9,65 +9,24 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from agents.runtime.base import Json, RuntimeBusy, RuntimeRefused
+from tests.simulation.box import (
+    DEAD,
+    EXITED,
+    FIRST_BACKOFF,
+    ITSELF,
+    PAUSED,
+    RESTARTING,
+    RUNNING,
+    Behaviour,
+    Box,
+)
 
-FIRST_BACKOFF, LONGEST_BACKOFF, CALM_SECONDS = 0.1, 60.0, 10.0
+LONGEST_BACKOFF, CALM_SECONDS = 60.0, 10.0
 """Of the engine's own restarts (E19)."""
-
-ITSELF = "itself"
-RUNNING, PAUSED, RESTARTING, EXITED, CREATED, DEAD = "running", "paused", "restarting", "exited", "created", "dead"
-
-
-@dataclass(slots=True, kw_only=True)
-class Behaviour:
-    """How the processes of an image end by themselves: after a time between two bounds, with a code. None: never."""
-
-    lives: tuple[float, float] | None = None
-    code: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Box:
-    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
-
-    `ended_unseen`: the code with which its process ended while the daemon was down. `ended_by`: who ended its last run.
-    """
-
-    id: str
-    name: str
-    body: Json
-    policy: str
-    endpoints: dict[str, Json]
-    created_at: str
-    foreign: bool = False
-    state: str = CREATED
-    code: int = 0
-    error: str = ""
-    started_at: str = "0001-01-01T00:00:00Z"
-    finished_at: str = "0001-01-01T00:00:00Z"
-    began: float = 0.0
-    restarts: int = 0
-    backoff: float = FIRST_BACKOFF
-    stopping: bool = False
-    stuck: bool = False
-    run: int = 0
-    ended_unseen: int | None = None
-    ended_by: str = ""
-
-    @property
-    def up(self) -> bool:
-        """Whether its process is there."""
-        return self.state in {RUNNING, PAUSED} and self.ended_unseen is None
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What makes it ours."""
-        labels: dict[str, str] = self.body.get("Labels") or {}
-        return labels
 
 
 class Watcher(Protocol):
@@ -81,7 +40,11 @@ class Watcher(Protocol):
 
 
 class Engine:
-    """One engine. `down`: the daemon is dead, its containers live on (E1). `hung`: it accepts and does not answer."""
+    """One engine. `down`: the daemon is dead, its containers live on (E1). `hung`: it accepts and does not answer.
+
+    `starting`: it hangs because it starts. `acting`: what changes something is carried out, and does not wait (E8).
+    `deaths`: how often the daemon died; a call that it was at work on has no answer then.
+    """
 
     def __init__(
         self, name: str, chance: random.Random, now: Callable[[], datetime], watcher: Watcher, *, live_restore: bool
@@ -91,9 +54,11 @@ class Engine:
         self.now = now
         self.watcher = watcher
         self.live_restore = live_restore
-        self.down = False
-        self.going = asyncio.Event()
+        self.down = self.starting = False
+        self.deaths = 0
+        self.going, self.acting = asyncio.Event(), asyncio.Event()
         self.going.set()
+        self.acting.set()
         self.boxes: dict[str, Box] = {}
         self.networks: dict[str, Json] = {}
         self.volumes: set[str] = set()
@@ -284,10 +249,7 @@ class Engine:
 
     def die(self) -> None:
         """kill -9 of the daemon: streams end at once, containers live on (E1)."""
-        self.down = True
-        self.going.set()
-        for each in self.listeners:
-            each.put_nowait(None)
+        self._away()
         for box in self.boxes.values():
             box.stopping = False
             if box.state == RESTARTING:
@@ -296,7 +258,7 @@ class Engine:
     async def come_back(self) -> None:
         """Its next start (E2, E3, E4). Without live-restore it stops what it finds first, answering nobody."""
         self.going.clear()
-        self.down = False
+        self.down, self.starting = False, True
         await asyncio.sleep(self.chance.uniform(0.2, 1.5))
         found = [box for box in self.boxes.values() if box.state in {RUNNING, PAUSED}]
         alive = {box.id for box in found if box.ended_unseen is None}
@@ -314,14 +276,12 @@ class Engine:
             again = box.policy == "always" or (box.policy == "on-failure" and box.code != 0)
             if box.state == EXITED and again and box.id in self.boxes and not self._port_taken(box):
                 self._begin(box)
+        self.starting = False
         self.going.set()
 
     def lose_power(self) -> None:
         """All processes are gone at once; what the disk holds says that they run (F19)."""
-        self.down = True
-        self.going.set()
-        for each in self.listeners:
-            each.put_nowait(None)
+        self._away()
         for box in self.boxes.values():
             box.stopping = False
             if box.up:
@@ -331,6 +291,13 @@ class Engine:
                 box.state = EXITED
 
     # Inside.
+
+    def _away(self) -> None:
+        self.down = True
+        self.deaths += 1
+        self.going.set()
+        for each in self.listeners:
+            each.put_nowait(None)
 
     def _touched(self, box: Box, what: str) -> None:
         self.watcher.touched(self, box, what)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tests.simulation.engine import Box
+from tests.simulation.box import Box
 from tests.simulation.host import Host
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ async def engine_killed(faults: Faults) -> None:
     await faults.for_a_while(8.0)
     if host.engine.down:
         faults.say(f"dockerd of {host.name} is started")
-        await host.engine.come_back()
+        faults.world.background(host.engine.come_back())
 
 
 async def engine_hangs(faults: Faults) -> None:
@@ -131,6 +131,25 @@ async def engine_hangs(faults: Faults) -> None:
         engine.going.set()
 
 
+async def acts_hang(faults: Faults) -> None:
+    """containerd is frozen, or the disk is too busy to write: what changes something waits, lists answer (F15, E8)."""
+    engine = faults.host().engine
+    faults.say(f"nothing is carried out on {engine.name}")
+    engine.acting.clear()
+    await faults.for_a_while(20.0)
+    faults.say(f"what {engine.name} was asked for is carried out")
+    engine.acting.set()
+
+
+async def events_lost(faults: Faults) -> None:
+    """A reader misses events and is not told (E25, E26)."""
+    engine = faults.host().engine
+    faults.say(f"events of {engine.name} are lost")
+    before, engine.lost_events = engine.lost_events, 1.0
+    await faults.for_a_while(20.0)
+    engine.lost_events = before
+
+
 async def power_lost(faults: Faults) -> None:
     """The host is off, and on again (F19)."""
     host = faults.host()
@@ -141,10 +160,9 @@ async def power_lost(faults: Faults) -> None:
     await host.kill()
     await faults.for_a_while(15.0)
     faults.say(f"{host.name} has power again")
-    starting = asyncio.create_task(host.engine.come_back())
+    faults.world.background(host.engine.come_back())
     await asyncio.sleep(faults.chance.uniform(0.0, 3.0))
     host.start()
-    await starting
 
 
 async def link_cut(faults: Faults) -> None:
@@ -156,7 +174,7 @@ async def link_cut(faults: Faults) -> None:
         host.link.up.clear()
     if kind != "up":
         host.link.down.clear()
-    await faults.for_a_while(25.0)
+    await (asyncio.sleep(faults.chance.uniform(8.0, 30.0)) if faults.world.knobs.silence else faults.for_a_while(25.0))
     faults.say(f"link of {host.name} is whole")
     host.link.heal()
 
@@ -216,6 +234,24 @@ async def operator(faults: Faults) -> None:
                 host.engine.start(box.id)
     except Exception as error:
         faults.say(f"operator: {error}")
+    finally:
+        world.by_hand = False
+
+
+async def copied_by_hand(faults: Faults) -> None:
+    """Somebody makes a container from what one of ours was made of, and its labels with it (I3)."""
+    host, world = faults.host(), faults.world
+    box = faults.box(host)
+    if box is None:
+        return
+    body = box.body
+    await faults.for_a_while(10.0)
+    if host.engine.down or host.engine.hung or body["Image"] not in host.engine.images:
+        return
+    faults.say(f"operator on {host.name}: a copy of {box.name}")
+    world.by_hand = True
+    try:
+        host.engine.create(f"copy-{faults.chance.getrandbits(32):08x}", body)
     finally:
         world.by_hand = False
 
@@ -291,6 +327,6 @@ KINDS: dict[str, Fault] = {
     for each in (
         agent_killed, agent_frozen, plane_killed, plane_frozen, engine_killed, engine_hangs, power_lost, link_cut,
         database_away, plane_cut, process_dies, operator, removal_stuck, starts_refused, clock_jumps, ledger_torn,
-        disk_full, image_gone, registry_away,
+        disk_full, image_gone, registry_away, acts_hang, events_lost, copied_by_hand,
     )
 }  # fmt: skip

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """`skew`: how far its wall clock is ahead. `disk_full`: what its agent writes fails."""
+    """`skew`: how far its wall clock is ahead. `disk_full`: what its agent writes fails. `leased_at`: when it was
+    told last that it is heard.
+    """
 
     def __init__(self, world: World, name: str, directory: Path, chance: random.Random, *, live_restore: bool) -> None:
         self._world = world
@@ -31,6 +33,7 @@ class Host:
         self.cuts = Cuts()
         self.skew = timedelta()
         self.disk_full = False
+        self.leased_at = 0.0
         self.engine = Engine(name, chance, self.now, world.judge, live_restore=live_restore)
         self._directory = directory / name
         self._agent: Agent | None = None
@@ -51,7 +54,7 @@ class Host:
     async def _run(self, process: Process) -> None:
         world = self._world
         runtime = ModelRuntime(self.engine, process, self.cuts, world.registry)
-        channel = Channel(process, self.link, world.weather, world.chance, lambda: world.planes)
+        channel = Channel(process, self.link, world.weather, world.chance, lambda: world.planes, self._leased)
         try:
             self._agent = Agent(name=self.name, state_dir=self._directory, runtime=runtime, channel=channel)
             await self._agent.run(asyncio.Event())
@@ -60,6 +63,14 @@ class Host:
         except BaseException as error:
             world.ended_by_itself(f"agent {self.name}", error)
             raise
+
+    def _leased(self) -> None:
+        self.leased_at = self._world.loop.time()
+
+    def alone(self, container: str) -> bool:
+        """Whether the agent has it that two of the container may never run at once."""
+        known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None
+        return known is not None and known.spec.single_writer
 
     def is_to_run(self, container: str) -> bool:
         """Whether the agent has it that the container is to run: such a one stops for a moment, or without a lease."""

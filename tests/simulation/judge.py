@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from agents.runtime.create_args import CLUSTER, CONTAINER, NAME, SERVICE
-from tests.simulation.engine import DEAD, ITSELF, Box, Engine
+from tests.simulation.box import DEAD, ITSELF, Box
+from tests.simulation.engine import Engine
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -32,18 +33,28 @@ SERVING_SECONDS = 2.0
 
 
 class Judge:
-    """Watches all engines. `quiet`: nothing may be changed on them now (I12)."""
+    """Watches all engines. `quiet`: nothing may be changed on them now (I12). `ordered_at_end`: the last order to start
+    that was on record when a container, by its id of ours, ended and has not run since.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._started: dict[str, tuple[int, int, int]] = {}
+        self.ordered_at_end: dict[str, int] = {}
         self.quiet = False
 
     def changed(self, engine: Engine, box: Box, what: str) -> None:
         """A container went into another state, by itself or because of a call."""
         self._world.history.add(f"engine {engine.name}", f"{called(box)} {what}")
-        if what == "runs" and not box.foreign:
+        if box.foreign:
+            return
+        if what == "runs":
+            self.ordered_at_end.pop(box.labels[CONTAINER], None)
             self._one_of_a_kind(box)
+        elif what != "removed" and not self._world.loops(box.body.get("Image", "")):
+            row = self._rows([box]).get(box.labels[CONTAINER])
+            if row is not None:
+                self.ordered_at_end[box.labels[CONTAINER]] = row["start_gen"]
 
     def touched(self, engine: Engine, box: Box | None, what: str) -> None:
         """A call that changes something is carried out."""

@@ -12,7 +12,9 @@ from tests.simulation.store import Trouble
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
-    """One seed's. `calm`: no faults, so that the strictest promises are judged. Times in seconds."""
+    """One seed's. `calm`: no faults, so that the strictest promises are judged. `silence`: its links are cut for so
+    long that leases end and nodes are lost. Times in seconds.
+    """
 
     hosts: int
     planes: int
@@ -20,6 +22,7 @@ class Knobs:
     services: int
     seconds: float
     calm: bool
+    silence: bool
     kinds: tuple[str, ...]
     fault_every: float
     user_every: float
@@ -40,20 +43,23 @@ class Knobs:
 def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
     """The knobs of a seed. `kinds`: the faults that there are."""
     calm = chance.random() < 0.15
+    silence = not calm and chance.random() < 0.15
+    chosen = () if calm else tuple(chance.sample(kinds, chance.randint(2, 6)))
 
     def sometimes(share: float, low: float, high: float) -> float:
         return chance.uniform(low, high) if not calm and chance.random() < share else 0.0
 
     return Knobs(
-        hosts=chance.choice((1, 1, 2, 2, 2, 3, 3, 4, 6)),
+        hosts=chance.choice((2, 2, 3) if silence else (1, 1, 2, 2, 2, 3, 3, 4, 6)),
         planes=chance.choice((1, 1, 1, 2)),
         lanes=chance.choice((1, 1, 2)),
         services=chance.choice((1, 1, 2, 2, 3)),
-        seconds=chance.uniform(6.0, 16.0),
+        seconds=chance.uniform(24.0, 36.0) if silence else chance.uniform(6.0, 16.0),
         calm=calm,
-        kinds=() if calm else tuple(chance.sample(kinds, chance.randint(2, 6))),
-        fault_every=chance.choice((0.7, 1.5, 3.0)),
-        user_every=chance.choice((0.5, 1.5, 3.0)),
+        silence=silence,
+        kinds=("link_cut", *(each for each in chosen[:2] if each != "link_cut")) if silence else chosen,
+        fault_every=chance.choice((2.0, 4.0) if silence else (0.7, 1.5, 3.0)),
+        user_every=chance.choice((2.0, 4.0) if silence else (0.5, 1.5, 3.0)),
         live_restore=chance.random() < 0.5,
         lost_events=sometimes(0.3, 0.05, 0.5),
         lost_notices=sometimes(0.3, 0.05, 0.5),

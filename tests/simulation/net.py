@@ -87,13 +87,21 @@ class Channel:
     """An agent process's channel."""
 
     def __init__(
-        self, process: Process, link: Link, weather: Weather, chance: random.Random, planes: Callable[[], list[Plane]]
+        self,
+        process: Process,
+        link: Link,
+        weather: Weather,
+        chance: random.Random,
+        planes: Callable[[], list[Plane]],
+        leased: Callable[[], None],
     ) -> None:
+        """`leased` is called when the agent is told that it was heard."""
         self._process = process
         self._link = link
         self._weather = weather
         self._chance = chance
         self._planes = planes
+        self._leased = leased
         self._connection: Connection | None = None
         self._number = 0
 
@@ -116,6 +124,7 @@ class Channel:
         begun: Registration = await self._call(
             "register", frames.HELLO, hello, frames.REGISTRATION, connection.calls.register
         )
+        self._leased()
         return begun
 
     async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
@@ -141,6 +150,7 @@ class Channel:
         calls = self._here().calls
         async with asyncio.timeout(BEAT_SECONDS):
             heard: Heard = await self._call("beat", frames.BEAT, beat, frames.HEARD, calls.beat)
+            self._leased()
             return heard
 
     def _here(self) -> Connection:

@@ -47,7 +47,7 @@ class ModelRuntime:
         self._registry = registry
 
     async def info(self) -> EngineInfo:
-        await self._look()
+        await self._look(acting=True)
         return EngineInfo(
             engine_id=self._engine.name, version="20.10.24", storage_driver="overlay2", cpus=4, memory=8192,
             gateway="172.17.0.1", place=self._engine.name,
@@ -220,16 +220,19 @@ class ModelRuntime:
 
     # Inside.
 
-    async def _look(self) -> None:
-        """A question to the engine: it takes a moment, and has an answer or a deadline."""
+    async def _look(self, *, acting: bool = False) -> None:
+        """A question to the engine: it takes a moment, and has an answer or a deadline. `acting`: one that waits for
+        what is below the daemon."""
         await self._process.reach()
         engine = self._engine
         if engine.down:
             raise RuntimeBusy("the engine is away", away=True)
-        if engine.hung:
+        if engine.hung or (acting and not engine.acting.is_set()):
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await engine.going.wait()
+                    if acting:
+                        await engine.acting.wait()
             except TimeoutError:
                 raise RuntimeBusy("the engine did not answer") from None
         await asyncio.sleep(engine.chance.uniform(0.0005, 0.004))
@@ -254,10 +257,15 @@ class ModelRuntime:
         async def carried_out() -> T:
             await engine.going.wait()
             await asyncio.sleep(chance.uniform(least, most))
+            await engine.acting.wait()
             await engine.going.wait()
+            deaths = engine.deaths
             if engine.down:
                 raise RuntimeBusy("the engine is away", away=True)
-            return await work()
+            result = await work()
+            if engine.deaths != deaths:
+                raise RuntimeBusy("the engine is away", away=True)
+            return result
 
         lot = chance.random()
         if lot < self._cuts.before:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agents.runtime.create_args import CLUSTER, CONTAINER
-from tests.simulation.engine import Box
+from tests.simulation.box import EXITED, Box
 from tests.simulation.judge import called
 from tests.simulation.server import CLUSTER as OURS
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _ROWS = """
     SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.autoreplace,
         c.spec->>'image' AS image, c.seen->>'state' AS seen, c.start_gen,
-        coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, coalesce((c.seen->>'will_restart')::bool, false) AS again
+        coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, coalesce((c.seen->>'will_restart')::bool, false) AS again,
+        (c.seen->>'exit_code')::int AS code, coalesce(c.seen->>'message', '') AS said
     FROM containers c JOIN nodes n ON n.id = c.node_id WHERE c.terminated_at IS NULL ORDER BY c.name, c.id
 """
 _SERVICES = """
@@ -62,7 +63,7 @@ def _unsettled(world: World) -> Iterator[str]:
     for row in rows:
         by_service[row["service_id"]] += 0 if row["leaving"] else 1
         known[str(row["id"])] = row
-        yield from _row(world.hosts[row["node"]], row, world.loops(row["image"]))
+        yield from _row(world, row, world.loops(row["image"]))
     for row in services.values():
         # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many
         # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15).
@@ -74,8 +75,9 @@ def _unsettled(world: World) -> Iterator[str]:
         yield from _host(host, known)
 
 
-def _row(host: Host, row: dict[str, Any], loops: bool) -> Iterator[str]:
-    here = [box for box in host.engine.boxes.values() if box.labels.get(CONTAINER) == str(row["id"])]
+def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
+    boxes = world.hosts[row["node"]].engine.boxes.values()
+    here = [box for box in boxes if box.labels.get(CONTAINER) == str(row["id"])]
     box, name = here[0] if here else None, f"{row['name']} on {row['node']}"
     if len(here) > 1:
         yield f"{name} is there {len(here)} times"
@@ -89,10 +91,12 @@ def _row(host: Host, row: dict[str, Any], loops: bool) -> Iterator[str]:
         if row["seen"] not in {"EXITED", "FAILED", "CREATED"}:
             yield f"{name} is wanted stopped, and seen as {row['seen']}"
     elif not loops:
-        yield from _running(name, row, box)
+        yield from _running(world, name, row, box)
+    if not loops and row["seen"] == "EXITED" and box is not None and box.state == EXITED and row["code"] != box.code:
+        yield f"{name} ended with {box.code}, and {row['code']} is on record"
 
 
-def _running(name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
+def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
     if row["obeyed"] < row["start_gen"]:
         yield f"{name} has not carried out start {row['start_gen']} ({row['obeyed']})"
     if row["seen"] == "RUNNING":
@@ -105,6 +109,14 @@ def _running(name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
             yield f"{name} ended, and autorestart is ALWAYS"
         if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent":
             yield f"{name} is wanted running, and was stopped by its agent"
+        # What was about to be started, or ran, is in the ledger: if that could be written, and is not lost.
+        written = not {"ledger_torn", "disk_full"} & set(world.knobs.kinds)
+        if row["seen"] == "EXITED" and box is not None and box.ended_by == "engine" and written:
+            yield f"{name} is wanted running, and was ended by its engine"
+        if row["seen"] == "EXITED" and row["start_gen"] > world.judge.ordered_at_end.get(str(row["id"]), 10**9):
+            yield f"{name} ended before order {row['start_gen']} to start it, and was not started"
+        if "name is taken" in row["said"]:
+            yield f"{name} failed: {row['said']}"
     else:
         yield f"{name} is wanted running, and seen as {row['seen']}"
 

@@ -13,7 +13,8 @@ from agents.runtime.base import Json, RuntimeRefused
 from tests.agents.build import CLUSTER
 from tests.conformance import test_runtime as cases
 from tests.harness.images import EXITER, SLEEPER
-from tests.simulation.engine import Behaviour, Box, Engine
+from tests.simulation.box import Behaviour, Box
+from tests.simulation.engine import Engine
 from tests.simulation.loop import Deadlock, VirtualLoop
 from tests.simulation.process import Process
 from tests.simulation.runtime import Cuts, ModelRuntime

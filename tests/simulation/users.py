@@ -153,7 +153,7 @@ class User:
             spec = replace(spec, autodestroy=CrashPolicy.ON_SUCCESS)
         if chance.random() < 0.3:
             spec = replace(spec, lost_after=chance.choice((5, 8, 20)))
-        if chance.random() < 0.3:
+        if chance.random() < (0.5 if self._world.knobs.silence else 0.3):
             spec = replace(spec, single_writer=True)
         if chance.random() < 0.25:
             port = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=8000 + self._number % 100, published=True)
@@ -168,13 +168,30 @@ class User:
         if wish.want == "TERMINATED":
             return
         match chance.choices(
-            ("start", "stop", "scale", "redeploy", "image", "policy", "container", "cancel", "terminate", "node"),
-            (4, 2, 5, 3, 3, 2, 4, 1, 0.5, 1.5),
+            (
+                "start",
+                "stop",
+                "again",
+                "scale",
+                "redeploy",
+                "image",
+                "policy",
+                "container",
+                "cancel",
+                "terminate",
+                "node",
+            ),
+            (4, 2, 1, 5, 3, 3, 2, 4, 1, 0.5, 1.5),
         )[0]:
             case "start":
                 await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
             case "stop":
                 await self._do("stop", lambda c, i: service_commands.run(c, i, Verb.STOP), want="STOPPED")
+            case "again":
+                # In the grace of the stop, or just after it (F46).
+                await self._do("stop", lambda c, i: service_commands.run(c, i, Verb.STOP), want="STOPPED")
+                await asyncio.sleep(chance.uniform(0.0, 3.0))
+                await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
             case "redeploy":
                 await self._do("redeploy", lambda c, i: service_commands.run(c, i, Verb.REDEPLOY), want="RUNNING")
             case "terminate":

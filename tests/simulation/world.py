@@ -23,7 +23,7 @@ from orchestrator.planning.view import Installation
 from orchestrator.store import accounts, health
 from tests.simulation import faults as fault_kinds
 from tests.simulation import settled
-from tests.simulation.engine import Behaviour
+from tests.simulation.box import Behaviour
 from tests.simulation.faults import Faults
 from tests.simulation.history import History, listen
 from tests.simulation.host import Host
@@ -35,6 +35,7 @@ from tests.simulation.process import HERE, Process
 from tests.simulation.server import Backend
 from tests.simulation.store import Livelock, Store, Trouble, VirtualDatabase
 from tests.simulation.users import CRASHES, JOB, OTHER, STAYS, User, Wish
+from tests.simulation.watch import Watch
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 REST_SECONDS = 100.0
@@ -103,6 +104,7 @@ class World:
         users = [User(self, number, self.chance) for number in range(1, self.knobs.services + 1)]
         faults = Faults(self, self.chance)
         doing = [asyncio.create_task(each.run()) for each in users]
+        doing.append(asyncio.create_task(Watch(self).run()))
         if self.knobs.kinds:
             doing.append(asyncio.create_task(faults.run()))
         await asyncio.sleep(self.knobs.seconds)
@@ -205,10 +207,13 @@ class World:
             engine = host.engine
             engine.lost_events = 0.0
             engine.refused_starts.clear()
+            engine.acting.set()
             for box in engine.boxes.values():
                 box.stuck = False
-            if engine.down or engine.hung:
-                await engine.come_back() if engine.down else engine.going.set()
+            if engine.down:
+                await engine.come_back()
+            elif not engine.starting:
+                engine.going.set()
             host.process.go_on()
             host.start()
 

@@ -1,0 +1,61 @@
+"""A container of the model, and how its processes end by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.runtime.base import Json
+
+FIRST_BACKOFF = 0.1
+"""Of the engine's own restarts (E19)."""
+
+ITSELF = "itself"
+RUNNING, PAUSED, RESTARTING, EXITED, CREATED, DEAD = "running", "paused", "restarting", "exited", "created", "dead"
+
+
+@dataclass(slots=True, kw_only=True)
+class Behaviour:
+    """How the processes of an image end by themselves: after a time between two bounds, with a code. None: never."""
+
+    lives: tuple[float, float] | None = None
+    code: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Box:
+    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
+
+    `ended_unseen`: the code with which its process ended while the daemon was down. `ended_by`: who ended its last run.
+    """
+
+    id: str
+    name: str
+    body: Json
+    policy: str
+    endpoints: dict[str, Json]
+    created_at: str
+    foreign: bool = False
+    state: str = CREATED
+    code: int = 0
+    error: str = ""
+    started_at: str = "0001-01-01T00:00:00Z"
+    finished_at: str = "0001-01-01T00:00:00Z"
+    began: float = 0.0
+    restarts: int = 0
+    backoff: float = FIRST_BACKOFF
+    stopping: bool = False
+    stuck: bool = False
+    run: int = 0
+    ended_unseen: int | None = None
+    ended_by: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether its process is there."""
+        return self.state in {RUNNING, PAUSED} and self.ended_unseen is None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What makes it ours."""
+        labels: dict[str, str] = self.body.get("Labels") or {}
+        return labels

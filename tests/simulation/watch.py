@@ -1,0 +1,65 @@
+"""The promises that are judged each second while there are faults: what silence means for a node (I2b, I10)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from agents.runtime.create_args import CONTAINER
+from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from orchestrator.sweeps import GRACE_SECONDS, LATE_SECONDS, SWEEP_SECONDS
+from tests.simulation.judge import called
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LOOK_SECONDS = 1.0
+SLACK_SECONDS = 3.0
+_NODES = "SELECT name, state, last_seen FROM nodes ORDER BY name"
+
+
+class Watch:
+    """`run` until cancelled."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._hindered = dict.fromkeys(world.hosts, 0.0)
+        self._disturbed = 0.0
+
+    async def run(self) -> None:
+        """Look each second."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._leases()
+            self._silence()
+
+    def _leases(self) -> None:
+        """An agent that is not heard stops in time what may never run twice: it may run elsewhere by then."""
+        now = self._world.loop.time()
+        for host in self._world.hosts.values():
+            engine, process = host.engine, host.process
+            able = process.alive and not process.frozen and not engine.down and not engine.hung
+            if not able or not engine.acting.is_set():
+                self._hindered[host.name] = now
+            silent = now - max(host.leased_at, self._hindered[host.name])
+            if silent < FENCED_SECONDS + SLACK_SECONDS:
+                continue
+            for box in engine.boxes.values():
+                if box.up and not box.foreign and now - box.began > SLACK_SECONDS and host.alone(box.labels[CONTAINER]):
+                    self._world.history.violate(
+                        "I2b", f"{called(box)} of a single_writer slot runs on {host.name} without a lease"
+                    )
+
+    def _silence(self) -> None:
+        """A node that is not heard is not said to be there (I10); control planes that were away have patience."""
+        world, now = self._world, self._world.loop.time()
+        there = all(each.process.alive and not each.process.frozen and not each.cut for each in world.planes)
+        if not there or world.store.trouble.away:
+            self._disturbed = now
+        after = SILENT_SECONDS + SWEEP_SECONDS + GRACE_SECONDS + LATE_SECONDS + SLACK_SECONDS
+        if now - max(self._disturbed, min(host.leased_at for host in world.hosts.values())) < after:
+            return
+        for row in world.store.ask(_NODES):
+            silent = (world.now() - row["last_seen"]).total_seconds() if row["last_seen"] else 0.0
+            if row["state"] == "Deployed" and silent > after:
+                world.history.violate("I10", f"{row['name']} is said to be there, and was not heard for {silent:.0f} s")
