@@ -239,13 +239,17 @@ async def operator(faults: Faults) -> None:
 
 
 async def copied_by_hand(faults: Faults) -> None:
-    """Somebody makes a container from what one of ours was made of, and its labels with it (I3)."""
+    """Somebody makes a container from what one of ours was made of, and its labels with it: beside it, or when it is
+    gone (I3)."""
     host, world = faults.host(), faults.world
     box = faults.box(host)
     if box is None:
         return
-    body = box.body
-    await faults.for_a_while(10.0)
+    body, late = box.body, faults.chance.random() < 0.5
+    for _ in range(20):
+        await faults.for_a_while(4.0)
+        if not late or box.id not in host.engine.boxes:
+            break
     if host.engine.down or host.engine.hung or body["Image"] not in host.engine.images:
         return
     faults.say(f"operator on {host.name}: a copy of {box.name}")

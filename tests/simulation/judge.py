@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,7 +28,11 @@ _ROLLING = """
     WHERE s.operation->>'verb' = 'redeploy' AND s.want = 'RUNNING' AND s.id = $1
 """
 
-
+_LATELY = """
+    SELECT spec->>'image' AS image FROM containers
+    WHERE service_id = $1 AND (terminated_at IS NULL OR terminated_at > $2)
+"""
+JUST_NOW_SECONDS = 10.0
 SERVING_SECONDS = 2.0
 """Who runs for that long is on record as running."""
 
@@ -86,8 +91,12 @@ class Judge:
                 "SELECT spec->>'image' AS image FROM services UNION SELECT spec->>'image' FROM containers"
             )
             return any(self._world.loops(row["image"]) for row in rows)
+        # One of another definition may follow in the place of one that is on its way out.
+        since = self._world.now() - timedelta(seconds=JUST_NOW_SECONDS)
+        rows = self._world.store.ask(_LATELY, UUID(box.labels[SERVICE]), since) if SERVICE in box.labels else []
         behaviour = engine.behaviours.get(box.body.get("Image", ""))
-        return behaviour is not None and behaviour.lives is not None
+        ends = behaviour is not None and behaviour.lives is not None
+        return ends or any(self._world.loops(row["image"]) for row in rows)
 
     def _up(self, slot: tuple[str | None, str | None]) -> list[tuple[str, Box]]:
         """Where the slot's containers run."""

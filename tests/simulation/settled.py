@@ -19,7 +19,7 @@ _ROWS = """
     SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.autoreplace,
         c.spec->>'image' AS image, c.seen->>'state' AS seen, c.start_gen,
         coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, coalesce((c.seen->>'will_restart')::bool, false) AS again,
-        (c.seen->>'exit_code')::int AS code, coalesce(c.seen->>'message', '') AS said
+        c.networks::text AS networks, (c.seen->>'exit_code')::int AS code, coalesce(c.seen->>'message', '') AS said
     FROM containers c JOIN nodes n ON n.id = c.node_id WHERE c.terminated_at IS NULL ORDER BY c.name, c.id
 """
 _SERVICES = """
@@ -81,8 +81,8 @@ def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
     box, name = here[0] if here else None, f"{row['name']} on {row['node']}"
     if len(here) > 1:
         yield f"{name} is there {len(here)} times"
-    if row["want"] == "GONE" and loops:
-        return
+    if row["want"] == "GONE" and loops and row["autoreplace"] != "OFF":
+        return  # and the next one, in its place
     if row["want"] == "GONE":
         yield f"{name} is wanted gone and on record"
     elif row["want"] == "STOP":
@@ -129,8 +129,10 @@ def _host(host: Host, known: dict[str, dict[str, Any]]) -> Iterator[str]:
         if row is None or row["node"] != host.name:
             yield f"{called(box)} on {host.name} is nobody's"
     used = {name for box in host.engine.boxes.values() for name in box.endpoints}
+    # A stopped container that somebody removed is made anew at its next start.
+    kept = "".join(row["networks"] for row in known.values() if row["node"] == host.name)
     for each in host.engine.networks.values():
-        if each["Name"] not in used:
+        if each["Name"] not in used and each["Name"] not in kept:
             yield f"network {each['Name']} on {host.name} is nobody's"
 
 

@@ -31,6 +31,7 @@ from tests.simulation.process import Killed
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_OPEN = "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL"
 STAYS, OTHER, JOB, CRASHES, MISSING = "app:1", "app:2", "job:1", "crash:1", "missing:1"
 
 
@@ -140,7 +141,7 @@ class User:
         spec = ServiceSpec(
             image=chance.choice((STAYS, STAYS, STAYS, STAYS, OTHER, JOB, CRASHES)),
             autorestart=chance.choice(
-                (CrashPolicy.OFF, CrashPolicy.ALWAYS, CrashPolicy.ALWAYS, CrashPolicy.ON_FAILURE)
+                (CrashPolicy.OFF, CrashPolicy.OFF, CrashPolicy.ALWAYS, CrashPolicy.ALWAYS, CrashPolicy.ON_FAILURE)
             ),
             sequential_deployment=chance.random() < 0.3,
             deployment_strategy=chance.choice(
@@ -181,17 +182,14 @@ class User:
                 "terminate",
                 "node",
             ),
-            (4, 2, 1, 5, 3, 3, 2, 4, 1, 0.5, 1.5),
+            (4, 2, 2, 5, 3, 3, 2, 4, 1, 0.5, 1.5),
         )[0]:
             case "start":
                 await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
             case "stop":
                 await self._do("stop", lambda c, i: service_commands.run(c, i, Verb.STOP), want="STOPPED")
             case "again":
-                # In the grace of the stop, or just after it (F46).
-                await self._do("stop", lambda c, i: service_commands.run(c, i, Verb.STOP), want="STOPPED")
-                await asyncio.sleep(chance.uniform(0.0, 3.0))
-                await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
+                await self._again()
             case "redeploy":
                 await self._do("redeploy", lambda c, i: service_commands.run(c, i, Verb.REDEPLOY), want="RUNNING")
             case "terminate":
@@ -212,9 +210,25 @@ class User:
             case "node":
                 await self._node()
 
+    async def _again(self) -> None:
+        """Stop and start: when it has stopped, or in the grace of the stop, which is given up for that (F46)."""
+        wish = self._wish
+        assert wish is not None
+        await self._do("stop", lambda c, i: service_commands.run(c, i, Verb.STOP), want="STOPPED")
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(self._chance.uniform(0.0, 0.5))
+            await self._cancel("AND service_id = $1", wish.service_id)
+        else:
+            for _ in range(24):
+                if not self._world.store.ask(f"{_OPEN} AND service_id = $1", wish.service_id):
+                    break
+                await asyncio.sleep(0.25)
+        await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
+
     async def _do(
         self, what: str, command: Callable[[Context, UUID], Awaitable[object]], *, want: str | None = None
-    ) -> None:
+    ) -> bool:
+        """Whether it was accepted."""
         wish = self._wish
         assert wish is not None
         try:
@@ -223,11 +237,12 @@ class User:
             wish.uncertain = True
             if not isinstance(error, Unknown):
                 raise  # the day is over, and what was asked may be done
+            return False
         except DomainError:
-            return
-        else:
-            if want is not None:
-                wish.want, wish.uncertain = want, wish.uncertain and wish.target is not None
+            return False
+        if want is not None:
+            wish.want, wish.uncertain = want, wish.uncertain and wish.target is not None
+        return True
 
     async def _scale(self, target: int) -> None:
         wish = self._wish
@@ -263,21 +278,25 @@ class User:
         assert wish is not None
         verb = chance.choice((Verb.START, Verb.STOP, Verb.REDEPLOY, Verb.REDEPLOY, Verb.TERMINATE))
 
+        found = False
+
         async def command(context: Context, service_id: UUID) -> None:
+            nonlocal found
             async with context.db.read() as conn:
                 rows = await containers.open_rows(conn, [service_id])
             rows = [row for row in rows if row.want is not Want.GONE]
+            found = bool(rows)
             if rows:
                 await container_commands.run(context, chance.choice(rows).id, verb)
 
         if verb is Verb.TERMINATE:
             wish.target = None  # it lowers the target by one, if there was a container
-        await self._do(f"{verb.value} a container of", command)
+        accepted = await self._do(f"{verb.value} a container of", command)
+        if accepted and found and verb in {Verb.START, Verb.REDEPLOY} and wish.want != "TERMINATED":
+            wish.want = "RUNNING"  # a container that is started makes its service one that is to run
 
-    async def _cancel(self) -> None:
-        rows = self._world.store.ask(
-            "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL ORDER BY start_date, id"
-        )
+    async def _cancel(self, which: str = "", *of: UUID) -> None:
+        rows = self._world.store.ask(f"{_OPEN} {which} ORDER BY start_date, id", *of)
         if rows:
             row = self._chance.choice(rows)
             for each in self._world.wishes:

@@ -7,11 +7,13 @@ from typing import Any
 
 from agents import agent, crashes, executor, ledger, memory, observe, planning, session
 from agents.steps import StartContainer
+from agents.view import EngineView
 from domain.container import Observed, Seen, Want
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _reported, _plan, _after, _observed = observe.reported, planning.plan_node, memory.after, memory.observed
+_seen, _accept = observe.observed_container, ledger.Ledger.accept
 
 
 def _gone_at_once(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
@@ -37,6 +39,24 @@ def _running_is_obeyed(before: Any, assignment: Any, seen: Any) -> Any:
 
 def _every_order_is_old(before: Any, assignment: Any, seen: Any) -> Any:
     return replace(_observed(before, assignment, seen), start_gen=assignment.start_gen)
+
+
+def _code_zero(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
+    told = _reported(assignment, seen, known, gone=gone)
+    return told and replace(told, exit_code=None if told.exit_code is None else 0)
+
+
+def _all_answer(**view: Any) -> Any:
+    return EngineView(**{**view, "unknown": frozenset()})
+
+
+def _policy_unknown(*args: Any) -> Any:
+    seen = _seen(*args)
+    return seen and replace(seen, restart_policy="unknown")
+
+
+def _a_change_is_all(open_ledger: Any, news: Any) -> bool:
+    return _accept(open_ledger, replace(news, base=0) if news.containers else news)
 
 
 async def _unsaved(_ledger: Any) -> None:
@@ -87,6 +107,31 @@ BUGS: dict[str, Bug] = {
         "networks stay when their last container went (I9)",
         1,
         ((planning, "unneeded", lambda *_, **__: ([], None)),),
+    ),
+    "the engine's doing is the container's own": (
+        "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
+        None,
+        ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
+    ),
+    "every end is a good end": (
+        "exit codes are not told (I10)",
+        None,
+        ((agent, "reported", _code_zero),),
+    ),
+    "who does not answer is not there": (
+        "a container whose inspection takes too long counts as gone (I2a, E8)",
+        None,
+        ((observe, "EngineView", _all_answer),),
+    ),
+    "what is as wanted is set again": (
+        "policies are set although they are as they should be (I12)",
+        None,
+        ((observe, "observed_container", _policy_unknown),),
+    ),
+    "a change is all there is": (
+        "what is not in a change of the assignment is not wanted any more (I3)",
+        None,
+        ((ledger.Ledger, "accept", _a_change_is_all),),
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",

@@ -7,18 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from app.commands import services as commands
 from domain.assignment import SILENT_SECONDS
 from domain.container import Seen, Want
 from domain.node import NodeState
-from orchestrator import dispatch, reconciler, worker
+from orchestrator import apply, dispatch, reconciler, worker
 from orchestrator.planning import advance, leaving, service
 from orchestrator.planning.steps import RetireContainer
 from orchestrator.store import actions, containers
+from orchestrator.store.errors import DatabaseAway
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
-_plan, _fill = service.plan_service, advance.fill
+_plan, _fill, _run = service.plan_service, advance.fill, commands.run
 _newer = itertools.count(1_000_000)
 
 
@@ -76,6 +78,13 @@ def _as_it_was(nodes: Any, _leaving: Any) -> Any:
     return nodes
 
 
+async def _yes(context: Any, service_id: Any, verb: Any) -> Any:
+    try:
+        return await _run(context, service_id, verb)
+    except DatabaseAway:
+        return None
+
+
 async def _nobody_expires(_db: Any) -> None:
     return None
 
@@ -130,6 +139,16 @@ BUGS: dict[str, Bug] = {
         "a lost notification is never made up for (no tick)",
         None,
         ((worker, "TICK_SECONDS", 1e9),),
+    ),
+    "no answer is a yes": (
+        "a request whose transaction failed is accepted (I1, F28)",
+        None,
+        ((commands, "run", _yes),),
+    ),
+    "volumes outlive their service": (
+        "the volumes of what is gone for good stay on the host (I9)",
+        None,
+        ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
         "a node that is silent counts as there",
