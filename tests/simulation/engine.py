@@ -270,6 +270,8 @@ class Engine:
                 if box.id in alive and box.id in self.boxes:
                     await asyncio.sleep(self.chance.uniform(0.0, 0.3))
                     self._end_quietly(box, self.chance.choice((137, 143)), "engine")
+        if not self.live_restore or not alive:
+            # Its bridge is made anew, unless it finds a container that runs.
             self.life += 1
             self.stamp_of_life = self.stamp()
         for box in list(self.boxes.values()):
