@@ -55,6 +55,13 @@ class Faults:
         """Mostly short, now and then long."""
         await asyncio.sleep(min(self.chance.expovariate(4 / most), most))
 
+    async def for_long(self, most: float) -> None:
+        """As long as that, but in a seed of silence until leases end."""
+        if self.world.knobs.silence:
+            await asyncio.sleep(self.chance.uniform(8.0, 30.0))
+        else:
+            await self.for_a_while(most)
+
     def say(self, what: str) -> None:
         """A line in the history."""
         self.world.history.add("fault", what)
@@ -174,7 +181,7 @@ async def link_cut(faults: Faults) -> None:
         host.link.up.clear()
     if kind != "up":
         host.link.down.clear()
-    await (asyncio.sleep(faults.chance.uniform(8.0, 30.0)) if faults.world.knobs.silence else faults.for_a_while(25.0))
+    await faults.for_long(25.0)
     faults.say(f"link of {host.name} is whole")
     host.link.heal()
 
@@ -253,11 +260,13 @@ async def copied_by_hand(faults: Faults) -> None:
     if host.engine.down or host.engine.hung or body["Image"] not in host.engine.images:
         return
     faults.say(f"operator on {host.name}: a copy of {box.name}")
+    volumes = set(host.engine.volumes)
     world.by_hand = True
     try:
         host.engine.create(f"copy-{faults.chance.getrandbits(32):08x}", body)
     finally:
         world.by_hand = False
+        host.engine.volumes &= volumes  # one that is made for the copy is its maker's
 
 
 async def removal_stuck(faults: Faults) -> None:
@@ -305,7 +314,7 @@ async def disk_full(faults: Faults) -> None:
     host = faults.host()
     faults.say(f"the disk of {host.name} is full")
     host.disk_full = True
-    await faults.for_a_while(10.0)
+    await faults.for_long(10.0)
     faults.say(f"the disk of {host.name} has space again")
     host.disk_full = False
 

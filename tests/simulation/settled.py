@@ -24,8 +24,9 @@ _ROWS = """
 """
 _SERVICES = """
     SELECT s.id, s.unique_name AS name, s.want, s.target, s.operation, s.destroyed_at, s.queued, s.waits_for,
-        (SELECT a.state FROM actions a WHERE a.service_id = s.id AND a.verb LIKE 'Service %'
-            AND a.end_date > a.start_date ORDER BY a.end_date DESC, a.id LIMIT 1) AS last,
+        (SELECT CASE a.verb WHEN 'Service Stop' THEN 'Stopped' ELSE a.state END FROM actions a
+            WHERE a.service_id = s.id AND a.verb LIKE 'Service %' AND a.end_date > a.start_date
+            ORDER BY a.end_date DESC, a.id LIMIT 1) AS last,
         EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id
             AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken
     FROM services s ORDER BY s.unique_name
@@ -66,7 +67,8 @@ def _unsettled(world: World) -> Iterator[str]:
         yield from _row(world, row, world.loops(row["image"]))
     for row in services.values():
         # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many
-        # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15).
+        # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15); so
+        # does one that was missing when a single container of a stopped service was started.
         strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())
         if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
