@@ -7,7 +7,7 @@ enforced from the first second, with or without a control plane.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -38,11 +38,12 @@ from agents.steps import (
     StopContainer,
     container_of,
     lines,
+    unrecorded,
 )
 from agents.streams import ContainerStreams
 from agents.swarm import SwarmKeeper
 from agents.view import EngineView, Retry
-from domain.assignment import ContainerAssignment, ImageRequest, ImageResult
+from domain.assignment import ContainerAssignment, ImageResult
 from domain.container import Observed, Seen, Want
 from domain.quarantine import answered
 
@@ -50,6 +51,7 @@ log = structlog.get_logger("agent")
 RESYNC_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 IMAGE_TRIES = 2
+Assignments = dict[UUID, ContainerAssignment]
 
 
 class Agent:
@@ -195,7 +197,9 @@ class Agent:
             self._ledger.memories,
             clock.now(),
             busy=busy,
-            images=self._free_requests(),
+            images=[
+                each for each in self._session.open_requests if f"image {each.request_id}" not in self._executor.busy
+            ],
             postponed={
                 key.removeprefix("network "): each.at for key, each in self._retries.items() if each.waits(clock.now())
             },
@@ -206,9 +210,11 @@ class Agent:
         self._ask(plan.held)
         self._report(assignments, view, busy | view.unknown)
         self._session.applied(revision)
-        due = await self._perform(plan, cluster_id, assignments)
-        for stop in fences:
-            self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
+        try:
+            due = await self._perform(plan, cluster_id, assignments)
+        finally:
+            for stop in fences:
+                self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
         if not self._fenced and any(each.spec.single_writer for each in assignments.values()):
             end = clock.now() + timedelta(seconds=max(self._session.lease.left, 0.0))
             due = min(due, end) if due else end
@@ -256,9 +262,7 @@ class Agent:
         self._engine_lost = True
         self._observer.forget()
 
-    def _take_in(
-        self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Collection[UUID]
-    ) -> None:
+    def _take_in(self, assignments: Assignments, view: EngineView, working: Collection[UUID]) -> None:
         found = view.by_identity()
         self._where = {each.container_id: each.engine_id for each in view.containers} | {
             key: engine_id for key, engine_id in self._where.items() if key in view.unknown
@@ -278,7 +282,7 @@ class Agent:
                 self._ledger.forget(container_id)
         self._ledger.still_here(found.keys() | set(working))
 
-    def _report(self, assignments: dict[UUID, ContainerAssignment], view: EngineView, working: Iterable[UUID]) -> None:
+    def _report(self, assignments: Assignments, view: EngineView, working: Iterable[UUID]) -> None:
         found = view.by_identity()
         for container_id, assignment in assignments.items():
             if container_id in working or self._ledger.assignments.get(container_id) != assignment:
@@ -289,7 +293,7 @@ class Agent:
             if seen is not None:
                 self._session.seen(container_id, seen)
 
-    def _fence(self, assignments: dict[UUID, ContainerAssignment], away: Collection[UUID]) -> list[StopContainer]:
+    def _fence(self, assignments: Assignments, away: Collection[UUID]) -> list[StopContainer]:
         """Whether the lease is lost; when it just was, what to stop beside the lines at work on it."""
         before, self._fenced = self._fenced, self._session.fenced
         if before or not self._fenced:
@@ -305,9 +309,7 @@ class Agent:
             self._ledger.remember(stop.container_id, remembering.about_to(memory, stop, clock.now()))
         return [stop for stop in stops if f"fence {stop.container_id}" not in self._executor.busy]
 
-    async def _perform(
-        self, plan: NodePlan, cluster_id: UUID, assignments: dict[UUID, ContainerAssignment]
-    ) -> datetime | None:
+    async def _perform(self, plan: NodePlan, cluster_id: UUID, assignments: Assignments) -> datetime | None:
         """Begin the lines, after what must not be forgotten about them is on the disk."""
         work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
         now, due = clock.now(), plan.next_due
@@ -322,22 +324,22 @@ class Agent:
                 if container_id is not None and container_id in self._ledger.assignments:
                     memory = self._ledger.memory(container_id)
                     self._ledger.remember(container_id, remembering.about_to(memory, step, now))
-        await self._ledger.save()
-        for key, steps in work.items():
-            if not self._outdated(steps, assignments):
-                self._executor.submit(key, steps, cluster_id)
+        try:
+            await self._ledger.save()
+        except OSError:
+            # What is to end does so all the same (F37), above all what may run elsewhere by now.
+            ends = {key: unrecorded(steps) for key, steps in work.items()}
+            self._begin({key: steps for key, steps in ends.items() if steps}, cluster_id, assignments)
+            raise
+        self._begin(work, cluster_id, assignments)
         return due
 
-    def _outdated(self, steps: Iterable[Step], assignments: dict[UUID, ContainerAssignment]) -> bool:
-        """Whether something else came to be wanted of the container while the ledger was written."""
-        for step in steps:
-            container_id = container_of(step)
-            if container_id is not None:
-                return self._ledger.assignments.get(container_id) != assignments.get(container_id)
-        return False
-
-    def _free_requests(self) -> list[ImageRequest]:
-        return [each for each in self._session.open_requests if f"image {each.request_id}" not in self._executor.busy]
+    def _begin(self, work: Mapping[str, Sequence[Step]], cluster_id: UUID, assignments: Assignments) -> None:
+        """Submit the lines, but not if something else came to be wanted while the ledger was written."""
+        for key, steps in work.items():
+            container_id = container_of(steps[0])
+            if container_id is None or self._ledger.assignments.get(container_id) == assignments.get(container_id):
+                self._executor.submit(key, steps, cluster_id)
 
     def _judge_settled(self) -> None:
         if self._resting and self._session.settled and not self._executor.busy:
@@ -381,9 +383,7 @@ class Agent:
         if result.ok:
             self._retries.pop(key, None)
             return
-        count = self._retries[key].count + 1 if key in self._retries else 1
-        pause = min(remembering.FIRST_RETRY * 2 ** min(count - 1, 16), remembering.LONGEST_RETRY)
-        self._retries[key] = Retry(count=count, at=clock.now() + pause, message=result.message or "")
+        self._retries[key] = remembering.again(self._retries.get(key), result, result.message or "")
 
     def answered(self, result: ImageResult) -> None:
         """An image request has its answer."""

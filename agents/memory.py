@@ -101,7 +101,7 @@ def after(memory: ContainerMemory, result: StepResult, order: int) -> ContainerM
                 return memory
     message = result.message or "the engine did not say why"
     if result.code is None:
-        return replace(memory, retry=_again(memory.retry, result, message))
+        return replace(memory, retry=again(memory.retry, result, message))
     if isinstance(result.step, CreateContainer) and result.code == "image_missing" and not memory.image_missing:
         return replace(memory, image_missing=True, intent=None)
     if isinstance(result.step, CreateContainer | StartContainer | PullImage):
@@ -114,10 +114,11 @@ def after(memory: ContainerMemory, result: StepResult, order: int) -> ContainerM
             image_missing=False,
             start_gen=max(memory.start_gen, order),
         )
-    return replace(memory, retry=_again(memory.retry, result, message))
+    return replace(memory, retry=again(memory.retry, result, message))
 
 
-def _again(before: Retry | None, result: StepResult, message: str) -> Retry:
+def again(before: Retry | None, result: StepResult, message: str) -> Retry:
+    """When what failed is tried again: each time after twice the pause before."""
     count = before.count + 1 if before else 1
     pause = min(FIRST_RETRY * 2 ** min(count - 1, 16), LONGEST_RETRY)
     if result.retry_in is not None:

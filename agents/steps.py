@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
@@ -221,6 +222,17 @@ def render(plan: NodePlan) -> str:
     if plan.held is not None:
         text.append(f"ask about {plan.held.question.count} of {plan.held.question.owned}")
     return "\n".join(text) or "at rest"
+
+
+def unrecorded(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """What of a line may be done although nothing can be written: the ends in one that begins nothing (F37).
+
+    Nothing is removed then: that a container is gone is told, and must not be forgotten.
+    """
+    steps = tuple(steps)
+    if any(isinstance(step, CreateContainer | StartContainer) for step in steps):
+        return ()
+    return tuple(step for step in steps if isinstance(step, SetRestartPolicy | Unpause | StopContainer))
 
 
 def _what(step: Step) -> str:

@@ -17,7 +17,7 @@ from agents.fencing import cut_short
 from agents.memory import about_to
 from agents.planning import plan_node
 from agents.runtime.docker import DockerRuntime
-from agents.steps import RemoveNetwork, ResolveImage, StartContainer, StopContainer, render
+from agents.steps import RemoveNetwork, ResolveImage, StartContainer, StopContainer, render, unrecorded
 from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
 from domain.assignment import FENCE_GRACE_SECONDS, FENCED_SECONDS, ContainerAssignment
 from domain.container import Seen, Want, spec_digest
@@ -186,6 +186,43 @@ async def test_an_agent_that_starts_without_a_control_plane_stops_them_and_goes_
     assert Seen.EXITED not in {seen.state for key, seen in channel.history if key == one.container_id}, (
         "that it was stopped for a while is no end of it"
     )
+
+
+def test_what_of_a_line_needs_no_record() -> None:
+    """Ends, where nothing begins; and nothing is removed: a container that is told to be gone stays forgotten."""
+
+    def left(one: ContainerAssignment, here: ObservedContainer, **more: Any) -> list[str]:
+        steps = plan_node([one], EngineView(containers=(here,)), {}, NOW, **more).steps
+        return [type(each).__name__ for each in unrecorded(steps)]
+
+    gone = replace(ONE_WRITER, want=Want.GONE)
+    assert left(ONE_WRITER, RUNNING, fenced=True) == ["SetRestartPolicy", "StopContainer"]
+    assert left(gone, replace(RUNNING, state=EngineState.PAUSED)) == ["SetRestartPolicy", "Unpause", "StopContainer"]
+    assert left(ONE_WRITER, ENDED) == []
+    assert left(gone, ENDED) == []
+    assert left(ONE_WRITER, replace(RUNNING, digest="another")) == [], "its successor could not be started"
+
+
+async def test_they_stop_on_a_full_disk_too(tmp_path: Path) -> None:
+    """What is to end needs no record (F37); what is to begin waits until there can be one."""
+    runtime, channel = FakeRuntime(), MemoryChannel()
+    runtime.add_image("tutela/web:latest", "sha256:web")
+    one = single_writer(assigned(1))
+    channel.assign(one)
+    async with running(runtime, channel, tmp_path) as agent:
+        await until(channel, one.container_id, Seen.RUNNING)
+        await agent.settled()
+        engine_id = channel.seen[one.container_id].engine_id or ""
+    channel.away = True
+    starts = runtime.calls.count("start")
+    async with running(runtime, channel, tmp_path):
+        blocked = tmp_path / "ledger.new"
+        blocked.mkdir()
+        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
+        channel.away = False
+        assert runtime.calls.count("start") == starts
+        blocked.rmdir()
+        await until(channel, one.container_id, Seen.RUNNING, more=lambda _: runs(runtime, engine_id))
 
 
 async def test_what_runs_elsewhere_by_now_is_not_started_when_the_lease_is_back(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Faults:
     async def for_long(self, most: float) -> None:
         """As long as that, but in a seed of silence until leases end."""
         if self.world.knobs.silence:
-            await asyncio.sleep(self.chance.uniform(8.0, 30.0))
+            await asyncio.sleep(self.chance.uniform(10.0, 30.0))
         else:
             await self.for_a_while(most)
 
@@ -176,6 +176,8 @@ async def link_cut(faults: Faults) -> None:
     """A partition, of both directions or of one (F29, F30)."""
     host = faults.host()
     kind = faults.chance.choice(("both", "both", "up", "down"))
+    if faults.world.knobs.silence and not host.link.whole:
+        return  # the end of one cut would end the other
     faults.say(f"link of {host.name} is cut ({kind})")
     if kind != "down":
         host.link.up.clear()

@@ -53,7 +53,7 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         hosts=chance.choice((2, 2, 3) if silence else (1, 1, 2, 2, 2, 3, 3, 4, 6)),
         planes=chance.choice((1, 1, 1, 2)),
         lanes=chance.choice((1, 1, 2)),
-        services=chance.choice((1, 1, 2, 2, 3)),
+        services=chance.choice((2, 3) if silence else (1, 1, 2, 2, 3)),
         seconds=chance.uniform(24.0, 36.0) if silence else chance.uniform(6.0, 16.0),
         calm=calm,
         silence=silence,

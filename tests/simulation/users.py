@@ -154,7 +154,7 @@ class User:
             spec = replace(spec, autodestroy=CrashPolicy.ON_SUCCESS)
         if chance.random() < 0.3:
             spec = replace(spec, lost_after=chance.choice((5, 8, 20)))
-        if chance.random() < (0.5 if self._world.knobs.silence else 0.3):
+        if chance.random() < (0.8 if self._world.knobs.silence else 0.3):
             spec = replace(spec, single_writer=True)
         if chance.random() < 0.25:
             port = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=8000 + self._number % 100, published=True)
