@@ -210,7 +210,9 @@ async def assignments_since(
             if told.revision > since or since == 0
             else (),
             images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)) if told.images else (),
-            swarm=await swarming.order(conn, registration.node_id, installation, unseal) if installation else None,
+            swarm=await swarming.order(conn, registration.node_id, installation, unseal)
+            if installation and told.swarm
+            else None,
             copies=tuple(await copies.read(conn, registration.node_id, which)) if which else (),
         )
 

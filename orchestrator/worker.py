@@ -51,9 +51,10 @@ class Worker:
                     await self._wakeups.service.wait()
 
     async def drain(self) -> None:
-        """Do passes until nothing is due."""
-        if not await reconcile_due(self._db, self._installation, self._policy):
-            return
+        """Do passes until nothing is due. A lane that finds nothing costs a query: one service alone needs no lanes."""
+        for _ in range(2):
+            if not await reconcile_due(self._db, self._installation, self._policy):
+                return
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(self._lanes):

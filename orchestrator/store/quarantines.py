@@ -7,6 +7,7 @@ from uuid import UUID
 
 from domain.assignment import Position
 from domain.errors import NotFound
+from domain.swarm import SwarmRole
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 
@@ -16,7 +17,7 @@ class Telling:
     """What decides what an agent is told: its node's session and revision, and whether anything new is told at all.
 
     `engine` and `word` as in NodeAssignments; `muted`: the node is paused, or was told more than the record knows.
-    `copies`: some are due; `images`: some are asked for.
+    `copies`: some are due; `images`: some are asked for; `swarm`: something is asked of its engine's swarm mode.
     """
 
     session: int
@@ -27,6 +28,7 @@ class Telling:
     muted: bool
     copies: bool
     images: bool
+    swarm: bool
 
 
 async def telling(conn: Connection, node_id: UUID) -> Telling:
@@ -35,9 +37,11 @@ async def telling(conn: Connection, node_id: UUID) -> Telling:
         "SELECT session, assignment_revision AS revision, lineage, accepted AS engine, word,"
         " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted,"
         " EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = n.id) AS copies,"
-        " EXISTS (SELECT 1 FROM image_requests r WHERE r.node_id = n.id AND r.answered_at IS NULL) AS images"
+        " EXISTS (SELECT 1 FROM image_requests r WHERE r.node_id = n.id AND r.answered_at IS NULL) AS images,"
+        " (swarm_role <> $2 OR swarm_reset <> '') AS swarm"
         " FROM nodes n, installation WHERE n.id = $1",
         node_id,
+        SwarmRole.NONE.value,
     )
     if row is None:
         raise NotFound(f"there is no node {node_id}")
