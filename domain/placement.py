@@ -5,9 +5,11 @@ First what must hold (RELIABILITY I14, spec 2.21), then the strategy; ties go to
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.container import Container
@@ -94,78 +96,121 @@ def matches(spec: ServiceSpec, node: Candidate) -> bool:
     return set(spec.tags) <= node.tags
 
 
-def place(spec: ServiceSpec, nodes: Sequence[Candidate], *, only: UUID | None = None) -> Placement:
-    """Choose by the strategy (spec 2.21): the emptiest node, or the one with fewest containers of this service.
+_ELSEWHERE = (Refusal.VOLUMES, "does not have the slot's volumes")
 
-    A node whose starts keep failing is taken when there is no other: it may be all there is. `only`: where the
-    slot's volumes are.
+
+class _Ranked(NamedTuple):
+    """A node's place in the order: failing ones last, then by the strategy, then by name."""
+
+    failing: bool
+    first: int
+    second: int
+    name: str
+    node_id: UUID
+
+
+class Room:
+    """The nodes while containers of one service are put on them, one after the other.
+
+    They are ranked once; a container changes the rank of one. The strategy says who is first (spec 2.21): the emptiest
+    node, or the one with fewest containers of this service. One whose starts keep failing is taken when there is no
+    other: it may be all there is.
     """
-    if not nodes:
-        return Placement(node_id=None, reason="no node has joined yet: start an agent", verdicts=())
-    spread = spec.deployment_strategy is Strategy.HIGH_AVAILABILITY
 
-    def rank(node: Candidate) -> tuple[bool, int, int, str]:
-        first, second = (node.here, node.load) if spread else (node.load, node.here)
-        return bool(node.failing), first, second, node.name
+    def __init__(self, spec: ServiceSpec, nodes: Sequence[Candidate]) -> None:
+        self._spec = spec
+        self._nodes = {node.node_id: node for node in nodes}
+        self._why = {node.node_id: why for node in nodes if (why := refusal(spec, node)) is not None}
+        ranked = sorted(map(self._rank, nodes))
+        self._able = [each for each in ranked if each.node_id not in self._why]
+        self._refused = [each for each in ranked if each.node_id in self._why]
 
-    ordered = sorted(nodes, key=rank)
-    able: Candidate | None = None
-    verdicts: list[Verdict] = []
-    reasons: list[tuple[str, str]] = []
-    for node in ordered:
-        why = refusal(spec, node)
-        if why is None and only not in {None, node.node_id}:
-            why = Refusal.VOLUMES, "does not have the slot's volumes"
+    def place(self, *, only: UUID | None = None) -> Placement:
+        """Where the next container goes. `only`: where its slot's volumes are."""
+        able, refused, why = self._able, self._refused, self._why
+        if not self._nodes:
+            return Placement(node_id=None, reason="no node has joined yet: start an agent", verdicts=())
+        if only is not None:
+            elsewhere = [each for each in able if each.node_id != only]
+            able = [each for each in able if each.node_id == only]
+            refused = sorted([*refused, *elsewhere])
+            why = why | dict.fromkeys((each.node_id for each in elsewhere), _ELSEWHERE)
+        # The one that is taken, then those that could have been, then the refused ones.
+        shown = [self._could(each, taken=each is able[0]) for each in able[:MOST_VERDICTS]]
+        for each in refused[: MOST_VERDICTS - len(shown)]:
+            kind, text = why[each.node_id]
+            shown.append(Verdict(node=each.name, refusal=kind, text=text))
+        if able:
+            return Placement(node_id=able[0].node_id, reason="", verdicts=tuple(shown))
+        reasons = sorted((each.name, why[each.node_id]) for each in refused)
+        reasons = [each for each in reasons if each[1] != _ELSEWHERE] or reasons
+        more = f"; and {len(reasons) - MOST_VERDICTS} more" if len(reasons) > MOST_VERDICTS else ""
+        first = "; ".join(f"node {name} {text}" for name, (_, text) in reasons[:MOST_VERDICTS])
+        reason = f"no node can take the container: {first}{more}"
+        return Placement(node_id=None, reason=reason, verdicts=tuple(shown))
+
+    def occupy(self, node_id: UUID) -> None:
+        """One more container of the service is on the node."""
+        self._change(occupied(self._spec, self._nodes[node_id]))
+
+    def vacate(self, leaving: Container) -> None:
+        """The container is gone from the node that it was on."""
+        node = self._nodes.get(leaving.node_id)
+        if node is not None:
+            self._change(vacated(node, leaving))
+
+    def _change(self, node: Candidate) -> None:
+        before = self._rank(self._nodes[node.node_id])
+        listed = self._refused if self._why.pop(node.node_id, None) is not None else self._able
+        del listed[bisect_left(listed, before)]
+        self._nodes[node.node_id] = node
+        why = refusal(self._spec, node)
         if why is not None:
-            reasons.append((node.name, why[1]))
-            verdicts.append(Verdict(node=node.name, refusal=why[0], text=why[1]))
-            continue
+            self._why[node.node_id] = why
+        insort(self._able if why is None else self._refused, self._rank(node))
+
+    def _rank(self, node: Candidate) -> _Ranked:
+        spread = self._spec.deployment_strategy is Strategy.HIGH_AVAILABILITY
+        first, second = (node.here, node.load) if spread else (node.load, node.here)
+        return _Ranked(bool(node.failing), first, second, node.name, node.node_id)
+
+    def _could(self, ranked: _Ranked, *, taken: bool) -> Verdict:
+        node = self._nodes[ranked.node_id]
         text = f"runs {node.load} containers, {node.here} of this service"
         text += f"; comes last: {node.failing}" if node.failing else ""
-        verdicts.append(Verdict(node=node.name, taken=able is None, text=text))
-        able = able or node
-    # The one that was taken, then those that could have been, then the refused ones.
-    verdicts.sort(key=lambda each: (not each.taken, each.refusal is not None))
-    shown = tuple(verdicts[:MOST_VERDICTS])
-    if able is not None:
-        return Placement(node_id=able.node_id, reason="", verdicts=shown)
-    if only is not None:
-        reasons = [each for each in reasons if each[1] != "does not have the slot's volumes"] or reasons
-    more = f"; and {len(reasons) - MOST_VERDICTS} more" if len(reasons) > MOST_VERDICTS else ""
-    each = "; ".join(f"node {name} {why}" for name, why in sorted(reasons)[:MOST_VERDICTS])
-    return Placement(node_id=None, reason=f"no node can take the container: {each}{more}", verdicts=shown)
+        return Verdict(node=node.name, taken=taken, text=text)
+
+
+def place(spec: ServiceSpec, nodes: Sequence[Candidate], *, only: UUID | None = None) -> Placement:
+    """Where one container of the service goes, as `Room.place`."""
+    return Room(spec, nodes).place(only=only)
+
+
+def occupied(spec: ServiceSpec, node: Candidate) -> Candidate:
+    """The node with one more container of the service."""
+    return replace(
+        node,
+        here=node.here + 1,
+        load=node.load + 1,
+        taken=node.taken | fixed_ports(spec),
+        reserved_memory=node.reserved_memory + (spec.memory or 0),
+        reserved_cpu=node.reserved_cpu + (spec.cpu_shares or 0),
+    )
+
+
+def vacated(node: Candidate, leaving: Container) -> Candidate:
+    """The node once that container of the service is gone from it."""
+    freed = frozenset((port.protocol, port.outer_port) for port in leaving.spec.ports if port.outer_port is not None)
+    return replace(
+        node,
+        here=node.here - 1,
+        load=node.load - 1,
+        taken=node.taken - freed,
+        reserved_memory=node.reserved_memory - (leaving.spec.memory or 0),
+        reserved_cpu=node.reserved_cpu - (leaving.spec.cpu_shares or 0),
+    )
 
 
 def vacate(nodes: Sequence[Candidate], leaving: Container) -> tuple[Candidate, ...]:
     """The nodes once the container is gone from the one it is on."""
-    freed = frozenset((port.protocol, port.outer_port) for port in leaving.spec.ports if port.outer_port is not None)
-    return tuple(
-        replace(
-            node,
-            here=node.here - 1,
-            load=node.load - 1,
-            taken=node.taken - freed,
-            reserved_memory=node.reserved_memory - (leaving.spec.memory or 0),
-            reserved_cpu=node.reserved_cpu - (leaving.spec.cpu_shares or 0),
-        )
-        if node.node_id == leaving.node_id
-        else node
-        for node in nodes
-    )
-
-
-def occupy(spec: ServiceSpec, nodes: Sequence[Candidate], node_id: UUID) -> tuple[Candidate, ...]:
-    """The nodes after one more container of the service was put on `node_id`."""
-    return tuple(
-        replace(
-            node,
-            here=node.here + 1,
-            load=node.load + 1,
-            taken=node.taken | fixed_ports(spec),
-            reserved_memory=node.reserved_memory + (spec.memory or 0),
-            reserved_cpu=node.reserved_cpu + (spec.cpu_shares or 0),
-        )
-        if node.node_id == node_id
-        else node
-        for node in nodes
-    )
+    return tuple(vacated(node, leaving) if node.node_id == leaving.node_id else node for node in nodes)

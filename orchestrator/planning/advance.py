@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from domain.container import Container, Seen, Want
 from domain.node import NodeState
-from domain.placement import matches, occupy, place, vacate
+from domain.placement import Room, matches, place, vacate
 from domain.service import Verb, usable_image
 from domain.spec import digest
 from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settling
@@ -191,14 +191,15 @@ def fill(
     """Containers for those of the slots that are empty, and why one could not be placed."""
     occupied = {row.slot for row in rows}
     before = {row.slot: row for row in refilled}
-    nodes, steps = view.nodes, list[Step]()
+    room, steps = Room(view.service.spec, view.nodes), list[Step]()
     for slot in sorted(set(slots) - occupied):
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break
         replaced = heir is not None and not heir.leaving
-        room = vacate(nodes, heir) if heir is not None and replaced else nodes
-        placement = place(view.service.spec, room, only=view.slots.get(slot))
+        if heir is not None and replaced:
+            room.vacate(heir)
+        placement = room.place(only=view.slots.get(slot))
         if placement.node_id is None:
             return steps, f"slot {slot}: {placement.reason}"
         if heir is not None and replaced:
@@ -212,7 +213,7 @@ def fill(
                 verdicts=placement.verdicts,
             )
         )
-        nodes = occupy(view.service.spec, room, placement.node_id)
+        room.occupy(placement.node_id)
         if view.service.spec.sequential_deployment:
             break
     return steps, None

@@ -14,7 +14,7 @@ from domain.assignment import EngineInfo
 from domain.container import BoundPort
 from domain.node import Candidate, NodeState, StartFailure, disk_full, failing
 from domain.pause import Pause
-from domain.placement import MOST_VERDICTS, Refusal, Verdict, fixed_ports, occupy, place, refusal, vacate
+from domain.placement import MOST_VERDICTS, Refusal, Room, Verdict, fixed_ports, occupied, place, refusal, vacate
 from domain.service import Verb
 from domain.spec import PortSpec, ServiceSpec, Strategy, Transport
 from tests.planning.model import World, a_service
@@ -152,13 +152,16 @@ def test_a_placement_is_deterministic_allowed_and_told(spec: ServiceSpec, candid
 
 @given(spec=specs, candidates=nodes, count=st.integers(1, 8))
 def test_one_after_the_other_never_overfills_a_node(spec: ServiceSpec, candidates: list[Candidate], count: int) -> None:
-    present: tuple[Candidate, ...] = tuple(candidates)
+    """And each is put where it would be if the nodes were looked at anew."""
+    present, room = list(candidates), Room(spec, candidates)
     before = {each.node_id: each for each in candidates}
     for _ in range(count):
-        found = place(spec, present).node_id
-        if found is None:
+        found = room.place()
+        assert found == place(spec, present)
+        if found.node_id is None:
             break
-        present = occupy(spec, present, found)
+        room.occupy(found.node_id)
+        present = [occupied(spec, each) if each.node_id == found.node_id else each for each in present]
     for after in present:
         added = after.load - before[after.node_id].load
         if spec.memory and added:
@@ -209,10 +212,10 @@ def test_a_container_that_goes_frees_what_it_had_on_its_node_and_nowhere_else() 
         own, here=1, load=4, reserved_memory=200, reserved_cpu=30, taken=frozenset({(Transport.TCP, 81)})
     )
     spec = replace(PLAIN, ports=(PORT_80,), memory=100, cpu_shares=50)
-    assert occupy(spec, (freed, other), row.node_id) == (own, other)
+    assert occupied(spec, freed) == own
     plain = replace(row, spec=replace(row.spec, ports=(), memory=None, cpu_shares=None))
     assert vacate((own,), plain) == (replace(own, here=1, load=4),)
-    assert occupy(PLAIN, (own,), row.node_id) == (replace(own, here=3, load=6),)
+    assert occupied(PLAIN, own) == replace(own, here=3, load=6)
 
 
 def test_what_just_fits_is_taken() -> None:
