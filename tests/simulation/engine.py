@@ -149,7 +149,7 @@ class Engine:
             self._ended(box, box.code, by)
             return
         run, box.stopping = box.run, True
-        obeys = self.chance.random() < 0.8 and box.state != PAUSED
+        obeys = self.chance.random() < 0.5 and box.state != PAUSED
         await asyncio.sleep(min(self.chance.uniform(0.01, 0.5) if obeys else grace, grace))
         if box.run == run and box.up:
             if not self.down:

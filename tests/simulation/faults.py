@@ -43,8 +43,10 @@ class Faults:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def host(self) -> Host:
-        """Any."""
-        return self.chance.choice(list(self.world.hosts.values()))
+        """Any, but rather one that has something to lose."""
+        hosts = list(self.world.hosts.values())
+        used = [each for each in hosts if any(box.up and not box.foreign for box in each.engine.boxes.values())]
+        return self.chance.choice(used if used and self.chance.random() < 0.7 else hosts)
 
     def box(self, host: Host) -> Box | None:
         """Any container of ours on the host."""
@@ -139,22 +141,33 @@ async def engine_hangs(faults: Faults) -> None:
 
 
 async def acts_hang(faults: Faults) -> None:
-    """containerd is frozen, or the disk is too busy to write: what changes something waits, lists answer (F15, E8)."""
-    engine = faults.host().engine
-    faults.say(f"nothing is carried out on {engine.name}")
-    engine.acting.clear()
-    await faults.for_a_while(20.0)
-    faults.say(f"what {engine.name} was asked for is carried out")
-    engine.acting.set()
+    """containerd is frozen, or the disk is too busy to write: what changes something waits, lists answer (F15, E8).
+
+    Somebody may start the agent anew for that: then nobody waits for what it asked for (F7).
+    """
+    host = faults.host()
+    faults.say(f"nothing is carried out on {host.name}")
+    host.engine.acting.clear()
+    await faults.for_a_while(10.0)
+    if faults.chance.random() < 0.5:
+        faults.say(f"agent of {host.name} is started anew")
+        await host.kill()
+        host.start()
+    await faults.for_a_while(10.0)
+    faults.say(f"what {host.name} was asked for is carried out")
+    host.engine.acting.set()
 
 
 async def events_lost(faults: Faults) -> None:
-    """A reader misses events and is not told (E25, E26)."""
-    engine = faults.host().engine
-    faults.say(f"events of {engine.name} are lost")
-    before, engine.lost_events = engine.lost_events, 1.0
-    await faults.for_a_while(20.0)
-    engine.lost_events = before
+    """A reader misses events and is not told (E25, E26); and something ends meanwhile (F18)."""
+    host = faults.host()
+    faults.say(f"events of {host.name} are lost")
+    before, host.engine.lost_events = host.engine.lost_events, 1.0
+    for _ in range(faults.chance.randint(1, 3)):
+        await faults.for_a_while(8.0)
+        await process_dies(faults, host)
+    await faults.for_a_while(8.0)
+    host.engine.lost_events = before
 
 
 async def power_lost(faults: Faults) -> None:
@@ -209,9 +222,9 @@ async def plane_cut(faults: Faults) -> None:
     faults.world.database_back()
 
 
-async def process_dies(faults: Faults) -> None:
+async def process_dies(faults: Faults, host: Host | None = None) -> None:
     """A container's process ends by itself (F18)."""
-    host = faults.host()
+    host = host or faults.host()
     box = faults.box(host)
     if box is not None and box.up:
         host.engine.crash(box, faults.chance.choice((0, 1, 137, 143)))

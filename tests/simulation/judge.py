@@ -178,7 +178,7 @@ class Judge:
             row["name"]
             for row in rows
             if row["want"] == "GONE" and row["slot"] <= row["target"] and row["slot"] != own["slot"]
-            if not self._up((str(row["service_id"]), row["name"]))
+            if all(each.stopping for _, each in self._up((str(row["service_id"]), row["name"])))
         ]
         if missing:
             self._world.history.violate("I7", f"{called(box)} is stopped while {', '.join(missing)} is down already")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from tests.simulation.process import HERE, Process
 
 T = TypeVar("T")
 LOOK_SECONDS, ACT_SECONDS = 10.0, 65.0
+STOPS_ARE_CUT = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +90,9 @@ class ModelRuntime:
         await self._act(work, 0.03, 0.2)
 
     async def stop(self, engine_id: str, grace: int) -> None:
-        await self._act(lambda: self._engine.stop(engine_id, grace), 0.0, 0.01, ACT_SECONDS + grace)
+        # What takes as long as its grace is cut off more often than what takes a moment.
+        stopped = partial(self._engine.stop, engine_id, grace)
+        await self._act(stopped, 0.0, 0.01, ACT_SECONDS + grace, self._cuts.after * STOPS_ARE_CUT)
 
     async def remove(self, engine_id: str) -> None:
         async def work() -> None:
@@ -247,7 +251,12 @@ class ModelRuntime:
         await self._process.reach()
 
     async def _act(
-        self, work: Callable[[], Awaitable[T]], least: float, most: float, deadline: float = ACT_SECONDS
+        self,
+        work: Callable[[], Awaitable[T]],
+        least: float,
+        most: float,
+        deadline: float = ACT_SECONDS,
+        cut: float | None = None,
     ) -> T:
         await self._process.reach()
         engine, chance = self._engine, self._engine.chance
@@ -273,7 +282,7 @@ class ModelRuntime:
         task = _apart(carried_out())
         engine.work = [each for each in engine.work if not each.done()]
         engine.work.append(task)
-        if lot < self._cuts.before + self._cuts.after:
+        if lot < self._cuts.before + (self._cuts.after if cut is None else cut):
             # The connection is cut; what was sent is carried out, now or some time later.
             await asyncio.sleep(chance.uniform(0.0, 0.05))
             raise RuntimeBusy("the engine did not answer")
