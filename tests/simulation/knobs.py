@@ -59,7 +59,7 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         silence=silence,
         kinds=("link_cut", *(each for each in chosen[:2] if each != "link_cut")) if silence else chosen,
         fault_every=chance.choice((2.0, 4.0) if silence else (0.7, 1.5, 3.0)),
-        user_every=chance.choice((2.0, 4.0) if silence or calm else (0.5, 1.5, 3.0)),
+        user_every=chance.choice((3.0, 6.0) if silence else (2.0, 4.0) if calm else (0.5, 1.5, 3.0)),
         live_restore=chance.random() < 0.4,
         lost_events=sometimes(0.3, 0.05, 0.5),
         lost_notices=sometimes(0.3, 0.05, 0.5),

@@ -90,7 +90,8 @@ def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
     elif row["want"] == "STOP":
         if box is not None and (box.up or box.state == "restarting" or box.policy != "no"):
             yield f"{name} is wanted stopped, and is {box.state} with policy {box.policy}"
-        if row["seen"] not in {"EXITED", "FAILED", "CREATED"}:
+        never = {"PENDING"} if box is None else set()
+        if row["seen"] not in {"EXITED", "FAILED", "CREATED"} | never:
             yield f"{name} is wanted stopped, and seen as {row['seen']}"
     elif not loops:
         yield from _running(world, name, row, box)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.command import simulate
+from tests.simulation.planted import PLANTED
 
 
 @pytest.mark.slow
@@ -19,6 +20,11 @@ def test_a_seed_is_the_same_each_time() -> None:
     both, alone = (simulate("--seed", first, "--digests", "--runs", runs) for first, runs in (("7", "2"), ("8", "1")))
     (wanted,) = (line for line in alone.splitlines() if line.startswith("seed 8: "))
     assert wanted in both.splitlines()
+
+
+def test_each_planted_bug_has_a_seed_that_finds_it() -> None:
+    """Within the 200 that a search tries."""
+    assert {name: bug.seed for name, bug in PLANTED.items() if bug.seed is None or not 1 <= bug.seed <= 200} == {}
 
 
 @pytest.mark.slow

@@ -142,11 +142,11 @@ class User:
 
     def _spec(self) -> ServiceSpec:
         chance = self._chance
+        # What a policy starts again anyway says nothing of what the lease is for.
+        often = CrashPolicy.OFF if self._world.knobs.silence else CrashPolicy.ALWAYS
         spec = ServiceSpec(
             image=chance.choice((STAYS, STAYS, STAYS, STAYS, OTHER, JOB, CRASHES)),
-            autorestart=chance.choice(
-                (CrashPolicy.OFF, CrashPolicy.OFF, CrashPolicy.ALWAYS, CrashPolicy.ALWAYS, CrashPolicy.ON_FAILURE)
-            ),
+            autorestart=chance.choice((CrashPolicy.OFF, CrashPolicy.OFF, often, often, CrashPolicy.ON_FAILURE)),
             sequential_deployment=chance.random() < 0.3,
             deployment_strategy=chance.choice(
                 (Strategy.EMPTIEST_NODE, Strategy.EMPTIEST_NODE, Strategy.HIGH_AVAILABILITY, Strategy.EVERY_NODE)

@@ -1,4 +1,4 @@
-"""The promises that are judged each second while there are faults: what silence means for a node (I2b, I10)."""
+"""The promises that are judged each second while there are faults: what silence means, and what is told of a start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agents.runtime.create_args import CONTAINER
 from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
 from orchestrator.sweeps import GRACE_SECONDS, LATE_SECONDS, SWEEP_SECONDS
+from tests.simulation.box import EXITED
 from tests.simulation.judge import called
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 SLACK_SECONDS = 3.0
 _NODES = "SELECT name, state, last_seen FROM nodes ORDER BY name"
+_ENDED = """
+    SELECT c.id, c.name, n.name AS node, coalesce(c.seen->>'message', '') AS said,
+        c.seen->>'state' = 'EXITED' AND (c.seen->>'start_gen')::int >= c.start_gen
+            AND NOT coalesce((c.seen->>'will_restart')::bool, false)
+            AND NOT coalesce((c.spec->>'single_writer')::bool, false) AS over
+    FROM containers c JOIN nodes n ON n.id = c.node_id
+    WHERE c.terminated_at IS NULL AND c.want = 'RUN' AND c.seen->>'state' IN ('EXITED', 'FAILED') ORDER BY c.id
+"""
 
 
 class Watch:
@@ -32,6 +41,7 @@ class Watch:
             await asyncio.sleep(LOOK_SECONDS)
             self._leases()
             self._silence()
+            self._starts()
 
     def _leases(self) -> None:
         """An agent that is not heard stops in time what may never run twice: it may run elsewhere by then."""
@@ -49,6 +59,19 @@ class Watch:
                     self._world.history.violate(
                         "I2b", f"{called(box)} of a single_writer slot runs on {host.name} without a lease"
                     )
+
+    def _starts(self) -> None:
+        """What is told to have been started was (I8); and nothing is in the way of a container but itself (E12)."""
+        world = self._world
+        for row in world.store.ask(_ENDED):
+            boxes = world.hosts[row["node"]].engine.boxes.values()
+            if "name is taken" in row["said"]:
+                world.history.violate("I3", f"{row['name']} on {row['node']} failed: {row['said']}")
+            mine = [box for box in boxes if box.labels.get(CONTAINER) == str(row["id"])]
+            if row["over"] and any(box.state == EXITED and box.ended_by == "agent" for box in mine):
+                world.history.violate(
+                    "I8", f"{row['name']} on {row['node']} is told to be started, and was stopped by its agent"
+                )
 
     def _silence(self) -> None:
         """A node that is not heard is not said to be there (I10); control planes that were away have patience."""

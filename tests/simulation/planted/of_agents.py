@@ -85,7 +85,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        None,
+        8,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
@@ -95,7 +95,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the lease is ignored": (
         "single_writer containers go on without the control plane (I2b)",
-        None,
+        73,
         ((session.Session, "fenced", property(lambda _: False)),),
     ),
     "orphans are kept": (
@@ -110,7 +110,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        None,
+        18,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "every end is a good end": (
@@ -140,7 +140,7 @@ BUGS: dict[str, Bug] = {
     ),
     "events are all there is": (
         "an agent never looks at everything anew (E25)",
-        None,
+        17,
         ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
     ),
     "a name that is taken is an error": (
@@ -150,7 +150,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a stop for want of a lease is for good": (
         "what was stopped for want of a lease is not started again when the lease is back",
-        None,
+        74,
         ((planning, "gave_way", lambda *_: False), (crashes, "gave_way", lambda *_: False)),
     ),
 }
