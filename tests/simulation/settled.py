@@ -22,6 +22,7 @@ _ROWS = """
         c.networks::text AS networks, (c.seen->>'exit_code')::int AS code, coalesce(c.seen->>'message', '') AS said
     FROM containers c JOIN nodes n ON n.id = c.node_id WHERE c.terminated_at IS NULL ORDER BY c.name, c.id
 """
+_POLICIES = {"OFF": "no", "ALWAYS": "always", "ON_FAILURE": "on-failure"}
 _SERVICES = """
     SELECT s.id, s.unique_name AS name, s.want, s.target, s.operation, s.destroyed_at, s.queued, s.waits_for,
         (SELECT CASE a.verb WHEN 'Service Stop' THEN 'Stopped' ELSE a.state END FROM actions a
@@ -32,7 +33,10 @@ _SERVICES = """
     FROM services s ORDER BY s.unique_name
 """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
-_NODES = "SELECT name, state, drain_action, cordoned FROM nodes WHERE state <> 'Terminated' ORDER BY name"
+_NODES = """
+    SELECT name, state, drain_action, cordoned, assignment_revision - applied_revision AS behind
+    FROM nodes WHERE state <> 'Terminated' ORDER BY name
+"""
 
 
 def unsettled(world: World) -> list[str]:
@@ -45,6 +49,8 @@ def _unsettled(world: World) -> Iterator[str]:
     for name, row in nodes.items():
         if row["state"] != "Deployed":
             yield f"node {name} is {row['state']}"
+        if row["behind"]:
+            yield f"node {name} has not heard of the last {row['behind']} changes"
     services = {row["id"]: row for row in world.store.ask(_SERVICES)}
     rows = world.store.ask(_ROWS)
     for row in services.values():
@@ -102,6 +108,9 @@ def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
 def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
     if row["obeyed"] < row["start_gen"]:
         yield f"{name} has not carried out start {row['start_gen']} ({row['obeyed']})"
+    policy = "no" if row["autoreplace"] != "OFF" else _POLICIES[row["autorestart"]]
+    if box is not None and box.policy != policy:
+        yield f"{name} has policy {box.policy}, and autorestart is {row['autorestart']}"
     if row["seen"] == "RUNNING":
         if box is None or not box.up or box.state == "paused":
             yield f"{name} is seen running, and is {box.state if box else 'not there'}"

@@ -97,17 +97,17 @@ BUGS: dict[str, Bug] = {
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        None,
+        27,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
         "a redeployment stops all containers together (I7)",
-        None,
+        6,
         ((advance, "_replacements", _all_at_once),),
     ),
     "the image comes later": (
         "old containers are stopped before the new image is known (I7)",
-        None,
+        6,
         ((advance, "_image", _image_later),),
     ),
     "joined actions are forgotten": (
@@ -117,7 +117,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        None,
+        14,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "a slot is free at once": (
@@ -152,7 +152,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nobody expires": (
         "a node that is silent counts as there",
-        None,
+        24,
         ((dispatch, "expire", _nobody_expires),),
     ),
 }
