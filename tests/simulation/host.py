@@ -67,6 +67,11 @@ class Host:
     def _leased(self) -> None:
         self.leased_at = self._world.loop.time()
 
+    @property
+    def revision(self) -> int:
+        """The last change of its assignment that the agent has heard of."""
+        return self._agent._ledger.revision if self._agent else 0
+
     def alone(self, container: str) -> bool:
         """Whether the agent has it that two of the container may never run at once."""
         known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None

@@ -34,7 +34,7 @@ _SERVICES = """
 """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
 _NODES = """
-    SELECT name, state, drain_action, cordoned, assignment_revision - applied_revision AS behind
+    SELECT name, state, drain_action, cordoned, assignment_revision AS revision
     FROM nodes WHERE state <> 'Terminated' ORDER BY name
 """
 
@@ -49,8 +49,8 @@ def _unsettled(world: World) -> Iterator[str]:
     for name, row in nodes.items():
         if row["state"] != "Deployed":
             yield f"node {name} is {row['state']}"
-        if row["behind"]:
-            yield f"node {name} has not heard of the last {row['behind']} changes"
+        if row["revision"] > world.hosts[name].revision:
+            yield f"node {name} has not heard of change {row['revision']}"
     services = {row["id"]: row for row in world.store.ask(_SERVICES)}
     rows = world.store.ask(_ROWS)
     for row in services.values():
