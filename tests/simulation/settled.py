@@ -108,6 +108,8 @@ def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
 def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
     if row["obeyed"] < row["start_gen"]:
         yield f"{name} has not carried out start {row['start_gen']} ({row['obeyed']})"
+    if box is not None and box.stopping:
+        yield f"{name} is wanted running, and in the grace of a stop"
     policy = "no" if row["autoreplace"] != "OFF" else _POLICIES[row["autorestart"]]
     if box is not None and box.policy != policy:
         yield f"{name} has policy {box.policy}, and autorestart is {row['autorestart']}"
