@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.container import Attachment, ContainerSpec, Observed, Want
+from domain.engine_notes import EngineSetup
 from domain.image import Pull, ResolvedImage
 from domain.registry import RegistryAuth
 from domain.spec import CrashPolicy, Env
@@ -155,6 +156,7 @@ class EngineInfo:
 
     `disk` and `disk_free` in MB, of the file system that holds its data, in coarse steps; 0 when it is not known.
     `place` is host and data directory: engines that were cloned with their host's disk share the `engine_id`.
+    `setup`: how it is set up, None when an agent of an earlier release does not say.
     """
 
     engine_id: str
@@ -166,6 +168,7 @@ class EngineInfo:
     disk: int = 0
     disk_free: int = 0
     place: str = ""
+    setup: EngineSetup | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

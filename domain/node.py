@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.assignment import EngineInfo, Position, Strangers
 from domain.container import Container, Observed, Seen
+from domain.engine_notes import EngineNote, engine_notes
 from domain.pause import Pause
 from domain.quarantine import Quarantine, quarantine
 from domain.spec import Transport
@@ -66,9 +67,19 @@ class Node:
         )
 
     @property
+    def engine_notes(self) -> tuple[EngineNote, ...] | None:
+        """What an operator should know of how its engine is set up; None while nobody said."""
+        return notes_on(self.engine)
+
+    @property
     def reach(self) -> str:
         """Where others reach it: what operators say, else what its agent found; empty when nobody knows."""
         return self.public_ip or self.address
+
+
+def notes_on(engine: EngineInfo | None) -> tuple[EngineNote, ...] | None:
+    """The notes on an engine as its agent last found it."""
+    return engine_notes(engine.version, engine.setup) if engine else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

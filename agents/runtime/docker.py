@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from agents.planning import container_name
 from agents.runtime import create_args, events, frames, permitted, swarm
 from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
 from agents.runtime.errors import classify
+from agents.runtime.information import engine_info
 from agents.runtime.streams import EngineStreams
 from agents.runtime.threads import Calls
 from agents.swarm_plan import SwarmStep
@@ -49,24 +49,14 @@ class DockerRuntime:
         self._streams = EngineStreams(lambda: self._new_client(self._version()))
         self._lock = threading.Lock()
         self._client: APIClient | None = None
+        self._said: Json = {}
 
     async def info(self) -> EngineInfo:
         def call() -> EngineInfo:
             # Asked anew each time: an engine that was upgraded speaks another version.
             self._client = None
-            found = self._api().info()
-            disk, free = _disk(str(found.get("DockerRootDir", "")))
-            return EngineInfo(
-                engine_id=str(found.get("ID", "")),
-                version=str(found.get("ServerVersion", "")),
-                storage_driver=str(found.get("Driver", "")),
-                cpus=int(found.get("NCPU", 0)),
-                memory=int(found.get("MemTotal", 0)) // (1024 * 1024),
-                gateway=_gateway(self._api().networks(names=["bridge"])),
-                disk=disk,
-                disk_free=free,
-                place=f"{found.get('Name', '')}:{found.get('DockerRootDir', '')}",
-            )
+            api = self._api()
+            return engine_info(api.info(), self._said, api.networks(names=["bridge"]))
 
         return await self._calls.short("asking for its info", LOOK_SECONDS, call)
 
@@ -304,6 +294,7 @@ class DockerRuntime:
                 found = asking.version(api_version=False)
                 version = _agreed(str(found.get("ApiVersion", OLDEST_API)), str(found.get("MinAPIVersion", "1.12")))
                 asking.close()
+                self._said = found
                 self._client = self._new_client(version)
             return self._client
 
@@ -330,30 +321,6 @@ class _KeepAlive(requests.adapters.HTTPAdapter):
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         ]
         super().init_poolmanager(*args, **kwargs)
-
-
-DISK_STEP_MB = 64
-"""Coarse, so that not every written file is news."""
-
-
-def _disk(root: str) -> tuple[int, int]:
-    """Size and free space in MB of the disk with the engine's data, if the agent can see it; else zeros."""
-    try:
-        found = os.statvfs(root)
-    except OSError:
-        return 0, 0
-    mb = 1024 * 1024
-    free = found.f_bavail * found.f_frsize // mb // DISK_STEP_MB * DISK_STEP_MB
-    return found.f_blocks * found.f_frsize // mb, free
-
-
-def _gateway(networks: list[Json]) -> str:
-    """The host's address on the default bridge, which containers of every network reach."""
-    for each in networks:
-        if each.get("Name") == "bridge":
-            for block in (each.get("IPAM") or {}).get("Config") or ():
-                return str(block.get("Gateway") or "")
-    return ""
 
 
 def _login_header(registry: str, login: RegistryAuth) -> Any:

@@ -171,6 +171,9 @@ def _tell(found: dict[str, Any]) -> None:
         ("paused", _paused(queue)),
     ]  # fmt: skip
     rows += [("quarantined", each["quarantine"]["reason"]) for each in found["nodes"] if each["quarantine"]]
+    rows += [
+        ("engine notes", f"{each['name']}: {hosts.codes(each)}") for each in found["nodes"] if each["engine_notes"]
+    ]
     for name, text in rows:
         typer.echo(f"{name:<15} {text}")
 

@@ -10,7 +10,7 @@ import typer
 from app.cli import CommandError, client
 from app.cli.api import as_json, call, connected, listed, table
 
-app = typer.Typer(help="The hosts: list, cordon, drain, release, rename, tag, remove.", no_args_is_help=True)
+app = typer.Typer(help="The hosts: list, notes, cordon, drain, release, rename, tag, remove.", no_args_is_help=True)
 WAIT_SECONDS = 0.5
 Name = Annotated[str, typer.Argument(help="Name, uuid, or the beginning of one.")]
 
@@ -40,6 +40,28 @@ def list_nodes(machine: Annotated[bool, typer.Option("--json", help="Machine-rea
     table(("NAME", "UUID", "STATE", "CONTAINERS", "CPU", "MEMORY MB", "DOCKER", "TAGS"), map(_row, nodes))
     for why in (node["quarantine"] for node in nodes if node["quarantine"]):
         typer.echo(f"\n{why['reason']}.\nWhat to do: {why['remedy']}.")
+    for node in nodes:
+        if node["engine_notes"]:
+            name = node["external_fqdn"]
+            typer.echo(f"\nThe engine of {name}: {codes(node)}. What that is: ./tutela node notes {name}")
+
+
+def codes(node: dict[str, Any]) -> str:
+    """The notes on a node's engine in short."""
+    return ", ".join(each["code"] for each in node["engine_notes"])
+
+
+@app.command("notes")
+def notes(name: Name, machine: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """What is to be said of how its Docker engine is set up, and what helps."""
+    found = find(connected(), name)["engine_notes"]
+    if machine:
+        as_json(found)
+    elif not found:
+        unknown = "its agent has not said how it is set up (those of earlier releases do not)"
+        typer.echo(f"the engine of {name}: {unknown if found is None else 'nothing to be said'}")
+    else:
+        typer.echo("\n\n".join(f"{each['code']}: {each['says']}.\nWhat helps: {each['remedy']}." for each in found))
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:

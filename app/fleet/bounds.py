@@ -13,6 +13,7 @@ from datetime import datetime
 
 from domain.assignment import EngineInfo, NodeReport, Strangers
 from domain.container import Observed
+from domain.engine_notes import EngineSetup
 from domain.quarantine import SHOWN
 from domain.swarm import SwarmReport
 
@@ -75,6 +76,19 @@ def engine(said: EngineInfo | None) -> EngineInfo | None:
         disk=_number(said.disk),
         disk_free=_number(said.disk_free),
         place=_word(said.place),
+        setup=_setup(said.setup),
+    )
+
+
+def _setup(said: EngineSetup | None) -> EngineSetup | None:
+    """Notes with these words are shown with the node."""
+    if said is None:
+        return None
+    return replace(
+        said,
+        runc=_word(said.runc),
+        containerd=_word(said.containerd),
+        open_api=tuple(_word(address) for address in said.open_api[:SHOWN]),
     )
 
 

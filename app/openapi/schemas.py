@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.action import ActionState
 from domain.container import ContainerState
+from domain.engine_notes import Code
 from domain.networks import Form, NetworkMode
 from domain.node import NodeState
 from domain.placement import Refusal
@@ -92,6 +93,7 @@ _DATES = ("deployed_datetime", "started_datetime", "stopped_datetime", "destroye
 IDENTITY: dict[str, Schema] = {"uuid": UUID, "resource_uri": URI}
 PAUSE: Schema = maybe(shown(since=DATE, by=TEXT))
 QUARANTINE: Schema = maybe(shown(cause=states(Cause), reason=TEXT, remedy=TEXT))
+ENGINE_NOTES: Schema = maybe(many(shown(code=states(Code), says=TEXT, remedy=TEXT)))
 
 OBJECTS: dict[str, Schema] = {
     "Error": {
@@ -228,6 +230,7 @@ OBJECTS: dict[str, Schema] = {
         quarantine=QUARANTINE,
         network=states(Form),
         network_note=TEXT,
+        engine_notes=ENGINE_NOTES,
         last_metric={},
         last_seen=maybe(DATE),
         deployed_datetime=maybe(DATE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.openapi.schemas import (
     DATE,
+    ENGINE_NOTES,
     FLAG,
     IDENTITY,
     PAUSE,
@@ -79,6 +80,7 @@ OBJECTS: dict[str, Schema] = {
                 containers=WHOLE,
                 paused=FLAG,
                 quarantine=QUARANTINE,
+                engine_notes=ENGINE_NOTES,
             )
         ),
         reconciler=ref("Reconciler"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.wire.others import quarantine_out
+from app.wire.others import engine_notes_out, quarantine_out
 from app.wire.scalars import date
 from orchestrator.store.db import Pool
 from orchestrator.store.health import Agent, ControlPlane, Postgres, Readiness, by_state
@@ -42,7 +42,8 @@ def health_out(
 ) -> dict[str, Any]:
     """The page for admins; `started` is this process's begin, `pool` its own connections.
 
-    Not well while a node is quarantined: that waits for an operator.
+    Not well while a node is quarantined: that waits for an operator. What is to be said of a host's engine is shown,
+    and no reason to be not well: most of it is how engines come.
     """
     shown, well = ready_out(found, newest)
     well = well and not any(each.quarantine for each in agents)
@@ -72,6 +73,7 @@ def health_out(
                 "containers": each.live,
                 "paused": each.paused,
                 "quarantine": quarantine_out(each.quarantine),
+                "engine_notes": engine_notes_out(each.notes),
             }
             for each in agents
         ],

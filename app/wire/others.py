@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.wire.scalars import date, uri
 from domain.action import Action, can_be_canceled, can_be_retried
+from domain.engine_notes import EngineNote
 from domain.networks import Form
 from domain.node import Node
 from domain.pause import Pause
@@ -45,6 +47,13 @@ def quarantine_out(found: Quarantine | None) -> dict[str, Any] | None:
     return {"cause": found.cause.value, "reason": found.reason, "remedy": found.remedy} if found else None
 
 
+def engine_notes_out(found: Sequence[EngineNote] | None) -> list[dict[str, str]] | None:
+    """What is wrong with how a node's engine is set up, and what helps; None while its agent has not said."""
+    if found is None:
+        return None
+    return [{"code": each.code.value, "says": each.says, "remedy": each.remedy} for each in found]
+
+
 def node_out(node: Node, *, containers: int) -> dict[str, Any]:
     """A node as a client needs it to show its containers (spec 4.1 quirk, 4.5)."""
     engine = node.engine
@@ -70,6 +79,7 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "quarantine": quarantine_out(node.quarantine),
         "network": (Form.OVERLAY if node.overlay else Form.BRIDGE).value,
         "network_note": node.network_note,
+        "engine_notes": engine_notes_out(node.engine_notes),
         "last_metric": None,
         "last_seen": date(node.last_seen),
         "deployed_datetime": date(node.created_at),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.node import NodeState
+from domain.engine_notes import EngineNote
+from domain.node import NodeState, notes_on
 from domain.quarantine import Quarantine, quarantine
 from orchestrator.store import codec
 from orchestrator.store.db import Connection, connect
@@ -53,6 +54,7 @@ class Agent:
     reserved_cpu: int
     paused: bool
     quarantine: Quarantine | None
+    notes: tuple[EngineNote, ...] | None
 
 
 async def schema_of(dsn: str) -> str:
@@ -118,6 +120,7 @@ async def agents(conn: Connection) -> list[Agent]:
         " FROM nodes WHERE state <> $1 ORDER BY name",
         NodeState.TERMINATED.value,
     )
+    engines = [codec.load(codec.ENGINE, row["engine"]) for row in rows]
     return [
         Agent(
             name=row["name"],
@@ -131,12 +134,13 @@ async def agents(conn: Connection) -> list[Agent]:
             quarantine=quarantine(
                 row["name"],
                 accepted=row["accepted"],
-                engine=codec.load(codec.ENGINE, row["engine"]),
+                engine=engine,
                 ahead=codec.load(codec.POSITION, row["ahead"]),
                 strangers=codec.load(codec.STRANGERS, row["strangers"]),
             ),
+            notes=notes_on(engine),
         )
-        for row in rows
+        for row, engine in zip(rows, engines, strict=True)
     ]
 
 

@@ -7,13 +7,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from domain.engine_notes import EngineSetup
+from orchestrator.store import nodes
 from tests.admin.servers import ask, control_plane
 from tests.harness.server import ROOT, TutelaProcess
-from tests.orchestrator.world import Node, Record
+from tests.orchestrator.world import ENGINE, Node, Record
 
 
 @pytest.fixture
@@ -113,9 +116,17 @@ def test_health_queue_pauses_and_the_log(plane: TutelaProcess) -> None:
 async def test_nodes(plane: TutelaProcess, database_url: str) -> None:
     record = await Record.open(database_url)
     await Node.join(record.db, "a")
+    assert "has not said" in tutela(plane, "node", "notes", "a")
+    async with record.db.transaction() as conn:
+        setup = EngineSetup(runc="1.3.3", live_restore=False)
+        await nodes.register(conn, "a", replace(ENGINE, place="a", setup=setup))
     await record.db.close()
     tutela(plane, "admin", "pause", "node", "a")
-    assert "Deployed (paused)" in tutela(plane, "node", "list")
+    listed = tutela(plane, "node", "list")
+    assert "Deployed (paused)" in listed
+    assert "The engine of a: no-live-restore." in listed
+    assert "What helps: " in tutela(plane, "node", "notes", "a")
+    assert "a: no-live-restore" in tutela(plane, "admin", "health", code=0)
     tutela(plane, "admin", "look", "node", "a", code=1)
     tutela(plane, "admin", "resume", "node", "a")
     assert [each["external_fqdn"] for each in json.loads(tutela(plane, "node", "list", "--json"))] == ["a"]

@@ -9,12 +9,15 @@ from uuid import uuid4
 from app.fleet import bounds
 from domain.assignment import ContainerReport, EngineInfo, ImageResult, NodeReport
 from domain.container import Observed, Seen
+from domain.engine_notes import EngineSetup
+from domain.quarantine import SHOWN
 from domain.swarm import SwarmReport, SwarmSeen
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ENGINE = EngineInfo(
     engine_id="E", version="20.10", storage_driver="overlay2", cpus=2, memory=4096, gateway="172.17.0.1",
     disk=50_000, disk_free=40_000, place="h1:/var/lib/docker",
+    setup=EngineSetup(runc="1.1.5", containerd="1.6.20", open_api=("http://0.0.0.0:2375",), live_restore=False),
 )  # fmt: skip
 SEEN = Observed(
     state=Seen.EXITED, start_gen=3, engine_id="e" * 64, exit_code=-1, restart_count=7, created_at=AT, started_at=AT,
@@ -54,3 +57,13 @@ def test_numbers_times_and_texts_are_cut() -> None:
     assert huge is not None
     assert (huge.memory, huge.cpus, len(huge.version)) == (bounds.LARGEST, 0, bounds.MOST_WORD)
     assert bounds.engine(None) is None
+
+
+def test_how_an_engine_is_set_up_is_cut_too() -> None:
+    lie = EngineSetup(runc="r" * 10**6, containerd="c\x00" * 10**6, open_api=("a" * 10**6,) * 1000)
+    tame = bounds.engine(replace(ENGINE, setup=lie))
+    assert tame is not None
+    assert tame.setup is not None
+    words = (tame.setup.runc, tame.setup.containerd, *tame.setup.open_api)
+    assert (len(words), {len(word) for word in words}) == (2 + SHOWN, {bounds.MOST_WORD})
+    assert bounds.engine(replace(ENGINE, setup=None)) == replace(ENGINE, setup=None)

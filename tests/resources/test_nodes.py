@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from domain.engine_notes import EngineSetup
 from orchestrator.store import nodes, quarantines
 from tests.resources.conftest import ENGINE, World
 
@@ -73,6 +75,22 @@ async def test_what_a_self_hosted_node_does_not_do(world: World) -> None:
         assert (await world.call("POST", f"{API}/node/{uuid4()}/{verb}/")).status_code == 404
     answer = await world.call("POST", f"{API}/node/", json={})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_notes_on_the_engine_are_shown_once_its_agent_has_said(world: World) -> None:
+    node = await world.node()
+    assert (await shown(world, node))["engine_notes"] is None
+    async with world.db.transaction() as conn:
+        # As a release wrote it that did not know of notes.
+        await conn.execute("UPDATE nodes SET engine = engine - 'setup'")
+    assert (await shown(world, node))["engine_notes"] is None
+    said = replace(ENGINE, setup=EngineSetup(runc="1.3.3", live_restore=False))
+    async with world.db.transaction() as conn:
+        await nodes.register(conn, "n1", said)
+    (note,) = (await shown(world, node))["engine_notes"]
+    assert (note["code"], sorted(note)) == ("no-live-restore", ["code", "remedy", "says"])
+    health = (await world.call("GET", f"{API}/admin/health/")).json()
+    assert (health["nodes"][0]["engine_notes"], health["status"]) == ([note], "ok")
 
 
 async def test_the_host_itself_stays_while_it_is_up(world: World) -> None:
