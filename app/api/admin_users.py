@@ -46,7 +46,7 @@ async def get_user(request: Request, uuid: str) -> Response:
 
 @router.patch("/{uuid}/")
 async def change_user(request: Request, caller: Caller, uuid: str) -> Response:
-    """Give it another role, disable it, enable it."""
+    """Give it another role or quota, disable it, enable it."""
     user_id = ident(uuid, "user")
     uri = commands.user_uri(user_id)
     body, context = await asked(request, caller, "User Update", uri)

@@ -86,6 +86,31 @@ def enable(name: UserName) -> None:
     typer.echo(f"{name} is let in again")
 
 
+Limit = Annotated[str, typer.Option(metavar="N|none", help="The most it may have; left out: as it is.")]
+
+
+@users.command("quota")
+def quota(name: UserName, services: Limit = "", containers: Limit = "", machine: Json = False) -> None:
+    """Its limits, changed where they are given. What it has already goes on; what is more than before is refused."""
+    asked = {key: _limit(text) for key, text in (("services", services), ("containers", containers)) if text}
+    if asked:
+        _change(name, quota=asked)
+    found = _user(connected(), name)["quota"]
+    if machine:
+        as_json(found)
+        return
+    for key, most in found.items():
+        typer.echo(f"{key:<15} {'no limit' if most is None else most}")
+
+
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isdecimal():
+        raise CommandError(f"{text} is no limit: give a number, or none", 2)
+    return int(text)
+
+
 @users.command("delete")
 def delete(name: UserName) -> None:
     """Take it away with its keys; refused while it has services."""

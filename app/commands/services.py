@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from app.commands import policy
+from app.commands import policy, quotas
 from domain.action import Action, ActionState, Request
 from domain.asked import AskedLink
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
@@ -42,6 +42,9 @@ from orchestrator.store.db import Connection, Database, now
 SERVICES_URI = "/api/v1/service/"
 DEPLOYING = frozenset({Verb.START, Verb.SCALE, Verb.REDEPLOY})
 """Operations that make containers from the definition as it is."""
+
+GROWING = frozenset({Verb.START, Verb.SCALE})
+"""Operations after which the account may have more containers than before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +122,8 @@ async def record_refusal(
 
 
 async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[AskedLink]) -> Done:
-    """A new service; nothing is deployed. Raises Invalid for a link that leads nowhere, Conflict on a lost race."""
+    """A new service; nothing is deployed. Raises Invalid for a link that leads nowhere and beyond the account's quota,
+    Conflict on a lost race."""
     async with refusals_recorded(context, "Service Create"), context.db.transaction() as conn:
         at = await now(conn)
         service = await new_service(conn, context, name=name, target=target, spec=spec, stack_id=None, at=at)
@@ -127,6 +131,7 @@ async def create(context: Context, *, name: str, target: int, spec: ServiceSpec,
         service = replace(service, spec=replace(spec, links=linked))
         await services.insert(conn, service, ServiceState.INIT)
         await _open(conn, context, service.id, "Service Create", Effect.STORED, at)
+        await quotas.check(conn, context.account)
     return Done(service_id=service.id, effect=Effect.STORED)
 
 
@@ -175,7 +180,7 @@ async def check_volumes_from(conn: Connection, account_id: UUID, spec: ServiceSp
 
 
 async def run(context: Context, service_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> Done:
-    """Start, stop, scale, redeploy or terminate. Raises NotFound, NotAllowed."""
+    """Start, stop, scale, redeploy or terminate. Raises NotFound, NotAllowed, and Invalid beyond the quota."""
 
     def rule(service: Service, count: Counts, at: datetime) -> Accepted:
         return _with_volumes(operate(service, count, verb, context.action_id, at), reuse_volumes)
@@ -241,6 +246,8 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
             now=at,
         )
         await _accept(conn, context, accepted, count, "Service Update", at)
+        if accepted.service.target > service.target:
+            await quotas.check(conn, context.account)
     return Done(service_id=service_id, effect=accepted.effect)
 
 
@@ -262,6 +269,8 @@ async def _change(
         await _accept(conn, context, accepted, count, verb_name(verb), at)
         if terminating:
             await services.unlink(conn, service_id)
+        if verb in GROWING and accepted.effect is not Effect.NOTHING:
+            await quotas.check(conn, context.account)
     return Done(service_id=service_id, effect=accepted.effect)
 
 

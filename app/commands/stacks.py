@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from app.commands import policy
+from app.commands import policy, quotas
 from app.commands.services import (
     DEPLOYING,
+    GROWING,
     Context,
     check_volumes_from,
     new_service,
@@ -105,6 +106,7 @@ async def create(context: Context, read: Callable[[], AskedStack], *, most_conta
         await open_action(
             conn, context, verb="Stack Create", object_uri=uri, service_id=None, effect=Effect.STORED, at=at
         )
+        await quotas.check(conn, context.account)
     return Done(stack_id=stack.id, begun=False)
 
 
@@ -117,7 +119,7 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
         asked = read()
         if asked.name not in (None, stack.name):
             raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
-        await services.of_stack(conn, stack_id, lock=True)
+        before = {each.id: each.target for each in await services.of_stack(conn, stack_id, lock=True)}
         at = await now(conn)
         begun = await _put(conn, context, stack, asked.services, most_containers, at)
         changed = replace(stack, nickname=asked.nickname or stack.nickname)
@@ -135,6 +137,8 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
             at=at,
             parts=max(len(begun), 1),
         )
+        if any(each.target > before.get(each.id, -1) for each in await services.of_stack(conn, stack_id)):
+            await quotas.check(conn, context.account)
     return Done(stack_id=stack_id, begun=bool(begun))
 
 
@@ -162,6 +166,8 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
             parts=max(len(begun), 1),
         )
         await stacks.save(conn, _after(stack, verb, context.action_id, at))
+        if verb in GROWING and begun:
+            await quotas.check(conn, context.account)
     return Done(stack_id=stack_id, begun=bool(begun))
 
 

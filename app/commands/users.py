@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 from app.commands.recording import recorded
@@ -12,7 +13,7 @@ from app.passwords import hashed
 from app.wire.users import USERS_URI, AskedChange, AskedKey, AskedUser
 from domain.access import Role, at_most
 from domain.errors import Invalid, NotAllowed
-from orchestrator.store import users
+from orchestrator.store import quotas, users
 from orchestrator.store.db import Connection
 from orchestrator.store.users import ApiKey, User
 
@@ -35,7 +36,10 @@ async def create(context: Context, asked: AskedUser) -> UUID:
 
 
 async def change(context: Context, user_id: UUID, asked: AskedChange) -> None:
-    """Another role, let in or not; effective with the next request. Raises NotFound, NotAllowed for the last admin."""
+    """Another role, another quota, let in or not, from the next request on.
+
+    Raises NotFound, NotAllowed for the last admin.
+    """
     async with recorded(context, "User Update", user_uri(user_id)) as work:
         await users.administering(work.conn)
         user = await users.get(work.conn, user_id)
@@ -44,6 +48,8 @@ async def change(context: Context, user_id: UUID, asked: AskedChange) -> None:
         if role is not Role.ADMIN or not enabled:
             await _not_the_last(work.conn, user)
         await users.set_role(work.conn, user_id, role, enabled=enabled)
+        if asked.quota:
+            await quotas.put(work.conn, user_id, replace(user.quota, **asked.quota))
 
 
 async def delete(context: Context, user_id: UUID) -> None:

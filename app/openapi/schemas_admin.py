@@ -22,11 +22,13 @@ from app.openapi.schemas import (
     shown,
     states,
 )
+from app.wire.users import MOST_QUOTA
 from domain.access import Role, Via
 from domain.node import NodeState
 from domain.service import ServiceState
 
 _WELL: Schema = {"type": "string", "enum": ["ok", "not ok"]}
+_LIMIT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_QUOTA}
 NUMBER: Schema = {"type": "number"}
 _USER: dict[str, Schema] = {
     **IDENTITY,
@@ -34,6 +36,7 @@ _USER: dict[str, Schema] = {
     "role": states(Role),
     "enabled": FLAG,
     "has_password": FLAG,
+    "quota": shown(services=maybe(WHOLE), containers=maybe(WHOLE)),
     "created": DATE,
     "disabled": maybe(DATE),
 }
@@ -108,7 +111,11 @@ OBJECTS: dict[str, Schema] = {
 }
 BODIES: dict[str, Schema] = {
     "UserCreate": asked("username", username=TEXT, role=states(Role), password=TEXT_IN),
-    "UserPatch": asked(role=maybe(states(Role)), enabled=maybe(FLAG)),
+    "UserPatch": asked(
+        role=maybe(states(Role)),
+        enabled=maybe(FLAG),
+        quota=maybe(asked(services=maybe(_LIMIT), containers=maybe(_LIMIT))),
+    ),
     "KeyCreate": asked(
         "name", name=TEXT, scope=maybe(states(Role)), expires_in=maybe({"type": "integer", "minimum": 60})
     ),

@@ -20,6 +20,7 @@ OWN_KEYS_URI = f"{API}/auth/key/"
 AUDIT_URI = f"{API}/admin/audit/"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """Host names are made of it (spec 3.9)."""
+MOST_QUOTA = 1_000_000
 LEAST_SECONDS, MOST_SECONDS = 60, 10 * 366 * 24 * 3600
 
 
@@ -34,10 +35,11 @@ class AskedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedChange:
-    """What of a user is to change; None: as it is."""
+    """What of a user is to change; None: as it is. `quota` has those limits that are named, with None for no limit."""
 
     role: Role | None
     enabled: bool | None
+    quota: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,22 @@ def read_change(body: Any) -> AskedChange:
     reading, data = _begin(body)
     role = None if data.get("role") is None else _role(reading, data["role"], "role")
     enabled = None if data.get("enabled") is None else reading.boolean(data["enabled"], "enabled")
+    quota = _quota(reading, data.get("quota"))
     _done(reading)
-    return AskedChange(role=role, enabled=enabled)
+    return AskedChange(role=role, enabled=enabled, quota=quota)
+
+
+def _quota(reading: Reading, value: Any) -> dict[str, int | None]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        reading.fail("quota", "must be an object: services and containers, each a number, or null for no limit")
+        return {}
+    return {
+        name: None if value[name] is None else reading.integer(value[name], f"quota.{name}", low=0, high=MOST_QUOTA)
+        for name in ("services", "containers")
+        if name in value
+    }
 
 
 def read_key(body: Any) -> AskedKey:
@@ -118,6 +134,7 @@ def user_out(user: User) -> dict[str, Any]:
         "role": user.role.value,
         "enabled": user.disabled_at is None,
         "has_password": user.has_password,
+        "quota": {"services": user.quota.services, "containers": user.quota.containers},
         "created": date(user.created_at),
         "disabled": date(user.disabled_at),
     }

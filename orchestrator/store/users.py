@@ -10,11 +10,15 @@ from uuid import UUID, uuid4
 
 from domain.access import Role
 from domain.errors import NotFound
+from domain.quota import Quota
 from orchestrator.store.accounts import key_hash
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
-_COLUMNS = "id, username, role, created_at, disabled_at, password_hash IS NOT NULL AS has_password"
+_COLUMNS = (
+    "id, username, role, created_at, disabled_at, password_hash IS NOT NULL AS has_password, most_services,"
+    " most_containers"
+)
 _FILTERS = {"uuid": "id", "username": "username", "role": "role", "enabled": "(disabled_at IS NULL)"}
 _KEY_COLUMNS = "id, account_id, name, scope, created_at, expires_at, last_used_at"
 _KEY_FILTERS = {"uuid": "id", "name": "name", "scope": "scope"}
@@ -30,6 +34,7 @@ class User:
     created_at: datetime
     disabled_at: datetime | None
     has_password: bool
+    quota: Quota
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,15 @@ class ApiKey:
 
 
 def _user(row: Any) -> User:
-    return User(**{**row, "role": Role(row["role"])})
+    return User(
+        id=row["id"],
+        username=row["username"],
+        role=Role(row["role"]),
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+        has_password=row["has_password"],
+        quota=Quota(services=row["most_services"], containers=row["most_containers"]),
+    )
 
 
 def _key(row: Any) -> ApiKey:

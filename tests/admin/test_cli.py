@@ -52,6 +52,9 @@ def test_users_and_keys(plane: TutelaProcess) -> None:
     assert [line.split()[:4] for line in lines[1:]] == [
         ["admin", "admin", "yes", "no"], ["eve", "read-only", "yes", "no"], ["max", "member", "yes", "yes"],
     ]  # fmt: skip
+    tutela(plane, "admin", "users", "quota", "max", "--services", "3", "--containers", "9")
+    tutela(plane, "admin", "users", "quota", "max", "--services", "none")
+    assert json.loads(tutela(plane, "admin", "users", "quota", "max", "--json")) == {"services": None, "containers": 9}
     secret = tutela(plane, "admin", "keys", "add", "ci", "--user", "eve", "--days", "30").strip()
     header = f"ApiKey eve:{secret}"
     assert ask(plane, "GET", "/api/v1/service/", header).status == 200
