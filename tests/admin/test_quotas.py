@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from domain.quota import Quota, Used, exceeded
 from tests.admin.conftest import ADMIN, Office
 from tests.api.client import API
 
@@ -52,17 +51,6 @@ def refused(answer: Any, field: str) -> str:
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field]), answer.text
     text: str = answer.json()["fields"][field]
     return text
-
-
-def test_what_is_too_much_names_both_figures_and_what_helps() -> None:
-    used = Used(services=3, containers=7)
-    assert exceeded(Quota(), used, "eve") == {}
-    assert exceeded(Quota(services=3, containers=7), used, "eve") == {}
-    found = exceeded(Quota(services=2, containers=6), used, "eve")
-    assert list(found) == ["services", "target_num_containers"]
-    assert found["services"].startswith("eve would have 3 services, the quota is 2: terminate others, or ask an admin")
-    assert "7 containers, the quota is 6" in found["target_num_containers"]
-    assert all("./tutela admin users quota eve" in text for text in found.values())
 
 
 async def test_an_admin_sets_it_limit_by_limit_and_everybody_sees_his_own(eve: Eve) -> None:
