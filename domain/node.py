@@ -67,11 +67,6 @@ class Node:
         )
 
     @property
-    def engine_notes(self) -> tuple[EngineNote, ...] | None:
-        """What an operator should know of how its engine is set up; None while nobody said."""
-        return notes_on(self.engine)
-
-    @property
     def reach(self) -> str:
         """Where others reach it: what operators say, else what its agent found; empty when nobody knows."""
         return self.public_ip or self.address

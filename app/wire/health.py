@@ -8,6 +8,7 @@ from typing import Any
 
 from app.wire.others import engine_notes_out, quarantine_out
 from app.wire.scalars import date
+from domain.node import notes_on
 from orchestrator.store.db import Pool
 from orchestrator.store.health import Agent, ControlPlane, Postgres, Readiness, by_state
 
@@ -73,7 +74,7 @@ def health_out(
                 "containers": each.live,
                 "paused": each.paused,
                 "quarantine": quarantine_out(each.quarantine),
-                "engine_notes": engine_notes_out(each.notes),
+                "engine_notes": engine_notes_out(notes_on(each.engine)),
             }
             for each in agents
         ],

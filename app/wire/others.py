@@ -9,7 +9,7 @@ from app.wire.scalars import date, uri
 from domain.action import Action, can_be_canceled, can_be_retried
 from domain.engine_notes import EngineNote
 from domain.networks import Form
-from domain.node import Node
+from domain.node import Node, notes_on
 from domain.pause import Pause
 from domain.quarantine import Quarantine
 
@@ -79,7 +79,7 @@ def node_out(node: Node, *, containers: int) -> dict[str, Any]:
         "quarantine": quarantine_out(node.quarantine),
         "network": (Form.OVERLAY if node.overlay else Form.BRIDGE).value,
         "network_note": node.network_note,
-        "engine_notes": engine_notes_out(node.engine_notes),
+        "engine_notes": engine_notes_out(notes_on(engine)),
         "last_metric": None,
         "last_seen": date(node.last_seen),
         "deployed_datetime": date(node.created_at),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.engine_notes import EngineNote
-from domain.node import NodeState, notes_on
+from domain.assignment import EngineInfo
+from domain.node import NodeState
 from domain.quarantine import Quarantine, quarantine
 from orchestrator.store import codec
 from orchestrator.store.db import Connection, connect
@@ -54,7 +54,7 @@ class Agent:
     reserved_cpu: int
     paused: bool
     quarantine: Quarantine | None
-    notes: tuple[EngineNote, ...] | None
+    engine: EngineInfo | None
 
 
 async def schema_of(dsn: str) -> str:
@@ -138,7 +138,7 @@ async def agents(conn: Connection) -> list[Agent]:
                 ahead=codec.load(codec.POSITION, row["ahead"]),
                 strangers=codec.load(codec.STRANGERS, row["strangers"]),
             ),
-            notes=notes_on(engine),
+            engine=engine,
         )
         for row, engine in zip(rows, engines, strict=True)
     ]
