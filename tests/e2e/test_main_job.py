@@ -42,6 +42,14 @@ def test_paths_as_clients_spell_them(user: User) -> None:
         assert user.api.get(path).status == 200
 
 
+def test_the_host_says_how_its_engine_is_set_up(user: User, engine: PrivateEngine) -> None:
+    until(lambda: bool(user.api.get("/api/v1/node/").json["objects"]), "the agent to register", timeout=60)
+    (node,) = user.api.get("/api/v1/node/").json["objects"]
+    codes = {note["code"] for note in node["engine_notes"]}
+    assert {"no-live-restore", "no-user-namespaces", "open-default-bridge"} <= codes
+    assert engine.client().info()["LiveRestoreEnabled"] is False
+
+
 def test_life_of_a_service(user: User, engine: PrivateEngine) -> None:
     uuid = user.create("web", target=2)
     assert user.get(uuid)["state"] == "Init"
