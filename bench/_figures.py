@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.harness.server import ROOT
 
+AT_MEDIUM, AT_LARGE = "at 30,000", "at 100,000"
 FOLDER = ROOT / "docs" / "benchmarks"
 
 
@@ -57,6 +58,8 @@ def spread(
     middle, high = (
         None if found is None else found * 1000 for found in (percentile(seconds, 0.5), percentile(seconds, 0.99))
     )
+    if missing:
+        high = None
     return [
         Figure(name=f"{name}, p50", value=middle, unit="ms", note=note),
         Figure(name=f"{name}, p99", value=high, unit="ms", bar=bar, bar_for=bar_for, note=note),

@@ -4,81 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import _fill
-from bench._figures import Figure, percentile, spread
-from bench._ground import Away, Client, Ground, until
-
-LOAD_PAUSE = 0.02
-"""Between a reader's requests: each of the four asks some 30 times a second."""
-
-PACE = 300
-"""Containers a second that are asked for in the paced deploy: a third of the bar of what is to be committed."""
+from bench._figures import AT_LARGE, AT_MEDIUM, Figure
+from bench._ground import Ground, until
 
 SETTLE_SECONDS = 10.0
-LIST_BAR, ASSIGN_BAR, COMMITTED_BAR = 100.0, 150.0, 1000.0
-AT_MEDIUM, AT_LARGE = "at 30,000", "at 100,000"
-
-
-@dataclass
-class Readers:
-    """Times in seconds of those who read the API while something else goes on."""
-
-    times: dict[str, list[float]] = field(default_factory=dict)
-    refused: int = 0
-
-    def figures(self, when: str) -> list[Figure]:
-        """Of each kind of request."""
-        refused = Figure(name=f"reads answered 503 {when}", value=self.refused, unit="", bar=0)
-        return [
-            each
-            for name, seconds in sorted(self.times.items())
-            for each in spread(f"{name} {when}", seconds, LIST_BAR, AT_MEDIUM)
-        ] + [refused]
-
-
-@contextlib.contextmanager
-def reading(ground: Ground) -> Iterator[Readers]:
-    """Lists of 25 and single objects are asked for, by a connection for each kind, until the block ends."""
-    client = Client(ground.server)
-    found = client.insist("GET", "/api/v1/service/?limit=25")["objects"]
-    running = client.insist("GET", "/api/v1/container/?limit=25")["objects"]
-    client.close()
-    kinds = {
-        "list 25 services": ["/api/v1/service/?limit=25"],
-        "list 25 containers": ["/api/v1/container/?limit=25"],
-        "get a service": [each["resource_uri"] for each in found],
-        "get a container": [each["resource_uri"] for each in running],
-    }
-    readers, end = Readers(), threading.Event()
-
-    def read(name: str, paths: Sequence[str]) -> None:
-        own = Client(ground.server)
-        while not end.is_set():
-            began = time.perf_counter()
-            try:
-                own.call("GET", random.choice(paths))
-            except Away:
-                readers.refused += 1
-            readers.times.setdefault(name, []).append(time.perf_counter() - began)
-            end.wait(LOAD_PAUSE)
-        own.close()
-
-    threads = [threading.Thread(target=read, args=each) for each in kinds.items() if each[1]]
-    for each in threads:
-        each.start()
-    try:
-        yield readers
-    finally:
-        end.set()
-        for each in threads:
-            each.join()
 
 
 def joined(ground: Ground, patience: float) -> list[Figure]:
@@ -104,84 +38,6 @@ def filled(ground: Ground, services: int, containers: int, patience: float, *, c
     how = "copies of rows, then a full resync" if copies else "through the API"
     assert took is not None, f"the fill did not run within {patience} s:\n{ground.server.log()[-2000:]}"
     return [Figure(name="filled, all Running", value=took, unit="s", note=f"{how}; {containers / took:.0f} a second")]
-
-
-def deployed(ground: Ground, services: int, each: int, pace: float | None, patience: float) -> list[Figure]:
-    """New services start, all at once or at `pace` containers a second, while four readers read; then they go."""
-    when = "at once" if pace is None else f"at {pace:.0f}/s"
-    total = services * each
-    before = int(ground.record.value(_fill.RUNNING))
-    paths = _fill.make(ground, f"new-{int(time.time())}", services, each)
-    ground.hosts.all("clear")
-    accepted: dict[str, float] = {}
-    with reading(ground) as readers:
-        began = time.monotonic()
-
-        def start(client: Client, path: str) -> None:
-            _fill.start(client, path)
-            accepted[path.strip("/").rpartition("/")[2]] = time.monotonic()
-
-        if pace is None:
-            _fill.each_of(ground, paths, start)
-        else:
-            client = Client(ground.server)
-            for number, path in enumerate(paths):
-                time.sleep(max(0.0, began + number * each / pace - time.monotonic()))
-                start(client, path)
-            client.close()
-        until(lambda: ground.hosts.total("received") >= total, patience)
-        done = until(lambda: int(ground.record.value(_fill.RUNNING)) >= before + total, patience)
-        running = None if done is None else time.monotonic() - began
-    told = ground.hosts.all("told")
-    received = [(service, at) for one in told for service, at in one["received"] if service in accepted]
-    waits = [at - accepted[service] for service, at in received]
-    last, ingested = max((at for _, at in received), default=began), max(one["last_report"] for one in told)
-    first = min((at for _, at in received), default=began)
-    rate = len(received) / (last - began) if last > began else None
-    reported = sum(one["reported"] for one in told)
-    missing = "" if len(received) == total else f"{total - len(received)} of {total} never came"
-    figures = spread(f"accept to assignment, {when}", waits, ASSIGN_BAR, AT_MEDIUM, missing)
-    if pace is None:
-        figures.append(
-            Figure(
-                name="placements committed, start call to agent",
-                value=rate,
-                unit="/s",
-                bar=COMMITTED_BAR,
-                at_least=True,
-                note=missing,
-            )
-        )
-        ingest = reported / (ingested - first) if ingested > first else None
-        figures.append(
-            Figure(
-                name="containers reported and accepted",
-                value=ingest,
-                unit="/s",
-                note=f"{sum(one['reports'] for one in told)} reports",
-            )
-        )
-    calls = [seconds for one in told for seconds in one["report_seconds"]]
-    figures += spread(f"a report until it is durable, {when}", calls)
-    figures.append(Figure(name=f"all {total} Running, {when}", value=running, unit="s", note=missing))
-    figures += readers.figures(f"during the deploy {when}")
-    return figures + removed(ground, paths, before, when, patience)
-
-
-def removed(ground: Ground, paths: Sequence[str], left: int, when: str, patience: float) -> list[Figure]:
-    """These services are terminated; until nothing of them is left."""
-    until(lambda: not ground.record.value(_fill.UNDER_WAY), patience)
-    began = time.monotonic()
-    _fill.each_of(ground, paths, lambda client, path: client.insist("DELETE", path))
-    gone = until(
-        lambda: (
-            ground.record.value("SELECT count(*) FROM containers WHERE terminated_at IS NULL") <= left
-            and not ground.record.value(_fill.UNDER_WAY)
-        ),
-        patience,
-    )
-    took = None if gone is None else time.monotonic() - began
-    return [Figure(name=f"terminated again, those {when}", value=took, unit="s")]
 
 
 def at_rest(ground: Ground, seconds: float) -> list[Figure]:
@@ -290,6 +146,3 @@ def _cpu(pids: Sequence[int]) -> float:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             found += sum(int(each) for each in fields[11:15])
     return found / os.sysconf("SC_CLK_TCK")
-
-
-__all__ = ["at_rest", "deployed", "filled", "joined", "peak", "percentile", "reading", "removed", "restart", "storm"]

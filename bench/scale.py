@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import _alone, _phases
+from bench import _alone, _deploy, _phases
 from bench._figures import Figure, growth, machine, table, write
 from bench._ground import Ground, ground
 
@@ -89,8 +89,8 @@ def _plan(stage: Ground, size: Size, how: How) -> dict[str, Callable[[], list[Fi
         "join": lambda: _phases.joined(stage, patience),
         "fill": lambda: _phases.filled(stage, size.services, size.containers, patience, copies=how.copies),
         "rest": lambda: _phases.at_rest(stage, how.rest),
-        "deploy at a pace": lambda: _phases.deployed(stage, services, each, _phases.PACE, patience),
-        "deploy at once": lambda: _phases.deployed(stage, services, each, None, patience),
+        "deploy at a pace": lambda: _deploy.deployed(stage, services, each, _deploy.PACE, patience),
+        "deploy at once": lambda: _deploy.deployed(stage, services, each, None, patience),
         "storm": lambda: _phases.storm(stage, patience),
         "memory": lambda: [_phases.peak(stage)],
         "restart": lambda: _phases.restart(stage, patience),
