@@ -28,6 +28,13 @@ HOSTS_OF_A_TOKEN = 100
 
 HOSTS_OF_A_PROCESS = 1500
 OPEN_FILES = 20_000
+AROUND = r"^(BEGIN|COMMIT|ROLLBACK|CLOSE ALL|UNLISTEN|RESET ALL|SELECT pg_advisory_unlock_all\(\))"
+"""Brackets of transactions, and what asyncpg's pool says whenever a connection is given back."""
+
+STATEMENTS = """
+    SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
+    WHERE r.rolname = 'tutela' AND ($1 OR query !~* $2)
+"""
 TRIES, AGAIN_SECONDS = 120, 0.25
 NETWORK_POOL = "10.0.0.0/9"
 """The default one has room for 4,096 services."""
@@ -100,15 +107,9 @@ class Record:
         """Statements are counted from here."""
         self.execute("SELECT pg_stat_statements_reset()")
 
-    def statements(self, *, brackets: bool = True) -> int:
-        """The product's statements since `count_anew`; without `brackets` no BEGIN and COMMIT."""
-        return int(
-            self.value(
-                "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid"
-                " WHERE r.rolname = 'tutela' AND ($1 OR query !~* '^(BEGIN|COMMIT|ROLLBACK)')",
-                brackets,
-            )
-        )
+    def statements(self, *, around: bool = True) -> int:
+        """The product's statements since `count_anew`; without `around` none of those around the others."""
+        return int(self.value(STATEMENTS, around, AROUND))
 
     def dearest(self, count: int = 8) -> list[dict[str, Any]]:
         """Those that took most of the server's time since then, and those that were most often. Milliseconds."""

@@ -11,7 +11,9 @@ table: docs/performance.md.
 from __future__ import annotations
 
 import argparse
-import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,6 +55,7 @@ class How:
     rest: float
     patience: float
     copies: bool
+    skip: tuple[str, ...] = ()
 
 
 def run(name: str, size: Size, how: How) -> None:
@@ -66,18 +69,21 @@ def run(name: str, size: Size, how: How) -> None:
         stage.record.count_anew()
         try:
             found = measure()
-        except (AssertionError, OSError) as error:
-            # One phase that fails is a line of the table; the others are still worth having.
-            found = [Figure(name=what, value=None, unit="", note=str(error).splitlines()[0][:100])]
+        except Exception as error:
+            # The boundary of one phase: it becomes a line of the table; the others are still worth having.
+            why = (str(error) or type(error).__name__).splitlines()[0][:120]
+            found = [Figure(name=what, value=None, unit="", note=why)]
         dearest[what] = stage.record.dearest()
         figures.extend(found)
         print(table(found), flush=True)
+        kept = write(name, asdict(size), about, figures, dearest)
+        print(f"  {time.monotonic() - began:.0f} s so far; kept in {kept}", flush=True)
 
     with ground(size.nodes, how.delay) as stage:
+        began = time.monotonic()
         for what, measure in _plan(stage, size, how).items():
-            phase(what, measure)
-        complaints = len(stage.hosts.log().splitlines())
-    print(f"agents complained {complaints} times; kept in {write(name, asdict(size), about, figures, dearest)}")
+            if what not in how.skip:
+                phase(what, measure)
 
 
 def _plan(stage: Ground, size: Size, how: How) -> dict[str, Callable[[], list[Figure]]]:
@@ -92,8 +98,8 @@ def _plan(stage: Ground, size: Size, how: How) -> dict[str, Callable[[], list[Fi
         "deploy at a pace": lambda: _deploy.deployed(stage, services, each, _deploy.PACE, patience),
         "deploy at once": lambda: _deploy.deployed(stage, services, each, None, patience),
         "storm": lambda: _phases.storm(stage, patience),
-        "memory": lambda: [_phases.peak(stage)],
         "restart": lambda: _phases.restart(stage, patience),
+        "whole run": lambda: _phases.whole_run(stage),
         "passes": lambda: _alone.passes(stage),
     }
 
@@ -110,6 +116,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.3, help="seconds that the model of an engine takes")
     parser.add_argument("--rest", type=float, default=60.0, help="seconds at rest that are measured")
     parser.add_argument("--patience", type=float, default=300.0, help="seconds that one wait may last")
+    parser.add_argument("--skip", default="", help="phases to leave out, divided by commas")
     parser.add_argument("--fill", choices=("api", "copies"), help="how what is at rest is made")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in SIZES]
@@ -118,10 +125,18 @@ def main() -> None:
     own = Size(nodes=asked.nodes, containers=asked.containers, services=asked.services)
     wanted = {name: SIZES[name] for name in asked.names} or {f"{own.nodes}-{own.containers}-{own.services}": own}
     if not asked.growth:
-        os.environ["PYTHONUNBUFFERED"] = "1"
+        # Whoever ends it wants the processes gone too.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("ended"))
         for name, size in wanted.items():
             copies = asked.fill == "copies" if asked.fill else size.containers > BY_API
-            how = How(deploy=asked.deploy, delay=asked.delay, rest=asked.rest, patience=asked.patience, copies=copies)
+            how = How(
+                deploy=asked.deploy,
+                delay=asked.delay,
+                rest=asked.rest,
+                patience=asked.patience,
+                copies=copies,
+                skip=tuple(asked.skip.split(",")),
+            )
             run(name, size, how)
     if len(wanted) > 1:
         print(growth(list(wanted)))
