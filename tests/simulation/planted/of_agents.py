@@ -80,7 +80,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        3,
+        6,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
@@ -99,7 +99,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        8,
+        18,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
@@ -129,7 +129,7 @@ BUGS: dict[str, Bug] = {
     ),
     "every end is a good end": (
         "exit codes are not told (I10)",
-        9,
+        17,
         ((agent, "reported", _code_zero),),
     ),
     "who does not answer is not there": (
