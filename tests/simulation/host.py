@@ -33,6 +33,7 @@ class Host:
         self.cuts = Cuts()
         self.skew = timedelta()
         self.disk_full = False
+        self._chance = world.stream(f"network of {name}")
         self.leased_at = 0.0
         self.engine = Engine(name, chance, self.now, world.judge, live_restore=live_restore)
         self._directory = directory / name
@@ -54,7 +55,7 @@ class Host:
     async def _run(self, process: Process) -> None:
         world = self._world
         runtime = ModelRuntime(self.engine, process, self.cuts, world.registry)
-        channel = Channel(process, self.link, world.weather, world.chance, lambda: world.planes, self._leased)
+        channel = Channel(process, self.link, world.weather, self._chance, lambda: world.planes, self._leased)
         try:
             self._agent = Agent(name=self.name, state_dir=self._directory, runtime=runtime, channel=channel)
             await self._agent.run(asyncio.Event())

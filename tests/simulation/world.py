@@ -71,12 +71,12 @@ class World:
 
     def __init__(self, seed: int, backend: Backend, directory: Path, loop: VirtualLoop) -> None:
         self.seed = seed
-        self.chance = random.Random(seed)
+        self.chance = self.stream("world")
         self.knobs: Knobs = turned(random.Random(f"knobs {seed}"), tuple(fault_kinds.KINDS))
         self.loop = loop
         self.history = History(loop.time)
         self.judge = Judge(self)
-        self.store = Store(backend, self.chance, self.now, self._heard)
+        self.store = Store(backend, self.stream("database"), self.now, self._heard)
         self.weather = self.knobs.weather
         self.lost_notices = self.knobs.lost_notices
         self.secrets = SecretBox(SECRET)
@@ -93,6 +93,10 @@ class World:
         self.directory = directory
         self._background: list[asyncio.Task[Any]] = []
 
+    def stream(self, whose: str) -> random.Random:
+        """Chance of somebody's own: one statement more or less does not make users and faults do something else."""
+        return random.Random(f"{whose} {self.seed}")
+
     def now(self) -> datetime:
         """The true time, which is the database's."""
         return BEGIN + timedelta(seconds=self.loop.time())
@@ -101,8 +105,8 @@ class World:
         """The whole life; returns the seconds to rest after the last fault."""
         self.history.add("world", f"seed {self.seed}: {self.knobs}")
         await self._build()
-        users = [User(self, number, self.chance) for number in range(1, self.knobs.services + 1)]
-        faults = Faults(self, self.chance)
+        users = [User(self, number, self.stream(f"user {number}")) for number in range(1, self.knobs.services + 1)]
+        faults = Faults(self, self.stream("faults"))
         doing = [asyncio.create_task(each.run()) for each in users]
         doing.append(asyncio.create_task(Watch(self).run()))
         if self.knobs.kinds:
@@ -135,7 +139,8 @@ class World:
         for number in range(1, self.knobs.planes + 1):
             self.planes.append(Plane(self, f"plane{number}"))
         for number in range(1, self.knobs.hosts + 1):
-            host = Host(self, f"h{number}", self.directory, self.chance, live_restore=self.knobs.live_restore)
+            chance = self.stream(f"host {number}")
+            host = Host(self, f"h{number}", self.directory, chance, live_restore=self.knobs.live_restore)
             host.cuts = self.knobs.cuts
             host.engine.lost_events = self.knobs.lost_events
             for image_id, behaviour in IMAGES.values():
