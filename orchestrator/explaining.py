@@ -13,7 +13,7 @@ from orchestrator.planning.explain import SlotStory, explain
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.store import containers, pauses, services
-from orchestrator.store.db import Connection
+from orchestrator.store.db import Connection, now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ async def explain_service(
     conn: Connection, service: Service, installation: Installation, policy: Policy
 ) -> Explanation:
     """Nothing is changed, and nothing locked: what a pass would decide now."""
-    view = await snapshot.load(conn, service, installation)
+    view = await snapshot.widen(conn, await snapshot.load(conn, service, installation, await now(conn)))
     plan = plan_service(view, policy)
     since = await services.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
 from domain.errors import Conflict
+from domain.service import Service
 from orchestrator import apply, snapshot
 from orchestrator.metrics import PASS_SECONDS, PASSES
 from orchestrator.planning.service import plan_service
-from orchestrator.planning.view import Installation, Policy
+from orchestrator.planning.steps import Plan
+from orchestrator.planning.view import Installation, NodesWanted, Policy, ServiceView
 from orchestrator.store import services
-from orchestrator.store.db import Database
+from orchestrator.store.db import Connection, Database
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("reconciler")
@@ -36,8 +39,7 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
                 return False
             service_id = due.id
             service = due.read()
-            view = await snapshot.load(conn, service, installation)
-            plan = plan_service(view, policy)
+            view, plan = await decide(conn, service, installation, policy, due.at)
             await apply.apply(conn, view, plan)
     except DatabaseAway:
         raise
@@ -58,6 +60,18 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
     for step in plan.steps:
         log.info("step", service=service.unique_name, kind=type(step).__name__, cause=step.cause)
     return True
+
+
+async def decide(
+    conn: Connection, service: Service, installation: Installation, policy: Policy, at: datetime
+) -> tuple[ServiceView, Plan]:
+    """What is to be done for a service whose row the caller has locked, and from which view; `at`: now."""
+    view = await snapshot.load(conn, service, installation, at)
+    try:
+        return view, plan_service(view, policy)
+    except NodesWanted:
+        view = await snapshot.widen(conn, view)
+        return view, plan_service(view, policy)
 
 
 async def _postpone(db: Database, service_id: UUID | None, seconds: float) -> None:

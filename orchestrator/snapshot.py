@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from domain.container import Container
 from domain.links import contributes, source_of
 from domain.networks import Fleet
-from domain.node import Candidate, disk_full, failing
+from domain.node import Candidate, Node, disk_full, failing
 from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
-from domain.spec import Link, Strategy
+from domain.spec import Link, Strategy, Transport
 from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
-from orchestrator.store import containers, mounts, nodes, relations
-from orchestrator.store.db import Connection, now
+from orchestrator.store import containers, mounts, nodes, relations, standing
+from orchestrator.store.db import Connection
 from orchestrator.store.relations import LinkedTo
 
 
-async def load(conn: Connection, service: Service, installation: Installation) -> ServiceView:
-    """The view of a service whose row the caller has locked."""
+async def load(conn: Connection, service: Service, installation: Installation, at: datetime) -> ServiceView:
+    """The view of a service whose row the caller has locked, with the nodes that its containers are on; `at`: now."""
     targets = await relations.link_targets(conn, [service])
     after = service.operation.after if service.operation else ()
-    rows = await containers.open_rows(conn, [service.id, *targets])
+    rows, there = await standing.of_services(conn, [service.id, *targets])
     own = tuple(row for row in rows if row.service_id == service.id)
     request = service.operation.image_request if service.operation else None
     answer = await nodes.image_answer(conn, request) if request else None
-    at = await now(conn)
-    found = await candidates(conn, service, own, at)
+    found = _candidates(there, own, at, {})
     return ServiceView(
         service=service,
         containers=own,
@@ -50,7 +50,15 @@ async def load(conn: Connection, service: Service, installation: Installation) -
         now=at,
         behind=tuple(await relations.under_way(conn, after)) if after else (),
         pinned=await mounts.pinned(conn, service.id) if _mounts_volumes(service, own) else {},
+        everyone=False,
     )
+
+
+async def widen(conn: Connection, view: ServiceView) -> ServiceView:
+    """The same view with all nodes."""
+    taken = await containers.ports_taken(conn, fixed_ports(view.service.spec))
+    there = await nodes.everyone(conn)
+    return replace(view, nodes=_candidates(there, view.containers, view.now, taken), everyone=True)
 
 
 def _linked(link: Link, target: LinkedTo, rows: Sequence[Container], fleet: Fleet, account: str) -> LinkedService:
@@ -76,11 +84,13 @@ def _mounts_volumes(service: Service, own: Sequence[Container]) -> bool:
     return bool(service.spec.bindings) or image or mounted or service.want is ServiceWant.TERMINATED
 
 
-async def candidates(
-    conn: Connection, service: Service, own: Sequence[Container], at: datetime
+def _candidates(
+    there: Sequence[Node],
+    own: Sequence[Container],
+    at: datetime,
+    taken: Mapping[UUID, frozenset[tuple[Transport, int]]],
 ) -> tuple[Candidate, ...]:
     """The nodes as the placement of this service sees them."""
-    taken = await containers.ports_taken(conn, fixed_ports(service.spec))
     here: dict[UUID, int] = {}
     for row in own:
         here[row.node_id] = here.get(row.node_id, 0) + 1
@@ -109,5 +119,5 @@ async def candidates(
             overlay=node.overlay,
             network_note=node.network_note,
         )
-        for node in await nodes.everyone(conn)
+        for node in there
     )

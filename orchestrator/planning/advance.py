@@ -22,7 +22,7 @@ from orchestrator.planning.steps import (
     UseImage,
     waiting,
 )
-from orchestrator.planning.view import Policy, ServiceView
+from orchestrator.planning.view import Policy, ServiceView, fleet
 
 
 def advance(
@@ -57,7 +57,7 @@ def advance(
         open_rows += _outdated(view, kept)
     if open_rows:
         return Plan(steps=tuple(steps), waits_for=waiting(open_rows, "to settle"))
-    if unplaced and not any(node.open for node in view.nodes):
+    if unplaced and not any(node.open for node in fleet(view)):
         return Plan(steps=tuple(steps), waits_for=unplaced)
     problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
     message = "; ".join(problems) or None
@@ -80,14 +80,14 @@ def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]
         if not needed and not view.slots:
             return None, []
         spec = view.service.spec
-        able = sorted((node for node in view.nodes if node.open), key=lambda node: node.name)
+        able = sorted((node for node in fleet(view) if node.open), key=lambda node: node.name)
         # Only a node that the service may run on is told its image, and the registry's password with it (S26).
         asked = next((node for node in able if matches(spec, node)), None)
         if able and asked is None:
-            why = f"slot {min(view.slots, default=1)}: {place(spec, view.nodes).reason}"
+            why = f"slot {min(view.slots, default=1)}: {place(spec, fleet(view)).reason}"
             return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),)), []
         if asked is None:
-            up = [node for node in view.nodes if node.state is NodeState.DEPLOYED]
+            up = [node for node in fleet(view) if node.state is NodeState.DEPLOYED]
             if any(node.closed is not None for node in up):
                 return Plan(waits_for="every node that is up is quarantined or paused: see ./tutela node list"), []
             why = "every node that is up is paused" if up else "no node is up"
@@ -144,7 +144,7 @@ def _replacements(
     busy: list[Container] = []
     stuck: str | None = None
     for row in (row for row in outdated if serving(row)):
-        room = place(view.service.spec, vacate(view.nodes, row), only=view.slots.get(row.slot))
+        room = place(view.service.spec, vacate(fleet(view), row), only=view.slots.get(row.slot))
         if room.node_id is None:
             stuck = stuck or f"slot {row.slot}: {room.reason}"
         elif len(busy) < budget:
@@ -191,8 +191,9 @@ def fill(
     """Containers for those of the slots that are empty, and why one could not be placed."""
     occupied = {row.slot for row in rows}
     before = {row.slot: row for row in refilled}
-    room, steps = Room(view.service.spec, view.nodes), list[Step]()
-    for slot in sorted(set(slots) - occupied):
+    empty, steps = sorted(set(slots) - occupied), list[Step]()
+    room = Room(view.service.spec, fleet(view) if empty else ())
+    for slot in empty:
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break

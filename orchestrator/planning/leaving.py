@@ -20,7 +20,7 @@ from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.settled import in_first_moment, serving
 from orchestrator.planning.slots import bound
 from orchestrator.planning.steps import KeepSlot, LeaveSlot, RetireContainer, Step
-from orchestrator.planning.view import Policy, ServiceView
+from orchestrator.planning.view import Policy, ServiceView, fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
         elif row.node_id in draining and not bound(row):
             step = _drained(view, row)
             if step is None:
-                others = [node for node in view.nodes if node.node_id != row.node_id]
+                others = [node for node in fleet(view) if node.node_id != row.node_id]
                 stuck.append(f"{row.name}: {place(view.service.spec, others).reason}")
             else:
                 steps.append(step)
@@ -92,7 +92,7 @@ def _drained(view: ServiceView, row: Container) -> Step | None:
     if view.service.want is not ServiceWant.RUNNING or row.want is not Want.RUN:
         return RetireContainer(container_id=row.id, name=row.name, cause=cause)
     spec = view.service.spec
-    if place(spec, [node for node in view.nodes if node.node_id != row.node_id]).node_id is None:
+    if place(spec, [node for node in fleet(view) if node.node_id != row.node_id]).node_id is None:
         return None
     if spec.single_writer or not serving(row):
         return RetireContainer(container_id=row.id, name=row.name, cause=cause, keep_volumes=True, refill=True)

@@ -39,7 +39,7 @@ from orchestrator.planning.steps import (
     TakeVolumes,
     waiting,
 )
-from orchestrator.planning.view import Policy, ServiceView
+from orchestrator.planning.view import Policy, ServiceView, fleet
 
 
 def plan_service(view: ServiceView, policy: Policy) -> Plan:
@@ -163,7 +163,7 @@ def _run(
     if view.now >= deadline:
         return Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view))
     # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
-    blocked = not any(node.open for node in view.nodes)
+    blocked = not (any(node.open for node in view.nodes) or any(node.open for node in fleet(view)))
     later = min(deadline, view.now + policy.blocked_retry) if blocked else deadline
     return _requeued(replace(plan, requeue_at=min(later, plan.requeue_at or later)), moved.due)
 

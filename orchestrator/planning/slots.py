@@ -8,7 +8,7 @@ from uuid import UUID
 from domain.container import Container
 from domain.placement import matches
 from domain.spec import Strategy
-from orchestrator.planning.view import ServiceView
+from orchestrator.planning.view import ServiceView, fleet
 
 
 def wanted_slots(view: ServiceView) -> Mapping[int, UUID | None]:
@@ -19,7 +19,7 @@ def wanted_slots(view: ServiceView) -> Mapping[int, UUID | None]:
     """
     if view.service.spec.deployment_strategy is not Strategy.EVERY_NODE:
         return {slot: view.pinned.get(slot) for slot in range(1, view.service.target + 1)}
-    nodes = {node.node_id: node for node in view.nodes if matches(view.service.spec, node)}
+    nodes = {node.node_id: node for node in fleet(view) if matches(view.service.spec, node)}
     holders = sorted((row for row in view.containers if not row.leaving), key=lambda row: row.slot)
     out: dict[int, UUID | None] = {}
     for slot, node_id in [*((row.slot, row.node_id) for row in holders), *sorted(view.pinned.items())]:

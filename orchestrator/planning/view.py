@@ -73,13 +73,18 @@ class ImageAnswer:
     error: str | None = None
 
 
+class NodesWanted(Exception):
+    """The plan depends on nodes that its view does not have: load all of them and plan again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
     """One service, its rows that are not yet forgotten, and what its containers depend on.
 
-    `image` None: the operation's image request was not made yet. `behind`: names of services whose operations
-    come first. `pinned`: the node that a slot's volumes are on. `slots`: those to fill, each with the node that it is
-    bound to (`planning.slots`).
+    `nodes`: those that its containers and those of its links are on, or `everyone`: most plans move nothing, and a
+    fleet has thousands. `image` None: the operation's image request was not made yet. `behind`: names of services
+    whose operations come first. `pinned`: the node that a slot's volumes are on. `slots`: those to fill, each with the
+    node that it is bound to (`planning.slots`).
     """
 
     service: Service
@@ -92,3 +97,11 @@ class ServiceView:
     behind: tuple[str, ...] = ()
     pinned: Mapping[int, UUID] = field(default_factory=dict)
     slots: Mapping[int, UUID | None] = field(default_factory=dict)
+    everyone: bool = True
+
+
+def fleet(view: ServiceView) -> tuple[Candidate, ...]:
+    """All nodes. Raises NodesWanted."""
+    if not view.everyone:
+        raise NodesWanted
+    return view.nodes

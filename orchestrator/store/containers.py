@@ -30,10 +30,12 @@ from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Columns, Filter, where
 
-_COLUMNS = """
-    id, service_id, node_id, slot, name, spec, made_from, deploy_gen, want, start_gen, autorestart, networks,
-    seen, created_at, terminated_at, autoreplace, operation, refill, drop_volumes, replaced, leaving
-"""
+COLUMNS = (
+    "id", "service_id", "node_id", "slot", "name", "spec", "made_from", "deploy_gen", "want", "start_gen",
+    "autorestart", "networks", "seen", "created_at", "terminated_at", "autoreplace", "operation", "refill",
+    "drop_volumes", "replaced", "leaving",
+)  # fmt: skip
+_COLUMNS = ", ".join(COLUMNS)
 # In a lookup by name live containers hide terminated ones that had it before them (spec 1.9, 7 no. 3).
 _CURRENT = (
     "CASE WHEN terminated_at IS NULL OR NOT EXISTS (SELECT 1 FROM containers o WHERE o.account_id ="
@@ -56,7 +58,8 @@ _FILTERS: Columns = {
 DYNAMIC_PORTS = (32768, 60999)
 
 
-def _container(row: Any) -> Container:
+def of_row(row: Any) -> Container:
+    """The container of a row with all COLUMNS."""
     spec = codec.load(codec.CONTAINER_SPEC, row["spec"])
     networks = codec.load(codec.NETWORKS, row["networks"])
     assert spec is not None  # noqa: S101 - NOT NULL in the schema
@@ -96,7 +99,7 @@ async def of_services(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUI
     )
     out: dict[UUID, list[Container]] = {each: [] for each in service_ids}
     for row in rows:
-        out[row["service_id"]].append(_container(row))
+        out[row["service_id"]].append(of_row(row))
     return out
 
 
@@ -106,7 +109,7 @@ async def open_rows(conn: Connection, service_ids: Sequence[UUID]) -> list[Conta
         f"SELECT {_COLUMNS} FROM containers WHERE service_id = ANY($1) AND terminated_at IS NULL ORDER BY slot",  # noqa: S608
         list(service_ids),
     )
-    return [_container(row) for row in rows]
+    return [of_row(row) for row in rows]
 
 
 async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Container:
@@ -118,7 +121,7 @@ async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Contain
     )
     if row is None:
         raise NotFound(f"there is no container {container_id}")
-    return _container(row)
+    return of_row(row)
 
 
 async def page(
@@ -138,7 +141,7 @@ async def page(
         limit,
         offset,
     )
-    return [_container(row) for row in rows], total
+    return [of_row(row) for row in rows], total
 
 
 async def insert(conn: Connection, container: Container, account_id: UUID, placement: Sequence[Verdict] = ()) -> None:
@@ -331,7 +334,7 @@ async def observe(
     A node writes only about its own containers (RELIABILITY S26). The caller holds the services' locks.
     """
     known = {
-        row["id"]: _container(row)
+        row["id"]: of_row(row)
         for row in await conn.fetch(
             f"SELECT {_COLUMNS} FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"  # noqa: S608
             " AND (seen_session, seen_seq) < ($3, $4)",

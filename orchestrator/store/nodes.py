@@ -16,13 +16,14 @@ from domain.registry import RegistryAuth, canonical
 from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
-from orchestrator.store.pauses import of_row
+from orchestrator.store.pauses import of_row as paused
 
-_COLUMNS = (
-    "id, name, state, tags, engine, last_seen, created_at, nickname, cordoned, drain_action, public_ip, live,"
-    " reserved_memory, reserved_cpu, failures, terminated_at, paused_at, paused_by, address, overlay, network_note,"
-    " accepted, ahead, strangers"
-)
+COLUMNS = (
+    "id", "name", "state", "tags", "engine", "last_seen", "created_at", "nickname", "cordoned", "drain_action",
+    "public_ip", "live", "reserved_memory", "reserved_cpu", "failures", "terminated_at", "paused_at", "paused_by",
+    "address", "overlay", "network_note", "accepted", "ahead", "strangers",
+)  # fmt: skip
+_COLUMNS = ", ".join(COLUMNS)
 _FILTERS = {
     "uuid": "id",
     "state": "state",
@@ -43,7 +44,8 @@ _SHOWN = f"""
 """  # noqa: S608 - constants of the domain
 
 
-def _node(row: Any) -> Node:
+def of_row(row: Any) -> Node:
+    """The node of a row with all COLUMNS."""
     return Node(
         id=row["id"],
         name=row["name"],
@@ -61,7 +63,7 @@ def _node(row: Any) -> Node:
         reserved_cpu=row["reserved_cpu"],
         failures=codec.load(codec.FAILURES, row["failures"]) or (),
         terminated_at=row["terminated_at"],
-        paused=of_row(row),
+        paused=paused(row),
         address=row["address"],
         overlay=row["overlay"],
         network_note=row["network_note"],
@@ -149,7 +151,7 @@ async def everyone(conn: Connection) -> list[Node]:
         f"SELECT {_COLUMNS} FROM nodes WHERE state <> $1 ORDER BY name",  # noqa: S608 - constants of this module
         NodeState.TERMINATED.value,
     )
-    return [_node(row) for row in rows]
+    return [of_row(row) for row in rows]
 
 
 async def get(conn: Connection, node_id: UUID) -> Node:
@@ -157,7 +159,7 @@ async def get(conn: Connection, node_id: UUID) -> Node:
     row = await conn.fetchrow(f"SELECT {_COLUMNS} FROM nodes WHERE id = $1", node_id)  # noqa: S608 - as above
     if row is None:
         raise NotFound(f"there is no node {node_id}")
-    return _node(row)
+    return of_row(row)
 
 
 async def lock(conn: Connection, node_id: UUID) -> Node:
@@ -235,7 +237,7 @@ async def purge_terminated(conn: Connection, older_than_hours: int) -> None:
 async def many(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:
     """Nodes by id; unknown ids are left out."""
     rows = await conn.fetch(f"SELECT {_COLUMNS} FROM nodes WHERE id = ANY($1)", list(ids))  # noqa: S608 - as above
-    return {row["id"]: _node(row) for row in rows}
+    return {row["id"]: of_row(row) for row in rows}
 
 
 async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: int) -> tuple[list[Node], int]:
@@ -249,7 +251,7 @@ async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: 
         limit,
         offset,
     )
-    return [_node(row) for row in rows], total
+    return [of_row(row) for row in rows], total
 
 
 async def live_counts(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:

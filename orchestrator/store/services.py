@@ -24,7 +24,7 @@ _COLUMNS = """
 """
 _FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
 _TAKE_DUE = f"""
-    SELECT {_COLUMNS} {_FROM} WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
+    SELECT {_COLUMNS}, clock_timestamp() AS at {_FROM} WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
     ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
 """  # noqa: S608 - our own columns
@@ -171,9 +171,10 @@ async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A service that is due, and locked by its transaction."""
+    """A service that is due, and locked by its transaction; `at`: when it was taken."""
 
     id: UUID
+    at: datetime
     row: Any
 
     def read(self) -> Service:
@@ -187,7 +188,7 @@ async def take_due(conn: Connection) -> Due | None:
     What is paused is never due (decision 14).
     """
     row = await conn.fetchrow(_TAKE_DUE)
-    return Due(row["id"], row) if row is not None else None
+    return Due(row["id"], row["at"], row) if row is not None else None
 
 
 async def locked(conn: Connection, service_id: UUID) -> Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -35,7 +36,7 @@ from orchestrator.planning.steps import (
     StopContainer,
     UseImage,
 )
-from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, Policy, ServiceView
+from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, NodesWanted, Policy, ServiceView
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NODE = UUID("00000000-0000-4000-8000-0000000000aa")
@@ -118,7 +119,14 @@ class World:
         return accepted
 
     def plan(self) -> Plan:
-        return plan_service(self.view(), POLICY)
+        """By all nodes; one that is made by those alone that have a container is the same, or asks for the others."""
+        view = self.view()
+        plan = plan_service(view, POLICY)
+        there = {row.node_id for row in view.containers}
+        known = tuple(replace(node, taken=frozenset()) for node in view.nodes if node.node_id in there)
+        with contextlib.suppress(NodesWanted):
+            assert plan_service(replace(view, nodes=known, everyone=False), POLICY) == plan
+        return plan
 
     def step(self) -> Plan:
         """Plan once and apply."""
