@@ -14,12 +14,10 @@ from app.settings import Settings
 from bench._figures import Figure, percentile
 from bench._ground import NETWORK_POOL, Ground
 from domain.node import Candidate, NodeState
-from domain.placement import occupy, place
+from domain.placement import Room
 from domain.spec import ServiceSpec
-from orchestrator import snapshot
-from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Policy
-from orchestrator.reconciler import reconcile_due
+from orchestrator.reconciler import decide, reconcile_due
 from orchestrator.store import services
 from orchestrator.store.db import Database
 
@@ -37,11 +35,11 @@ def placing() -> Figure:
     spec = ServiceSpec(image="busybox")
     began, placed = time.perf_counter(), 0
     while time.perf_counter() - began < PLACING_SECONDS:
-        room = nodes
+        room = Room(spec, nodes)
         for _ in range(OF_A_SERVICE):
-            found = place(spec, room).node_id
+            found = room.place().node_id
             assert found is not None
-            room = occupy(spec, room, found)
+            room.occupy(found)
             placed += 1
             if time.perf_counter() - began > PLACING_SECONDS:
                 break
@@ -82,8 +80,8 @@ async def _passes(ground: Ground) -> tuple[list[float], int]:
                 async with db.transaction() as conn:
                     taken = await services.take_due(conn)
                     assert taken is not None
-                    view = await snapshot.load(conn, taken.read(), installation)
-                    steps += bool(plan_service(view, policy).steps)
+                    _, plan = await decide(conn, taken.read(), installation, policy, taken.at)
+                    steps += bool(plan.steps)
                 await reconcile_due(db, installation, policy)
                 await other.execute("SELECT pg_stat_statements_reset()")
                 continue
