@@ -54,7 +54,7 @@ def will_start(assignment: ContainerAssignment, kept: ObservedContainer | None, 
     """Whether the agent is going to start a container that does not run, now or after a pause, by itself."""
     if assignment.want is not Want.RUN:
         return False
-    if assignment.start_gen > memory.start_gen or memory.retry is not None:
+    if assignment.start_gen > memory.start_gen:
         return True
     at = datetime.max.replace(tzinfo=UTC)
     if kept is None:

@@ -253,7 +253,7 @@ def test_what_the_agent_is_going_to_start_by_itself() -> None:
     assert will_start(ALWAYS, ended, replace(DONE, history=RestartHistory(count=9, last_start=NOW))), "after a pause"
     assert not will_start(replace(ALWAYS, want=Want.STOP), ended, DONE)
     assert will_start(replace(ONE, start_gen=2), ended, DONE), "it was ordered"
-    assert will_start(ONE, ended, replace(DONE, retry=RETRY)), "the engine was in no state to answer"
+    assert not will_start(ONE, ended, replace(DONE, retry=RETRY)), "what failed was no start that is still to be made"
     assert will_start(ONE, None, DONE), "it is to be made"
     assert not will_start(ONE, None, replace(DONE, refused=REFUSED))
     assert will_start(ALWAYS, None, replace(DONE, refused=REFUSED))
