@@ -104,7 +104,7 @@ BUGS: dict[str, Bug] = {
     ),
     "an empty ledger is the truth": (
         "what is not in a ledger that never held a full set is removed (F9)",
-        14,
+        12,
         ((agent, "plan_node", _always_complete),),
     ),
     "the lease is ignored": (
@@ -124,7 +124,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        18,
+        10,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "every end is a good end": (
@@ -149,12 +149,12 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        18,
+        198,
         ((ledger.Ledger, "save", _unsaved),),
     ),
     "events are all there is": (
         "an agent never looks at everything anew (E25)",
-        17,
+        39,
         ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
     ),
     "a name that is taken is an error": (

@@ -92,17 +92,17 @@ async def _nobody_expires(_db: Any) -> None:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        None,
+        8,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        27,
+        24,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
         "a redeployment stops all containers together (I7)",
-        6,
+        50,
         ((advance, "_replacements", _all_at_once),),
     ),
     "the image comes later": (
@@ -112,7 +112,7 @@ BUGS: dict[str, Bug] = {
     ),
     "joined actions are forgotten": (
         "of the actions that an operation took over only the first ends (I11)",
-        None,
+        2,
         ((actions, "end", _first_action_only),),
     ),
     "absent is gone": (
@@ -127,7 +127,7 @@ BUGS: dict[str, Bug] = {
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        None,
+        24,
         ((containers, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
@@ -147,7 +147,7 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        None,
+        9,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
