@@ -99,7 +99,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        18,
+        10,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
@@ -164,7 +164,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a stop for want of a lease is for good": (
         "what was stopped for want of a lease is not started again when the lease is back",
-        74,
+        49,
         ((planning, "gave_way", lambda *_: False), (crashes, "gave_way", lambda *_: False)),
     ),
 }

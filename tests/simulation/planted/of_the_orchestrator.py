@@ -20,7 +20,7 @@ from orchestrator.store.errors import DatabaseAway
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
-_plan, _fill, _run = service.plan_service, advance.fill, commands.run
+_plan, _run = service.plan_service, commands.run
 _newer = itertools.count(1_000_000)
 
 
@@ -64,10 +64,6 @@ def _absent_is_gone(view: Any, policy: Any) -> Any:
         for row in view.containers
     )
     return _plan(replace(view, containers=rows), policy)
-
-
-def _slot_free_at_once(view: Any, rows: Any, refilled: Any, slots: Any, policy: Any) -> Any:
-    return _fill(view, [row for row in rows if row.want is not Want.GONE], refilled, slots, policy)
 
 
 async def _no_ports_are_taken(_conn: Any, _wanted: Any) -> Any:
@@ -120,11 +116,6 @@ BUGS: dict[str, Bug] = {
         14,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
-    "a slot is free at once": (
-        "a slot is filled while its last container is still going (I2a)",
-        None,
-        ((advance, "fill", _slot_free_at_once), (service, "fill", _slot_free_at_once)),
-    ),
     "ports are free": (
         "placement does not look at the ports that are taken",
         24,
@@ -137,7 +128,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nobody looks without being told": (
         "a lost notification is never made up for (no tick)",
-        None,
+        16,
         ((worker, "TICK_SECONDS", 1e9),),
     ),
     "no answer is a yes": (
