@@ -113,7 +113,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        14,
+        None,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
