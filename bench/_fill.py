@@ -126,10 +126,15 @@ def by_copies(ground: Ground, count: int, each: int, patience: float) -> float |
     ground.record.execute("SET session_replication_role = DEFAULT")
     ground.record.execute(_LOAD)
     ground.record.execute("ANALYZE")
-    ground.hosts.all("cut")
-    wanted = count * each
-    done = until(lambda: ground.record.value(RUNNING) == wanted and not ground.record.value(UNDER_WAY), patience, 0.2)
+    at = min(each["at"] for each in ground.hosts.all("cut"))
+    # The rows say Running from the first moment: the agents have to say it too.
+    done = until(lambda: rests(ground, at), patience, 0.2)
     return None if done is None else time.monotonic() - began
+
+
+def rests(ground: Ground, since: float = 0.0) -> bool:
+    """Whether all agents have said all they know, in sessions that began after `since`, and nothing is to be done."""
+    return ground.hosts.total("in_sync", since) == ground.hosts.count and not ground.record.value(UNDER_WAY)
 
 
 async def _subnets(dsn: str, count: int) -> list[str]:

@@ -108,6 +108,7 @@ class ModelNode:
         self._ledger = Ledger(directory)
         self._delay = delay
         self._orders: dict[UUID, tuple[Want, int]] = {}
+        self._under_way = 0
         self.channel = MeasuredChannel(directory, membership, tally)
         self.session = Session(
             name=membership.name, channel=self.channel, ledger=self._ledger, wake=self._look, pushed=lambda: None
@@ -116,12 +117,9 @@ class ModelNode:
         self._running = asyncio.create_task(self.session.run(), name=membership.name)
 
     def in_sync(self, since: float) -> bool:
-        """Whether a session that began after `since` was told everything, and all of that is reported."""
-        return self.channel.told_at > self.channel.registered_at > since and self.session.settled and self._carried_out
-
-    @property
-    def _carried_out(self) -> bool:
-        return len(self._orders) == len(self._ledger.assignments)
+        """Whether a session that began after `since` was told everything, and all of that is done and reported."""
+        told = self.channel.told_at > self.channel.registered_at > since
+        return told and not self._under_way and self.session.settled
 
     def _look(self) -> None:
         """Something else may be wanted: carry it out, as an engine would."""
@@ -134,10 +132,12 @@ class ModelNode:
             order = each.want, each.start_gen
             if self._orders.get(each.container_id) != order:
                 self._orders[each.container_id] = order
+                self._under_way += 1
                 asyncio.get_running_loop().call_later(self._delay, self._done, each, order)
         self.session.applied(self._ledger.revision)
 
     def _done(self, assignment: ContainerAssignment, order: tuple[Want, int]) -> None:
+        self._under_way -= 1
         if self._orders.get(assignment.container_id) == order:
             self.session.seen(assignment.container_id, observed(assignment))
 

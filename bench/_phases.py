@@ -40,8 +40,9 @@ def filled(ground: Ground, services: int, containers: int, patience: float, *, c
     return [Figure(name="filled, all Running", value=took, unit="s", note=f"{how}; {containers / took:.0f} a second")]
 
 
-def at_rest(ground: Ground, seconds: float) -> list[Figure]:
+def at_rest(ground: Ground, seconds: float, patience: float) -> list[Figure]:
     """Nothing happens: what that costs."""
+    until(lambda: _fill.rests(ground), patience)
     time.sleep(SETTLE_SECONDS)
     parts = {"Tutela": ground.tutela(), "Postgres": ground.database(), "the model hosts": ground.hosts.pids}
     before = {name: _cpu(pids) for name, pids in parts.items()}
@@ -83,7 +84,7 @@ def at_rest(ground: Ground, seconds: float) -> list[Figure]:
 
 def storm(ground: Ground, patience: float) -> list[Figure]:
     """All connections are cut at once."""
-    until(lambda: ground.hosts.total("in_sync") == ground.hosts.count, patience)
+    until(lambda: _fill.rests(ground), patience)
     ground.hosts.all("clear")
     at = min(each["at"] for each in ground.hosts.all("cut"))
     return _back(ground, at, "after a cut of all connections", patience)
@@ -91,7 +92,7 @@ def storm(ground: Ground, patience: float) -> list[Figure]:
 
 def restart(ground: Ground, patience: float) -> list[Figure]:
     """kill -9 of the control plane, and started again at once."""
-    until(lambda: ground.hosts.total("in_sync") == ground.hosts.count, patience)
+    until(lambda: _fill.rests(ground), patience)
     ground.hosts.all("clear")
     at = time.monotonic()
     ground.server.kill()
@@ -109,7 +110,7 @@ def _back(ground: Ground, at: float, when: str, patience: float, bar: float | No
             connected = time.monotonic() - at
         else:
             time.sleep(0.1)
-    until(lambda: ground.hosts.total("in_sync", at) == count and not ground.record.value(_fill.UNDER_WAY), patience)
+    until(lambda: _fill.rests(ground, at), patience)
     synced = ground.hosts.total("in_sync", at)
     whole = time.monotonic() - at if synced == count else None
     told = ground.hosts.all("told")

@@ -94,7 +94,7 @@ def _plan(stage: Ground, size: Size, how: How) -> dict[str, Callable[[], list[Fi
         "placement": lambda: [_alone.placing()],
         "join": lambda: _phases.joined(stage, patience),
         "fill": lambda: _phases.filled(stage, size.services, size.containers, patience, copies=how.copies),
-        "rest": lambda: _phases.at_rest(stage, how.rest),
+        "rest": lambda: _phases.at_rest(stage, how.rest, patience),
         "deploy at a pace": lambda: _deploy.deployed(stage, services, each, _deploy.PACE, patience),
         "deploy at once": lambda: _deploy.deployed(stage, services, each, None, patience),
         "storm": lambda: _phases.storm(stage, patience),
