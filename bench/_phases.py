@@ -42,7 +42,7 @@ def filled(ground: Ground, services: int, containers: int, patience: float, *, c
 
 def at_rest(ground: Ground, seconds: float, patience: float) -> list[Figure]:
     """Nothing happens: what that costs."""
-    until(lambda: _fill.rests(ground), patience)
+    resting = until(lambda: _fill.rests(ground), patience) is not None
     time.sleep(SETTLE_SECONDS)
     parts = {"Tutela": ground.tutela(), "Postgres": ground.database(), "the model hosts": ground.hosts.pids}
     before = {name: _cpu(pids) for name, pids in parts.items()}
@@ -52,7 +52,7 @@ def at_rest(ground: Ground, seconds: float, patience: float) -> list[Figure]:
     span = time.monotonic() - began
     used = {name: (_cpu(pids) - before[name]) / span * 100 for name, pids in parts.items()}
     size = ground.record.value("SELECT pg_database_size(current_database())") / 1e6
-    wide = f"over {span:.0f} s"
+    wide = f"over {span:.0f} s" + ("" if resting else "; it did not come to rest before")
     return [
         Figure(
             name="at rest: CPU of Tutela, of one core",
@@ -110,13 +110,13 @@ def _back(ground: Ground, at: float, when: str, patience: float, bar: float | No
             connected = time.monotonic() - at
         else:
             time.sleep(0.1)
-    until(lambda: _fill.rests(ground, at), patience)
-    synced = ground.hosts.total("in_sync", at)
-    whole = time.monotonic() - at if synced == count else None
+    rested = until(lambda: _fill.rests(ground, at), patience)
+    whole = None if rested is None else time.monotonic() - at
+    synced, due = ground.hosts.total("in_sync", at), ground.record.value(_fill.UNDER_WAY)
     told = ground.hosts.all("told")
     sessions = ground.hosts.total("registrations")
     reported = sum(each["reported"] for each in told)
-    note = f"{sessions} sessions for {count} hosts" + ("" if synced == count else f"; {synced} in sync")
+    note = f"{sessions} sessions for {count} hosts"
     rate = reported / (max(each["last_report"] for each in told) - at)
     return [
         Figure(name=f"all connected {when}", value=connected, unit="s", note=note),
@@ -126,6 +126,7 @@ def _back(ground: Ground, at: float, when: str, patience: float, bar: float | No
             unit="s",
             bar=bar,
             bar_for=AT_MEDIUM if bar else "",
+            note="" if rested is not None else f"{synced} in sync, {due} services due",
         ),
         Figure(name=f"containers reported {when}", value=rate, unit="/s", note=f"{reported} in all"),
     ]
