@@ -124,7 +124,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        10,
+        133,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "every end is a good end": (

@@ -88,7 +88,7 @@ async def _nobody_expires(_db: Any) -> None:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        8,
+        40,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
@@ -113,7 +113,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        None,
+        30,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
@@ -133,12 +133,12 @@ BUGS: dict[str, Bug] = {
     ),
     "no answer is a yes": (
         "a request whose transaction failed is accepted (I1, F28)",
-        None,
+        5,
         ((commands, "run", _yes),),
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        9,
+        56,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
