@@ -68,8 +68,8 @@ class Agent:
         self._executor = Executor(runtime, self, clock.now)
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
-        self._engine_lost = True
-        self._greeting_due = False
+        self._lost_at: datetime | None = None
+        self._greeting_due = True
         self._resting = False
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
@@ -164,15 +164,15 @@ class Agent:
                         self._wake_up()
                 except RuntimeFailed as error:
                     log.debug("no event stream", reason=str(error))
+                self._lost_at = self._lost_at or clock.now()
                 self._observer.forget()
-                self._engine_lost = True
                 self._wake_up()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _one_pass(self) -> datetime | None:
         """Observe, plan, perform; when to look again. Raises RuntimeBusy, RuntimeRefused."""
-        if self._engine_lost or self._greeting_due:
+        if self._lost_at or self._greeting_due:
             await self._greet()
         cluster_id = self._ledger.cluster_id
         foreign = self._ledger.foreign(self._session.engine)
@@ -247,9 +247,9 @@ class Agent:
                 log.warning("the engine was restarted", version=info.version)
                 since = engine_time(incarnation.since) if incarnation else None
                 for container_id, memory in list(self._ledger.memories.items()):
-                    self._ledger.remember(container_id, remembering.engine_lost(memory, since))
+                    self._ledger.remember(container_id, remembering.engine_lost(memory, since, self._lost_at))
             self._ledger.incarnation = life
-        self._engine_lost = self._greeting_due = False
+        self._lost_at, self._greeting_due = None, False
         self._observer.forget()
         if self._session.engine is None:
             log.info("engine answers", version=info.version, driver=info.storage_driver)
@@ -259,7 +259,7 @@ class Agent:
         if self._session.engine is not None:
             log.warning("engine away", reason=str(error))
         self._session.engine = None
-        self._engine_lost = True
+        self._lost_at = self._lost_at or clock.now()
         self._observer.forget()
 
     def _take_in(self, assignments: Assignments, view: EngineView, working: Collection[UUID]) -> None:
@@ -369,21 +369,20 @@ class Agent:
             self._again(f"network {step.name}", result)
 
     def _image_tried(self, step: ResolveImage, result: StepResult) -> None:
-        key = f"image {step.request.request_id}"
+        request, key = step.request, f"image {step.request.request_id}"
         self._again(key, result)
         retry = self._retries.get(key)
         if result.ok or retry is None or self._session.engine is None:
             return
         if result.code is not None or retry.count >= IMAGE_TRIES:
             del self._retries[key]
-            reference = step.request.reference
-            self.answered(ImageResult(request_id=step.request.request_id, error=f"image {reference}: {result.message}"))
+            why = f"image {request.reference}: {result.message}"
+            self.answered(ImageResult(request_id=request.request_id, error=why))
 
     def _again(self, key: str, result: StepResult) -> None:
-        if result.ok:
-            self._retries.pop(key, None)
-            return
-        self._retries[key] = remembering.again(self._retries.get(key), result, result.message or "")
+        before = self._retries.pop(key, None)
+        if not result.ok:
+            self._retries[key] = remembering.again(before, result, result.message or "")
 
     def answered(self, result: ImageResult) -> None:
         """An image request has its answer."""

@@ -16,6 +16,9 @@ from domain.restarts import Leave, Restart, decide
 ENGINES_DOING = frozenset({137, 143, 255})
 """Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
 
+SHUTDOWN = timedelta(seconds=20)
+"""How long an engine that ends answers while it stops its containers: 15 s by default, and what it takes to notice."""
+
 CLEANUP = timedelta(seconds=15)
 """How long an engine that starts takes to stop what it finds running, before its networks are made (E2)."""
 
@@ -74,8 +77,11 @@ def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
     away = memory.interrupted
     if away is None or away.run != kept.started_at:
         return False
-    if kept.exit_code in ENGINES_DOING or away.engine_since is None or kept.finished_at is None:
-        return kept.exit_code in ENGINES_DOING
+    begin = away.lost_at - SHUTDOWN if away.lost_at else away.engine_since and away.engine_since - CLEANUP
+    end = away.engine_since + CLEANUP if away.engine_since else away.lost_at
+    near = bool(begin and end and kept.finished_at and begin <= kept.finished_at <= end)
+    if away.over:
+        # One that ended as jobs do just before is started once more: nothing tells it from one that obeyed.
+        return near and kept.exit_code in {0, *ENGINES_DOING}
     # A process that obeys SIGTERM may end with any code, so the time tells.
-    since = away.engine_since
-    return since - CLEANUP <= kept.finished_at <= since + CLEANUP
+    return kept.exit_code in ENGINES_DOING or near

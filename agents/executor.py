@@ -171,7 +171,7 @@ class Executor:
             case CreateContainer():
                 work.created = await self._create(step.assignment, cluster_id)
             case StartContainer():
-                await runtime.start(step.engine_id or _made(work))
+                await self._start(step.engine_id or _made(work))
             case StopContainer():
                 await runtime.stop(step.engine_id, step.grace)
             case RemoveContainer():
@@ -215,6 +215,16 @@ class Executor:
                 ):
                     return str(entry["Id"])
             raise
+
+    async def _start(self, engine_id: str) -> None:
+        """Start it. One that its engine can never start is taken away, and the next plan makes it anew (E33)."""
+        try:
+            await self._runtime.start(engine_id)
+        except RuntimeRefused as error:
+            if error.code != "half_started":
+                raise
+            await self._runtime.remove(engine_id)
+            raise RuntimeBusy(f"{error.reason}: it is made anew") from error
 
     async def _resolve(self, step: ResolveImage) -> ResolvedImage:
         async with self._pulling.setdefault(step.request.reference, asyncio.Lock()):

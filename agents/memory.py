@@ -37,26 +37,29 @@ def observed(
     """
     memory = replace(memory, start_gen=max(memory.start_gen, assignment.seen_start_gen))
     if seen is None:
-        return replace(memory, run=None)
+        return replace(memory, run=None, over=None)
     intent = memory.intent
     if intent is not None and seen.started_at is not None and seen.started_at != intent.after:
         # It was carried out, whatever its caller was told (E7): there is nothing to try again.
         memory = replace(memory, intent=None, retry=None, start_gen=max(memory.start_gen, intent.start_gen))
     if seen.state not in UP:
-        return replace(memory, run=None)
+        return replace(memory, run=None, over=memory.run or memory.over)
     if memory.run != seen.started_at:
-        memory = replace(memory, run=seen.started_at)
+        memory = replace(memory, run=seen.started_at, over=None)
     stopping = memory.stopped_run is not None and memory.stopped_run == seen.started_at
     if assignment.want is Want.RUN and not stopping:
         memory = replace(memory, start_gen=max(memory.start_gen, assignment.start_gen), refused=None, intent=None)
     return memory
 
 
-def engine_lost(memory: ContainerMemory, since: datetime | None) -> ContainerMemory:
-    """The engine was restarted since the last look: a run that was on then may have been ended by it (E2)."""
-    if memory.run is None:
+def engine_lost(memory: ContainerMemory, since: datetime | None, lost_at: datetime | None) -> ContainerMemory:
+    """The engine was restarted since the last look: a run that was on then may have been ended by it (E2), and one
+    whose end was seen too, since an engine that is told to end answers until its last container has ended (E34)."""
+    run = memory.run or memory.over
+    if run is None:
         return memory
-    return replace(memory, interrupted=Interruption(run=memory.run, engine_since=since))
+    found = Interruption(run=run, engine_since=since, lost_at=lost_at, over=memory.run is None)
+    return replace(memory, interrupted=found)
 
 
 def reassigned(memory: ContainerMemory) -> ContainerMemory:

@@ -145,19 +145,24 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interruption:
-    """The engine was started anew at about `engine_since`, when it had last been seen with this run on."""
+    """The engine was started anew at about `engine_since`; it was missed from `lost_at` on.
+
+    `over`: the end of the run was seen before that.
+    """
 
     run: datetime
     engine_since: datetime | None = None
+    lost_at: datetime | None = None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerMemory:
     """What the engine cannot tell about a container.
 
-    `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen;
-    `interrupted` the run that was on when the engine went away; `stopped_run` the run that was ordered to stop,
-    `fenced_run` the one that was for want of a lease.
+    `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen, `over`
+    of one that was on before and had ended; `interrupted` the run that was on when the engine went away, or shortly
+    before; `stopped_run` the run that was ordered to stop, `fenced_run` the one that was for want of a lease.
     `image_missing`: a create found no image, so the next one pulls first. `volumes_dropped`: the volumes that
     were to go with it are gone.
     """
@@ -166,6 +171,7 @@ class ContainerMemory:
     intent: StartIntent | None = None
     history: RestartHistory = field(default_factory=RestartHistory)
     run: datetime | None = None
+    over: datetime | None = None
     interrupted: Interruption | None = None
     stopped_run: datetime | None = None
     fenced_run: datetime | None = None

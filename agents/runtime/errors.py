@@ -52,6 +52,7 @@ RULES = (
     _rule(r"pool overlaps", "subnet_taken", "the subnet overlaps another network: {text}"),
     _rule(r"non-overlapping .*address pool", "subnets_gone", "the engine has no free subnet left for a network"),
     _rule(r"network .* (not found|is ambiguous)|could not find a network", "network_missing", "{text}"),
+    _rule(r"task \w+: already exists", "half_started", "its engine lost a start of it half way and cannot repeat it"),
     _rule(r"network with name .* already exists", "name_taken", "{text}", 409),
     _rule(r"conflict\. the container name", "name_taken", "the container's name is taken: {text}", 409),
     _rule(

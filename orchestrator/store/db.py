@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -122,9 +122,8 @@ class Database:
         """A connection for reading. Raises DatabaseAway."""
         conn = await self._acquire()
         try:
-            yield conn
-        except Exception as error:
-            _raise_translated(conn, error)
+            with translated(conn):
+                yield conn
         finally:
             await self._release(conn)
 
@@ -136,10 +135,9 @@ class Database:
         """
         conn = await self._acquire()
         try:
-            async with conn.transaction():
-                yield conn
-        except Exception as error:
-            _raise_translated(conn, error)
+            with translated(conn):
+                async with conn.transaction():
+                    yield conn
         finally:
             await self._release(conn)
 
@@ -157,15 +155,19 @@ class Database:
                 conn.terminate()
 
 
-def _raise_translated(conn: Any, error: Exception) -> NoReturn:
-    """Raise what the error means here; a connection that failed as such never goes back to the pool."""
-    translated = translate(error)
-    if isinstance(translated, DatabaseAway):
-        with contextlib.suppress(asyncpg.InterfaceError):  # the pool has dropped it already
-            conn.terminate()
-    if translated is error:
-        raise error
-    raise translated from error
+@contextlib.contextmanager
+def translated(conn: Any) -> Iterator[None]:
+    """What errors of the block mean here; a connection that failed as such never goes back to the pool."""
+    try:
+        yield
+    except Exception as error:
+        meaning = translate(error)
+        if isinstance(meaning, DatabaseAway):
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has dropped it already
+                conn.terminate()
+        if meaning is error:
+            raise
+        raise meaning from error
 
 
 async def now(conn: Connection) -> datetime:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from orchestrator.store.db import Connection, Database
+from orchestrator.store.db import Connection, Database, translated
 from orchestrator.store.errors import DatabaseAway
 
 
@@ -31,7 +31,8 @@ class Held(Database):
     async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading; the open transaction's, if there is one. Raises DatabaseAway."""
         if self._conn is not None:
-            yield self._conn
+            with translated(self._conn):
+                yield self._conn
             return
         async with super().read() as conn:
             yield conn
@@ -40,8 +41,9 @@ class Held(Database):
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that ends with `commit`; rolled back at once when the block raises. Raises DatabaseAway."""
         if self._conn is not None:
-            async with self._conn.transaction():
-                yield self._conn
+            with translated(self._conn):
+                async with self._conn.transaction():
+                    yield self._conn
             return
         stack = AsyncExitStack()
         conn = await stack.enter_async_context(super().transaction())

@@ -78,6 +78,22 @@ async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, chann
     await until(channel, one.container_id, Seen.RUNNING, more=lambda seen: seen.start_gen == 2)
 
 
+async def test_a_container_whose_start_its_engine_lost_half_way_is_made_anew(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> None:
+    """It says so at each start for ever (E33); found by chaos: a redeployment waited for it until its deadline."""
+    one = assigned(1, want=Want.STOP)
+    channel.assign(replace(one, want=Want.RUN))
+    seen = await until(channel, one.container_id, Seen.RUNNING)
+    channel.assign(one)
+    await until(channel, one.container_id, Seen.EXITED)
+    runtime.half_started.add(seen.engine_id or "")
+    channel.assign(replace(one, want=Want.RUN, start_gen=2))
+    after = await until(channel, one.container_id, Seen.RUNNING, more=lambda now: now.start_gen == 2)
+    assert after.engine_id != seen.engine_id
+    assert list(runtime.containers) == [after.engine_id]
+
+
 async def test_a_missing_image_is_pulled(runtime: FakeRuntime, channel: MemoryChannel) -> None:
     runtime.images.clear()
     runtime.remote["tutela/web:latest"] = {"Id": "sha256:web", "Config": {}}

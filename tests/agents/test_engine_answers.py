@@ -29,6 +29,7 @@ REFUSALS = [
     (500, "write /data/x: no space left on device", "disk_full"),
     (409, 'Conflict. The container name "/a" is already in use by container "4f"', "name_taken"),
     (409, "Conflict. cannot do that now", "conflict"),
+    (500, "task 4f0d: already exists", "half_started"),
     (400, "invalid reference format", "bad_reference"),
     (400, "Minimum memory limit allowed is 6MB", "bad_request"),
     (400, 'OCI runtime create failed: exec: "nope": executable file not found in $PATH: unknown', "bad_command"),

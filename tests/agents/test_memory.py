@@ -83,7 +83,7 @@ def result(step: Step, *, ok: bool = False, **more: object) -> StepResult:
 def test_what_is_not_there_has_no_run() -> None:
     before = replace(DONE, run=NOW)
     assert remembering.observed(before, ONE, None) == DONE
-    assert remembering.observed(before, ONE, on_engine(ONE, E.EXITED)) == DONE
+    assert remembering.observed(before, ONE, on_engine(ONE, E.EXITED)) == replace(DONE, over=NOW)
 
 
 def test_the_control_planes_word_on_carried_out_orders_counts_where_the_ledger_was_lost() -> None:
@@ -125,9 +125,11 @@ def test_a_run_that_was_ordered_to_end_obeys_nothing() -> None:
 
 
 def test_an_engine_that_was_restarted_may_have_ended_what_ran() -> None:
-    assert remembering.engine_lost(DONE, NOW) == DONE
+    assert remembering.engine_lost(DONE, NOW, NOW) == DONE
     running = replace(DONE, run=NOW)
-    assert remembering.engine_lost(running, later(9)).interrupted == Interruption(run=NOW, engine_since=later(9))
+    assert remembering.engine_lost(running, later(9), later(8)).interrupted == Interruption(
+        run=NOW, engine_since=later(9), lost_at=later(8)
+    )
 
 
 def test_a_new_wish_is_not_held_up_by_the_back_off_of_the_old_one() -> None:
@@ -244,6 +246,24 @@ def test_which_ends_were_the_engines_doing(code: int, finished: float | None, si
     assert interrupted(kept, replace(DONE, interrupted=away)) is doing
     assert not interrupted(replace(kept, started_at=later(1)), replace(DONE, interrupted=away)), "another run"
     assert not interrupted(kept, DONE)
+
+
+@pytest.mark.parametrize(
+    ("code", "finished", "doing"),
+    [(0, 95, True), (143, 95, True), (0, 79, False), (137, 79, False), (3, 95, False), (0, 117, False)],
+)
+def test_ends_that_were_seen_before_the_engine_went_were_its_doing_if_it_went_soon_after(
+    code: int, finished: float, doing: bool
+) -> None:
+    """An engine that is told to end stops its containers first, and answers meanwhile (E34)."""
+    running = remembering.observed(DONE, ONE, on_engine(ONE, E.RUNNING))
+    kept = on_engine(ONE, E.EXITED, exit_code=code, finished_at=later(finished))
+    seen = remembering.observed(running, ONE, kept)
+    assert (seen.run, seen.over) == (None, NOW)
+    lost = remembering.engine_lost(seen, later(101), later(100))
+    assert interrupted(kept, lost) is doing
+    assert remembering.observed(lost, ONE, None).over is None
+    assert remembering.observed(lost, ONE, on_engine(ONE, E.RUNNING)).over is None
 
 
 def test_what_the_agent_is_going_to_start_by_itself() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -176,6 +177,15 @@ def handles(stage: Stage) -> Mapping[str, tuple[int, int]]:
         name: (len(list(Path(f"/proc/{pid}/fd").iterdir())), len(list(Path(f"/proc/{pid}/task").iterdir())))
         for name, pid in stage.pids().items()
     }
+
+
+def files_of(stage: Stage, name: str) -> str:
+    """What the process has open, by what it is and how often: for whoever looks for a leak."""
+    found: Counter[str] = Counter()
+    for each in Path(f"/proc/{stage.pids()[name]}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[str(each.readlink()).split(":", maxsplit=1)[0]] += 1
+    return ", ".join(f"{count} {what}" for what, count in found.most_common())
 
 
 def leaks(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import requests
 from app.postgres import EmbeddedPostgres
 from tests.chaos.fault import Fault, Wound
 from tests.chaos.faults import FAULTS
-from tests.chaos.judge import Judge, Window, handles, leaks
+from tests.chaos.judge import Judge, Window, files_of, handles, leaks
 from tests.chaos.plan import Strike, strikes
 from tests.chaos.report import Recovery, Report
 from tests.chaos.stage import AWAY, Stage
@@ -177,7 +177,10 @@ def _end(running: Run, users: Sequence[User], before: Mapping[str, tuple[int, in
     let_pass(SETTLED)
     running.violated(*judge.now())
     after = handles(stage)
-    running.violated(*leaks(before, after))
+    found = list(leaks(before, after))
+    running.violated(*found)
+    for name in {each for each in before if any(f" {each} had" in text for text in found)}:
+        running.timeline.say(f"{name} has open: {files_of(stage, name)}")
     counts: Counter[str] = Counter()
     for user in users:
         for (_, outcome), times in user.counts.items():

@@ -213,6 +213,9 @@ def test_a_container_that_goes_frees_what_it_had_on_its_node_and_nowhere_else() 
     )
     spec = replace(PLAIN, ports=(PORT_80,), memory=100, cpu_shares=50)
     assert occupied(spec, freed) == own
+    room = Room(spec, (other,))
+    room.vacate(row)
+    assert room.place() == place(spec, (other,)), "it was on none of these"
     plain = replace(row, spec=replace(row.spec, ports=(), memory=None, cpu_shares=None))
     assert vacate((own,), plain) == (replace(own, here=1, load=4),)
     assert occupied(PLAIN, own) == replace(own, here=3, load=6)

@@ -22,7 +22,8 @@ class FakeRuntime:
     """Scriptable by its public fields.
 
     `private`: what the registry asks for an image. `exits`: image id to the code with which its containers end
-    at once. `start_errors`: container name to the reason why a start is refused. `late`: names of methods whose
+    at once. `start_errors`: container name to the reason why a start is refused. `half_started`: engine ids of those
+    that can never be started again (E33). `late`: names of methods whose
     next call is carried out although its caller is told that the engine did not answer (E7). `away`: nobody listens.
     """
 
@@ -33,6 +34,7 @@ class FakeRuntime:
         self.private: dict[str, RegistryAuth] = {}
         self.exits: dict[str, int] = {}
         self.start_errors: dict[str, str] = {}
+        self.half_started: set[str] = set()
         self.late: list[str] = []
         self.away = False
         self.containers: dict[str, Json] = {}
@@ -132,6 +134,8 @@ class FakeRuntime:
         if error:
             found["State"] |= {"Error": error, "ExitCode": 128}
             raise RuntimeRefused(error, "port_taken")
+        if engine_id in self.half_started:
+            raise RuntimeRefused("its engine lost a start of it half way", "half_started")
         for name, endpoint in found["NetworkSettings"]["Networks"].items():
             ids = [key for key, each in self.networks.items() if each["Name"] == name]
             if not ids:

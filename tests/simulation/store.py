@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from orchestrator.store.db import Pool, _raise_translated
+from orchestrator.store.db import Pool, translated
 from tests.simulation.process import Process
 from tests.simulation.server import Backend
 
@@ -234,6 +234,12 @@ class VirtualDatabase:
                 _raise_translated(conn, ConnectionRefusedError("the database is away"))
         await store.lock.acquire()
         return conn
+
+
+def _raise_translated(conn: _Connection, error: Exception) -> NoReturn:
+    with translated(conn):
+        raise error
+    raise AssertionError("an error was swallowed")
 
 
 class CommittedUnknown(ConnectionResetError):
