@@ -6,8 +6,8 @@ import pytest
 
 from tests.simulation.command import simulate
 
-SEEDS = 1000
-"""Six minutes of two quiet cores at most."""
+SEEDS = 500
+"""As many as the build has time for; `./tutela simulate --runs 1000 --jobs 2` by hand before a release."""
 
 
 @pytest.mark.slow
