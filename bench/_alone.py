@@ -18,7 +18,7 @@ from domain.placement import Room
 from domain.spec import ServiceSpec
 from orchestrator.planning.view import Policy
 from orchestrator.reconciler import decide, reconcile_due
-from orchestrator.store import services
+from orchestrator.store import schedule
 from orchestrator.store.db import Database
 
 NODES, OF_A_SERVICE = 1000, 100
@@ -78,7 +78,7 @@ async def _passes(ground: Ground) -> tuple[list[float], int]:
             await other.execute("UPDATE services SET look_at = clock_timestamp() WHERE id = $1", row["id"])
             if number < WARM:
                 async with db.transaction() as conn:
-                    taken = await services.take_due(conn)
+                    taken = await schedule.take(conn)
                     assert taken is not None
                     _, plan = await decide(conn, taken.read(), installation, policy, taken.at)
                     steps += bool(plan.steps)

@@ -35,6 +35,10 @@ STATEMENTS = """
     SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
     WHERE r.rolname = 'tutela' AND ($1 OR query !~* $2)
 """
+LOOK_SECONDS = 0.1
+HOSTS_LOOKED_AT = 2000
+"""Of so many hosts a second the state may be asked for: it costs their processes time, on the cores that count."""
+
 TRIES, AGAIN_SECONDS = 120, 0.25
 NETWORK_POOL = "10.0.0.0/9"
 """The default one has room for 4,096 services."""
@@ -211,6 +215,11 @@ class Ground:
     def __init__(self, postgres: TestPostgres, server: TutelaProcess, record: Record, hosts: Hosts) -> None:
         self.postgres, self.server, self.record, self.hosts = postgres, server, record, hosts
 
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks at all hosts."""
+        return max(LOOK_SECONDS, self.hosts.count / HOSTS_LOOKED_AT)
+
     def tutela(self) -> list[int]:
         """The processes of the control plane."""
         return family(self.server.pid)
@@ -264,7 +273,7 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def until(look: Callable[[], bool], patience: float, every: float = 0.1) -> float | None:
+def until(look: Callable[[], bool], patience: float, every: float = LOOK_SECONDS) -> float | None:
     """Seconds until it is so; None when it was not within `patience` seconds."""
     began = time.monotonic()
     while not look():

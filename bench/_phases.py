@@ -42,7 +42,7 @@ def filled(ground: Ground, services: int, containers: int, patience: float, *, c
 
 def at_rest(ground: Ground, seconds: float, patience: float) -> list[Figure]:
     """Nothing happens: what that costs."""
-    resting = until(lambda: _fill.rests(ground), patience) is not None
+    resting = until(lambda: _fill.rests(ground), patience, ground.pause) is not None
     time.sleep(SETTLE_SECONDS)
     parts = {"Tutela": ground.tutela(), "Postgres": ground.database(), "the model hosts": ground.hosts.pids}
     before = {name: _cpu(pids) for name, pids in parts.items()}
@@ -84,7 +84,7 @@ def at_rest(ground: Ground, seconds: float, patience: float) -> list[Figure]:
 
 def storm(ground: Ground, patience: float) -> list[Figure]:
     """All connections are cut at once."""
-    until(lambda: _fill.rests(ground), patience)
+    until(lambda: _fill.rests(ground), patience, ground.pause)
     ground.hosts.all("clear")
     at = min(each["at"] for each in ground.hosts.all("cut"))
     return _back(ground, at, "after a cut of all connections", patience)
@@ -92,7 +92,7 @@ def storm(ground: Ground, patience: float) -> list[Figure]:
 
 def restart(ground: Ground, patience: float) -> list[Figure]:
     """kill -9 of the control plane, and started again at once."""
-    until(lambda: _fill.rests(ground), patience)
+    until(lambda: _fill.rests(ground), patience, ground.pause)
     ground.hosts.all("clear")
     at = time.monotonic()
     ground.server.kill()
@@ -109,8 +109,8 @@ def _back(ground: Ground, at: float, when: str, patience: float, bar: float | No
         if ground.hosts.total("connected", at) == count:
             connected = time.monotonic() - at
         else:
-            time.sleep(0.1)
-    rested = until(lambda: _fill.rests(ground, at), patience)
+            time.sleep(ground.pause)
+    rested = until(lambda: _fill.rests(ground, at), patience, ground.pause)
     whole = None if rested is None else time.monotonic() - at
     synced, due = ground.hosts.total("in_sync", at), ground.record.value(_fill.UNDER_WAY)
     told = ground.hosts.all("told")

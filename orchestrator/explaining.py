@@ -12,7 +12,7 @@ from orchestrator import snapshot
 from orchestrator.planning.explain import SlotStory, explain
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import containers, pauses, services
+from orchestrator.store import containers, pauses, schedule
 from orchestrator.store.db import Connection, now
 
 
@@ -35,7 +35,7 @@ async def explain_service(
     """Nothing is changed, and nothing locked: what a pass would decide now."""
     view = await snapshot.widen(conn, await snapshot.load(conn, service, installation, await now(conn)))
     plan = plan_service(view, policy)
-    since = await services.waits_since(conn, service.id)
+    since = await schedule.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])
     paused = service.paused or await pauses.of_all(conn)
     return Explanation(

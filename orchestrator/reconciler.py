@@ -15,7 +15,7 @@ from orchestrator.metrics import PASS_SECONDS, PASSES
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import Plan
 from orchestrator.planning.view import Installation, NodesWanted, Policy, ServiceView
-from orchestrator.store import services
+from orchestrator.store import schedule
 from orchestrator.store.db import Connection, Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -34,7 +34,7 @@ async def reconcile_due(db: Database, installation: Installation, policy: Policy
     began = time.monotonic()
     try:
         async with db.transaction() as conn:
-            due = await services.take_due(conn)
+            due = await schedule.take(conn)
             if due is None:
                 return False
             service_id = due.id
@@ -78,4 +78,4 @@ async def _postpone(db: Database, service_id: UUID | None, seconds: float) -> No
     if service_id is None:
         raise PassFailed("the queue could not be read")
     async with db.transaction() as conn:
-        await services.postpone(conn, service_id, seconds)
+        await schedule.postpone(conn, service_id, seconds)

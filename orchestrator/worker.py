@@ -10,7 +10,7 @@ import structlog
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.reconciler import reconcile_due
-from orchestrator.store import services
+from orchestrator.store import schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -70,5 +70,5 @@ class Worker:
 
     async def _until_due(self) -> float:
         async with self._db.read() as conn:
-            due = await services.next_due(conn)
+            due = await schedule.soonest(conn)
         return TICK_SECONDS if due is None else min(max(due, 0.01), TICK_SECONDS)

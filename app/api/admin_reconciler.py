@@ -12,7 +12,7 @@ from app.api.responses import reply
 from app.commands import reconciler as commands
 from app.wire.lists import QUEUE, envelope, read_query
 from app.wire.reconciler import reconciler_out, waiting_out
-from orchestrator.store import pauses, queue, services
+from orchestrator.store import pauses, queue, schedule
 
 router = APIRouter(prefix="/api/v1/admin")
 
@@ -108,7 +108,7 @@ async def _all(request: Request, status: int) -> Response:
             await queue.summary(conn),
             pause=await pauses.of_all(conn),
             nodes=await pauses.paused_nodes(conn),
-            next_look=await services.next_due(conn),
+            next_look=await schedule.soonest(conn),
         )
     return reply(request, shown, status)
 

@@ -15,7 +15,7 @@ from app.api.responses import reply
 from app.wire.health import health_out, ready_out
 from app.wire.reconciler import reconciler_out
 from orchestrator.store import health as store
-from orchestrator.store import pauses, queue, services
+from orchestrator.store import pauses, queue, schedule
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.health import Readiness
 
@@ -59,7 +59,7 @@ async def installation(request: Request) -> Response:
             await queue.summary(conn),
             pause=await pauses.of_all(conn),
             nodes=await pauses.paused_nodes(conn),
-            next_look=await services.next_due(conn),
+            next_look=await schedule.soonest(conn),
         )
         shown = health_out(
             found,

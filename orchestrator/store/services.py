@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,19 +15,14 @@ from domain.service import Service, ServiceState, ServiceWant
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
-from orchestrator.store.pauses import of_row
+from orchestrator.store.pauses import of_row as paused
 
-_COLUMNS = """
+COLUMNS = """
     s.id, s.account_id, a.username, s.name, s.unique_name, s.target, s.want, s.spec, s.operation, s.deploy_gen,
     s.start_gen, s.image, s.subnet, s.created_at, s.deployed_at, s.started_at, s.stopped_at, s.destroyed_at,
     s.queued, s.stack_id, k.name AS stack, s.paused_at, s.paused_by
 """
-_FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
-_TAKE_DUE = f"""
-    SELECT {_COLUMNS}, clock_timestamp() AS at {_FROM} WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
-        AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
-    ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
-"""  # noqa: S608 - our own columns
+FROM = "FROM services s JOIN accounts a ON a.id = s.account_id LEFT JOIN stacks k ON k.id = s.stack_id"
 _CHANGES = """
     UPDATE services SET state = $2, target = $3, want = $4, spec = $5, operation = $6, deploy_gen = $7, start_gen = $8,
         image = $9, image_name = $10, deployed_at = $11, started_at = $12, stopped_at = $13, destroyed_at = $14,
@@ -46,7 +41,8 @@ _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "imag
 }
 
 
-def _service(row: Any) -> Service:
+def of_row(row: Any) -> Service:
+    """The service of a row with all COLUMNS."""
     spec = codec.load(codec.SPEC, row["spec"])
     assert spec is not None  # noqa: S101 - NOT NULL in the schema
     return Service(
@@ -71,7 +67,7 @@ def _service(row: Any) -> Service:
         started_at=row["started_at"],
         stopped_at=row["stopped_at"],
         destroyed_at=row["destroyed_at"],
-        paused=of_row(row),
+        paused=paused(row),
     )
 
 
@@ -154,59 +150,12 @@ async def _write_links(conn: Connection, service: Service) -> None:
         )
 
 
-async def waits_since(conn: Connection, service_id: UUID) -> datetime | None:
-    """Since when the service waits for something; None when it does not."""
-    value: datetime | None = await conn.fetchval("SELECT waits_since FROM services WHERE id = $1", service_id)
-    return value
-
-
-async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
-    """Look at the service again after that time."""
-    await conn.execute(
-        "UPDATE services SET look_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1",
-        service_id,
-        seconds,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A service that is due, and locked by its transaction; `at`: when it was taken."""
-
-    id: UUID
-    at: datetime
-    row: Any
-
-    def read(self) -> Service:
-        """The service. Raises an error of its own for one that is stored as nobody can read it."""
-        return _service(self.row)
-
-
-async def take_due(conn: Connection) -> Due | None:
-    """Lock the service that is due longest and return it, or None; other workers skip it meanwhile.
-
-    What is paused is never due (decision 14).
-    """
-    row = await conn.fetchrow(_TAKE_DUE)
-    return Due(row["id"], row["at"], row) if row is not None else None
-
-
 async def locked(conn: Connection, service_id: UUID) -> Service:
     """The service whose row this transaction has locked, of whatever account."""
-    row = await conn.fetchrow(f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1", service_id)
+    row = await conn.fetchrow(f"SELECT {COLUMNS} {FROM} WHERE s.id = $1", service_id)
     if row is None:
         raise NotFound(f"there is no service {service_id}")
-    return _service(row)
-
-
-async def next_due(conn: Connection) -> float | None:
-    """Seconds until the next service is due, or None when none is, or all are paused."""
-    value: float | None = await conn.fetchval(
-        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services"
-        " WHERE look_at IS NOT NULL AND paused_at IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
-    )
-    return value
+    return of_row(row)
 
 
 async def get(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
@@ -222,23 +171,23 @@ async def lock(conn: Connection, account_id: UUID, service_id: UUID) -> Service:
 async def _one(conn: Connection, account_id: UUID, service_id: UUID, *, lock: bool) -> Service:
     suffix = " FOR NO KEY UPDATE OF s" if lock else ""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = $2{suffix}",
+        f"SELECT {COLUMNS} {FROM} WHERE s.account_id = $1 AND s.id = $2{suffix}",
         account_id,
         service_id,
     )
     if row is None:
         raise NotFound(f"there is no service {service_id}")
-    return _service(row)
+    return of_row(row)
 
 
 async def many(conn: Connection, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Service]:
     """Services of the account by id; unknown ids are left out."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.account_id = $1 AND s.id = ANY($2)",
+        f"SELECT {COLUMNS} {FROM} WHERE s.account_id = $1 AND s.id = ANY($2)",
         account_id,
         list(ids),
     )
-    return {row["id"]: _service(row) for row in rows}
+    return {row["id"]: of_row(row) for row in rows}
 
 
 async def page(
@@ -258,19 +207,18 @@ async def page(
             f" AND o.want <> 'TERMINATED' AND {alive}))"
         )
     base = (
-        f"{_FROM} WHERE s.account_id = $1 AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')"
+        f"{FROM} WHERE s.account_id = $1 AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')"
         f" AND {condition}"
     )
     total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {base} ORDER BY s.created_at, s.id"
-        f" LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
+        f"SELECT {COLUMNS} {base} ORDER BY s.created_at, s.id LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
         account_id,
         *arguments,
         limit,
         offset,
     )
-    return [_service(row) for row in rows], total
+    return [of_row(row) for row in rows], total
 
 
 SUFFIXES = 32
@@ -307,7 +255,7 @@ async def resolve(conn: Connection, account_id: UUID, text: str, *, stack_id: UU
         name, _, stack = text.partition(".")
         rows = await conn.fetch(
             "SELECT s.id, s.unique_name = lower($2) AS exact, s.stack_id"  # noqa: S608 - constants of this module
-            f" {_FROM} WHERE s.account_id = $1 AND s.want <> 'TERMINATED'"
+            f" {FROM} WHERE s.account_id = $1 AND s.want <> 'TERMINATED'"
             " AND (s.name = $2 OR s.unique_name = lower($2)) AND ($4 = '' OR lower(k.name) = lower($4))"
             " ORDER BY s.stack_id IS NOT DISTINCT FROM $3 DESC, s.stack_id IS NULL DESC,"
             " s.unique_name = lower($2) DESC LIMIT 2",
@@ -337,12 +285,12 @@ async def of_stack(conn: Connection, stack_id: UUID, *, lock: bool = False) -> l
 async def of_stacks(conn: Connection, stack_ids: Sequence[UUID]) -> dict[UUID, list[Service]]:
     """The services of each stack that are not terminated, by age."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.stack_id = ANY($1) AND s.want <> 'TERMINATED' ORDER BY s.created_at, s.id",
+        f"SELECT {COLUMNS} {FROM} WHERE s.stack_id = ANY($1) AND s.want <> 'TERMINATED' ORDER BY s.created_at, s.id",
         list(stack_ids),
     )
     out: dict[UUID, list[Service]] = {each: [] for each in stack_ids}
     for row in rows:
-        out[row["stack_id"]].append(_service(row))
+        out[row["stack_id"]].append(of_row(row))
     return out
 
 
@@ -372,10 +320,10 @@ async def unlink(conn: Connection, target_id: UUID) -> None:
     The caller holds the locks of all of them, by `lock_with_clients`.
     """
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} {_FROM} WHERE s.id IN (SELECT from_service FROM links WHERE to_service = $1)",  # noqa: S608
+        f"SELECT {COLUMNS} {FROM} WHERE s.id IN (SELECT from_service FROM links WHERE to_service = $1)",  # noqa: S608
         target_id,
     )
-    for service in map(_service, rows):
+    for service in map(of_row, rows):
         kept = tuple(link for link in service.spec.links if link.to_service != target_id)
         await conn.execute(
             "UPDATE services SET spec = $2, look_at = least(look_at, clock_timestamp()) WHERE id = $1",

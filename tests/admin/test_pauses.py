@@ -13,7 +13,7 @@ from domain.service import Verb
 from orchestrator.planning.explain import Reason, explain
 from orchestrator.planning.view import Policy
 from orchestrator.reconciler import reconcile_due
-from orchestrator.store import services
+from orchestrator.store import schedule
 from tests.admin.conftest import ADMIN, Office
 from tests.admin.servers import control_plane
 from tests.api.client import API
@@ -142,7 +142,7 @@ async def test_while_all_is_paused_nothing_is_due(office: Office) -> None:
     shown = await get(office, f"{ADMIN}/reconciler/")
     assert (shown["due"], shown["blocked"]) == (1, 0)
     async with office.db.read() as conn:
-        assert await services.next_due(conn) is None
+        assert await schedule.soonest(conn) is None
     await post(office, f"{ADMIN}/reconciler/look/", 409)
     assert (await post(office, f"{ADMIN}/reconciler/resume/"))["paused"] is None
     await settle(office, node)

@@ -20,7 +20,7 @@ from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.reconciler import decide, reconcile_due
-from orchestrator.store import containers, services
+from orchestrator.store import containers, schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.worker import Worker
@@ -253,7 +253,7 @@ async def test_a_node_that_comes_during_a_pass_is_not_missed_for_long(record: Re
     service_id = await record.create(target=1)
     await record.operate(service_id, Verb.START)
     async with record.db.transaction() as conn:
-        taken = await services.take_due(conn)
+        taken = await schedule.take(conn)
         assert taken is not None
         assert taken.id == service_id
         view, plan = await decide(conn, taken.read(), INSTALLATION, POLICY, taken.at)
@@ -261,7 +261,7 @@ async def test_a_node_that_comes_during_a_pass_is_not_missed_for_long(record: Re
         node = await Node.join(record.db)
         await apply.apply(conn, view, plan)
     async with record.db.read() as conn:
-        due = await services.next_due(conn)
+        due = await schedule.soonest(conn)
     assert due is not None
     assert due <= POLICY.blocked_retry.total_seconds()
     async with record.db.transaction() as conn:
@@ -330,7 +330,7 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
         await record.operate(service_id, Verb.START)
         await record.settle(node)
         async with record.db.transaction() as conn:
-            await services.postpone(conn, service_id, 0)
+            await schedule.postpone(conn, service_id, 0)
 
         def counted(_query: object) -> None:
             nonlocal count
@@ -338,7 +338,7 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
 
         async with record.db.transaction() as conn:
             with conn.query_logger(counted):
-                taken = await services.take_due(conn)
+                taken = await schedule.take(conn)
                 assert taken is not None
                 assert taken.id == service_id
                 await apply.apply(conn, *await decide(conn, taken.read(), INSTALLATION, POLICY, taken.at))

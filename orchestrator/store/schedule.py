@@ -1,0 +1,66 @@
+"""Which service is due for a pass, and when the next one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.service import Service
+from orchestrator.store import services
+from orchestrator.store.db import Connection
+
+_TAKE = f"""
+    SELECT {services.COLUMNS}, clock_timestamp() AS at {services.FROM}
+    WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
+    ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
+"""  # noqa: S608 - our own columns
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A service that is due, and locked by its transaction; `at`: when it was taken."""
+
+    id: UUID
+    at: datetime
+    row: Any
+
+    def read(self) -> Service:
+        """The service. Raises an error of its own for one that is stored as nobody can read it."""
+        return services.of_row(self.row)
+
+
+async def take(conn: Connection) -> Due | None:
+    """Lock the service that is due longest and return it, or None; other workers skip it meanwhile.
+
+    What is paused is never due (decision 14).
+    """
+    row = await conn.fetchrow(_TAKE)
+    return Due(row["id"], row["at"], row) if row is not None else None
+
+
+async def soonest(conn: Connection) -> float | None:
+    """Seconds until the next service is due, or None when none is, or all are paused."""
+    value: float | None = await conn.fetchval(
+        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services"
+        " WHERE look_at IS NOT NULL AND paused_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
+    )
+    return value
+
+
+async def postpone(conn: Connection, service_id: UUID, seconds: float) -> None:
+    """Look at the service again after that time."""
+    await conn.execute(
+        "UPDATE services SET look_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1",
+        service_id,
+        seconds,
+    )
+
+
+async def waits_since(conn: Connection, service_id: UUID) -> datetime | None:
+    """Since when the service waits for something; None when it does not."""
+    value: datetime | None = await conn.fetchval("SELECT waits_since FROM services WHERE id = $1", service_id)
+    return value
