@@ -9,7 +9,7 @@ from domain.node import NodeState
 from domain.placement import Room, matches, place, vacate
 from domain.service import Verb, usable_image
 from domain.spec import digest
-from orchestrator.planning.settled import Outcome, at_rest, complaint, outcome, serving, settling
+from orchestrator.planning.settled import Outcome, at_rest, complaint, gone, outcome, serving, settling
 from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
@@ -197,7 +197,8 @@ def fill(
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break
-        replaced = heir is not None and not heir.leaving
+        # One that left its node for its silence may run there; what it held is free once it is confirmed gone.
+        replaced = heir is not None and not (heir.leaving and not gone(heir))
         if heir is not None and replaced:
             room.vacate(heir)
         placement = room.place(only=view.slots.get(slot))

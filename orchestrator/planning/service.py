@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import reduce
 from typing import assert_never
 
-from domain.container import Container, Seen, Want
+from domain.container import Container, Want
 from domain.placement import vacate
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
@@ -24,7 +24,7 @@ from orchestrator.planning.advance import advance, fill
 from orchestrator.planning.leaving import leave
 from orchestrator.planning.render import attachments
 from orchestrator.planning.rest import forget, judge_orders, policies
-from orchestrator.planning.settled import at_rest
+from orchestrator.planning.settled import at_rest, gone
 from orchestrator.planning.slots import wanted_slots
 from orchestrator.planning.steps import (
     AdjustContainer,
@@ -45,13 +45,13 @@ from orchestrator.planning.view import Policy, ServiceView, fleet
 def plan_service(view: ServiceView, policy: Policy) -> Plan:
     """The next steps for the service; planning again over the applied rows gives no further ones."""
     view = replace(view, slots=wanted_slots(view))
-    gone = [row for row in view.containers if row.want is Want.GONE and row.seen and row.seen.state is Seen.GONE]
-    leavers = sorted((row for row in view.containers if row.leaving and row not in gone), key=lambda row: row.slot)
+    over = [row for row in view.containers if gone(row)]
+    leavers = sorted((row for row in view.containers if row.leaving and not gone(row)), key=lambda row: row.slot)
     # A definition whose image nobody looked up, since its deployment failed, fills nothing before the next operation.
     fills = view.service.want is ServiceWant.RUNNING and (view.service.operation or usable_image(view.service))
-    refilled = [row for row in [*gone, *leavers] if fills and row.refill and row.slot in view.slots]
-    rows = sorted((row for row in view.containers if row not in gone and not row.leaving), key=lambda row: row.slot)
-    over = [row for row in gone if row not in refilled]
+    refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in view.slots]
+    rows = sorted((row for row in view.containers if not gone(row) and not row.leaving), key=lambda row: row.slot)
+    over = [row for row in over if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.
     view = replace(view, nodes=reduce(vacate, over, view.nodes))
     steps = forget(over)

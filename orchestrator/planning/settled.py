@@ -78,6 +78,11 @@ def serving(container: Container) -> bool:
     return container.want is Want.RUN and container.seen is not None and container.seen.state is Seen.RUNNING
 
 
+def gone(row: Container) -> bool:
+    """Whether the container is to be gone and its node has confirmed that it is."""
+    return row.want is Want.GONE and row.seen is not None and row.seen.state is Seen.GONE
+
+
 def at_rest(container: Container) -> bool:
     """Whether nothing of it runs."""
     return container.seen is None or container.seen.state not in ALIVE

@@ -14,6 +14,7 @@ from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.steps import RetireContainer, render
 from orchestrator.planning.view import Policy
+from tests.domain.test_placement import PORT_80
 from tests.planning.model import START, World
 from tests.planning.test_nodes import A, B, agents, at, change, cut, running
 
@@ -39,6 +40,22 @@ def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> 
     world.agent()
     assert render(world.step()) == "forget web-2: its node confirmed that it is gone"
     assert {row.slot for row in world.open_rows()} == {1, 2}
+
+
+def test_what_is_gone_from_a_node_that_is_back_makes_room_there_for_its_successor() -> None:
+    """Found by the simulator (seed 315): its own fixed port kept its successor away for ever."""
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    cut(world, B)
+    world.now += timedelta(seconds=15)
+    world.step()
+    assert "port 80/tcp taken" in render(world.step()), "no other node has it free"
+    change(world, B, state=NodeState.DEPLOYED)
+    world.agent()
+    assert render(world.step()) == (
+        "forget web-2: its successor takes its slot\ncreate slot 2 (successor): slot 2 is empty"
+    )
+    world.run()
+    assert {(row.slot, row.want) for row in world.open_rows()} == {(1, Want.RUN), (2, Want.RUN)}
 
 
 def test_without_consent_nothing_is_moved() -> None:

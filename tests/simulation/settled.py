@@ -121,8 +121,8 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
             yield f"{name} is seen as {row['seen']}, and is {box.state}"
         if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS" and row["autoreplace"] == "OFF":
             yield f"{name} ended, and autorestart is ALWAYS"
-        # A stop that is in its grace is known by the ledger alone: where that is torn, a start in the grace is lost with
-        # it (seed 256; docs/design/agent.md).
+        # A stop that is in its grace is known by the ledger alone: where that is torn, a start in the grace is lost
+        # with it (seed 256; docs/design/agent.md).
         torn = world.knobs.tears
         if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent" and not torn:
             yield f"{name} is wanted running, and was stopped by its agent"
