@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from agents.fencing import gave_way
-from agents.view import ContainerMemory, EngineState, ObservedContainer, Refusal
+from agents.view import ContainerMemory, EngineState, Interruption, ObservedContainer, Refusal
 from domain.assignment import ContainerAssignment
 from domain.container import Want
 from domain.restarts import Leave, Restart, decide
@@ -68,8 +68,19 @@ def will_start(assignment: ContainerAssignment, kept: ObservedContainer | None, 
     return again or interrupted(kept, memory) or gave_way(kept, memory)
 
 
+def _near(away: Interruption, at: datetime | None) -> bool:
+    """Whether that was about when the engine ended and began: as far as both are known."""
+    last = away.lost_at or away.engine_since
+    first = away.engine_since or away.lost_at
+    if at is None or last is None or first is None:
+        return False
+    return (
+        last - (SHUTDOWN if away.lost_at else CLEANUP) <= at <= first + (CLEANUP if away.engine_since else timedelta())
+    )
+
+
 def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
-    """Whether the run was on when the engine went away and ended as the engine ends runs.
+    """Whether the run was on when the engine went away, or until shortly before, and ended as the engine ends runs.
 
     Such an end is not the container's own, so it is started once more even without autorestart: an engine's
     restart brings back exactly what was wanted running (I4).
@@ -77,9 +88,7 @@ def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
     away = memory.interrupted
     if away is None or away.run != kept.started_at:
         return False
-    begin = away.lost_at - SHUTDOWN if away.lost_at else away.engine_since and away.engine_since - CLEANUP
-    end = away.engine_since + CLEANUP if away.engine_since else away.lost_at
-    near = bool(begin and end and kept.finished_at and begin <= kept.finished_at <= end)
+    near = _near(away, kept.finished_at)
     if away.over:
         # One that ended as jobs do just before is started once more: nothing tells it from one that obeyed.
         return near and kept.exit_code in {0, *ENGINES_DOING}
