@@ -64,8 +64,8 @@ class Flaw:
     since: str = "0.0"
 
 
-# From the projects' own advisories and release notes, GHSA-gxmr-w5mj-v8hh, -c3xm-pvg7-gh7r, -xr7r-f8xq-vfvv,
-# -9493-h29p-rfm2, -qw9x-cqr3-wc7r and -cgrx-mc8f-2prm.
+# By the projects' advisories (the numbers of the older ones are from memory): GHSA-gxmr-w5mj-v8hh, -c3xm-pvg7-gh7r,
+# -xr7r-f8xq-vfvv, -9493-h29p-rfm2, -qw9x-cqr3-wc7r and -cgrx-mc8f-2prm.
 RUNC = (
     Flaw(cve="CVE-2019-5736", mended=("1.0.0-rc7",)),
     Flaw(cve="CVE-2021-30465", mended=("1.0.0-rc95",)),
@@ -74,7 +74,7 @@ RUNC = (
 )
 # GHSA-36xw-fx78-c5r4.
 CONTAINERD = (Flaw(cve="CVE-2020-15257", mended=("1.3.9", "1.4.3")),)
-# GHSA-v23v-6jw2-98fq, and the release notes of 29.3.1.
+# GHSA-v23v-6jw2-98fq; the second by reports about it only, its release notes were not at hand.
 ENGINE = (
     Flaw(cve="CVE-2024-41110", mended=("23.0.15", "25.0.6", "26.1.5", "27.1.1")),
     Flaw(cve="CVE-2026-34040", mended=("29.3.1",)),
