@@ -203,17 +203,23 @@ def test_what_of_a_line_needs_no_record() -> None:
     assert left(ONE_WRITER, replace(RUNNING, digest="another")) == [], "its successor could not be started"
 
 
-async def test_they_stop_on_a_full_disk_too(tmp_path: Path) -> None:
-    """What is to end needs no record (F37); what is to begin waits until there can be one."""
+async def cut_off(state: Path) -> tuple[FakeRuntime, MemoryChannel, ContainerAssignment, str]:
+    """One that runs, also as its engine knows it, when its agent is gone and no control plane is there any more."""
     runtime, channel = FakeRuntime(), MemoryChannel()
     runtime.add_image("tutela/web:latest", "sha256:web")
     one = single_writer(assigned(1))
     channel.assign(one)
-    async with running(runtime, channel, tmp_path) as agent:
+    async with running(runtime, channel, state) as agent:
         await until(channel, one.container_id, Seen.RUNNING)
         await agent.settled()
         engine_id = channel.seen[one.container_id].engine_id or ""
     channel.away = True
+    return runtime, channel, one, engine_id
+
+
+async def test_they_stop_on_a_full_disk_too(tmp_path: Path) -> None:
+    """What is to end needs no record (F37); what is to begin waits until there can be one."""
+    runtime, channel, one, engine_id = await cut_off(tmp_path)
     starts = runtime.calls.count("start")
     async with running(runtime, channel, tmp_path):
         blocked = tmp_path / "ledger.new"
@@ -226,15 +232,7 @@ async def test_they_stop_on_a_full_disk_too(tmp_path: Path) -> None:
 
 
 async def test_what_runs_elsewhere_by_now_is_not_started_when_the_lease_is_back(tmp_path: Path) -> None:
-    runtime, channel = FakeRuntime(), MemoryChannel()
-    runtime.add_image("tutela/web:latest", "sha256:web")
-    one = single_writer(assigned(1))
-    channel.assign(one)
-    async with running(runtime, channel, tmp_path) as agent:
-        await until(channel, one.container_id, Seen.RUNNING)
-        await agent.settled()
-        engine_id = channel.seen[one.container_id].engine_id or ""
-    channel.away = True
+    runtime, channel, one, engine_id = await cut_off(tmp_path)
     starts = runtime.calls.count("start")
     async with running(runtime, channel, tmp_path):
         await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
