@@ -93,7 +93,7 @@ BUGS: dict[str, Bug] = {
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        24,
+        73,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
