@@ -19,7 +19,7 @@ from agents import memory as remembering
 from agents.brake import Held
 from agents.channel import ControlChannel
 from agents.executor import Executor
-from agents.fencing import cut_short
+from agents.fencing import Fence, cut_short
 from agents.glance import glance
 from agents.ledger import Ledger
 from agents.lost_names import LostNames, on_overlays
@@ -73,7 +73,7 @@ class Agent:
         self._resting = False
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
-        self._fenced = False
+        self._fence = Fence.NO_STARTS
         self._streams = ContainerStreams(runtime)
         self._on_overlays = False
         self._names_lost = LostNames()
@@ -190,7 +190,7 @@ class Agent:
         view = self._names_lost.marked(view)
         self._on_overlays = on_overlays(view)
         self._take_in(assignments, view, busy | view.unknown)
-        fences = self._fence(assignments, busy | view.unknown)
+        fences = self._cut_short(assignments, busy | view.unknown)
         plan = plan_node(
             assignments.values(),
             view,
@@ -204,7 +204,7 @@ class Agent:
                 key.removeprefix("network "): each.at for key, each in self._retries.items() if each.waits(clock.now())
             },
             complete=complete,
-            fenced=self._fenced,
+            fence=self._fence,
             judged=self._ledger.judged,
         )
         self._ask(plan.held)
@@ -215,7 +215,7 @@ class Agent:
         finally:
             for stop in fences:
                 self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
-        if not self._fenced and any(each.spec.single_writer for each in assignments.values()):
+        if self._fence is not Fence.SHUT and any(each.spec.single_writer for each in assignments.values()):
             end = clock.now() + timedelta(seconds=max(self._session.lease.left, 0.0))
             due = min(due, end) if due else end
         self._resting = not plan.steps and not self._executor.busy and not view.unknown and not self._wake.is_set()
@@ -293,10 +293,10 @@ class Agent:
             if seen is not None:
                 self._session.seen(container_id, seen)
 
-    def _fence(self, assignments: Assignments, away: Collection[UUID]) -> list[StopContainer]:
-        """Whether the lease is lost; when it just was, what to stop beside the lines at work on it."""
-        before, self._fenced = self._fenced, self._session.fenced
-        if before or not self._fenced:
+    def _cut_short(self, assignments: Assignments, away: Collection[UUID]) -> list[StopContainer]:
+        """Look at the fence; when the lease was just lost, what to stop beside the lines at work on it."""
+        before, self._fence = self._fence, self._session.fence
+        if before is self._fence or self._fence is not Fence.SHUT:
             return []
         confined = [each for each in assignments.values() if each.spec.single_writer]
         if confined:
@@ -389,9 +389,9 @@ class Agent:
         self._session.answer(result)
 
     def may_start(self, container_id: UUID) -> bool:
-        """Not without a lease, where two may never run at once."""
+        """Not before a lease is held, where two may never run at once."""
         assignment = self._ledger.assignments.get(container_id)
-        return assignment is None or not assignment.spec.single_writer or not self._session.fenced
+        return assignment is None or not assignment.spec.single_writer or self._session.fence is Fence.OPEN
 
     def ended(self, key: str, engine_ids: frozenset[str]) -> None:
         """A line is over: look again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from enum import Enum
 from uuid import UUID
 
 from agents.steps import StopContainer
@@ -18,8 +19,16 @@ from domain.container import Want
 CAUSE = "its node has lost the control plane, and two of it may never run at once"
 
 
+class Fence(Enum):
+    """What `single_writer` containers may do on the node now."""
+
+    OPEN = "the lease is held, and what is wanted was told since"
+    NO_STARTS = "no lease was held yet: what runs goes on, and nothing begins"
+    SHUT = "the lease is lost, or what is wanted was not told since: nothing runs"
+
+
 def confined(assignment: ContainerAssignment) -> ContainerAssignment:
-    """What is left of the wish while the lease is lost: it does not run, and has little time to end."""
+    """What is left of the wish without a lease: it does not run, and has little time to end."""
     if not assignment.spec.single_writer:
         return assignment
     want = Want.STOP if assignment.want is Want.RUN else assignment.want

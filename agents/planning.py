@@ -14,7 +14,7 @@ from uuid import UUID
 
 from agents.brake import Judged, held
 from agents.crashes import ended, interrupted, refused
-from agents.fencing import CAUSE, confined, gave_way
+from agents.fencing import CAUSE, Fence, confined, gave_way
 from agents.networks import Networks, attachment_steps, unneeded
 from agents.steps import (
     ConnectNetwork,
@@ -68,7 +68,7 @@ def plan_node(
     images: Iterable[ImageRequest] = (),
     postponed: Mapping[str, datetime] | None = None,
     complete: bool = True,
-    fenced: bool = False,
+    fence: Fence = Fence.OPEN,
     judged: Judged = NOTHING_SAID,
 ) -> NodePlan:
     """What to do on the node now, and when to look again.
@@ -76,8 +76,8 @@ def plan_node(
     `busy`: containers that a line is at work on; nothing is planned for them. `images`: open requests that
     nobody is at work on. `postponed`: networks by name that are not to be tried again before a time. `complete`
     False: the ledger never held a full set, so what is not in it may still be wanted, and nothing is removed.
-    `fenced`: the lease is lost, so nothing of a `single_writer` service may run here. `judged`: what an operator has
-    said of containers that nothing asks for; when too many others are not asked for, none of them is removed.
+    `fence`: what containers of `single_writer` services may do here. `judged`: what an operator has said of containers
+    that nothing asks for; when too many others are not asked for, none of them is removed.
     """
     wanted = {each.container_id: each for each in assignments}
     brake = held(wanted, observed, busy, judged) if complete else None
@@ -91,7 +91,7 @@ def plan_node(
         assignment = wanted.get(container_id)
         if assignment is not None:
             known = memory.get(container_id, ContainerMemory())
-            planned.append(_assigned(assignment, here, known, networks, now, fenced=fenced))
+            planned.append(_assigned(assignment, here, known, networks, now, fence))
         elif complete and container_id not in left:
             planned.append(_orphans(here, memory.get(container_id, ContainerMemory()), now))
     steps = [step for line in planned for step in line.steps]
@@ -127,12 +127,12 @@ def _assigned(
     memory: ContainerMemory,
     networks: Networks,
     now: datetime,
-    *,
-    fenced: bool,
+    fence: Fence,
 ) -> _Line:
     line = _Line()
-    fence = fenced and assignment.spec.single_writer and assignment.want is Want.RUN
-    assignment = confined(assignment) if fenced else assignment
+    shut = fence is Fence.SHUT and assignment.spec.single_writer and assignment.want is Want.RUN
+    if fence is Fence.SHUT or (fence is Fence.NO_STARTS and not any(each.state in _UP for each in here)):
+        assignment = confined(assignment)
     if memory.retry is not None and memory.retry.waits(now):
         line.due = memory.retry.at
         return line
@@ -158,7 +158,7 @@ def _assigned(
         kept = None
     if assignment.want is Want.STOP:
         if kept is not None:
-            line.add(*_stop(assignment, kept, fence=fence))
+            line.add(*_stop(assignment, kept, fence=shut))
         return line
     if kept is None:
         _make(line, assignment, memory, networks, now)

@@ -17,6 +17,7 @@ import structlog
 
 from agents import clock
 from agents.channel import ControlChannel
+from agents.fencing import Fence
 from agents.ledger import Ledger
 from domain.assignment import (
     BEAT_SECONDS,
@@ -54,8 +55,8 @@ UNPRODUCTIVE_PAUSE = 0.2
 class Lease:
     """Until when the control plane will not have the node's `single_writer` containers run elsewhere.
 
-    An agent that starts has none, and START_SECONDS to get one before that has consequences: it does not know when
-    the agent before it was heard last.
+    An agent that starts has none, and START_SECONDS to get one before what runs has to end: it does not know when the
+    agent before it was heard last.
     """
 
     def __init__(self) -> None:
@@ -113,14 +114,14 @@ class Session:
         self.swarm_order: SwarmOrder | None = None
         self._swarm: SwarmReport | None = None
         self._swarm_said: SwarmReport | None = None
-        self._catching_up = False
+        self._fence = Fence.NO_STARTS
 
     @property
-    def fenced(self) -> bool:
-        """Whether nothing of a `single_writer` service may run here: the lease ran out, and what is wanted was not
-        told anew since, so that the containers may run elsewhere by now.
+    def fence(self) -> Fence:
+        """What `single_writer` containers may do: they may run elsewhere by now, unless the lease is held and what is
+        wanted was told after it began.
         """
-        return self.lease.lost or self._catching_up
+        return Fence.SHUT if self.lease.lost else self._fence
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -274,8 +275,8 @@ class Session:
                 self.word, self._ledger.engine, changed = news.word, news.engine, True
             for answered in self._answers.keys() - requests.keys():
                 del self._answers[answered]
-            if news.base == 0 and self._catching_up:
-                self._catching_up, changed = False, True
+            if news.base == 0 and self._fence is not Fence.OPEN:
+                self._fence, changed = Fence.OPEN, True
             if self._ledger.accept(news):
                 for container_id in self._seen.keys() - self._ledger.assignments.keys():
                     self.drop(container_id)
@@ -340,7 +341,7 @@ class Session:
     def _leased(self, sent: float) -> bool:
         """The lease is renewed; whether it had run out before."""
         back = self.lease.lost
-        self._catching_up |= back
+        self._fence = Fence.SHUT if back else self._fence
         self.lease.renew(sent)
         return back
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.fencing import cut_short
+from agents.fencing import Fence, cut_short
 from agents.memory import about_to
 from agents.planning import plan_node
 from agents.runtime.docker import DockerRuntime
+from agents.session import START_SECONDS
 from agents.steps import RemoveNetwork, ResolveImage, StartContainer, StopContainer, render, unrecorded
 from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
 from domain.assignment import FENCE_GRACE_SECONDS, FENCED_SECONDS, ContainerAssignment
@@ -41,12 +42,12 @@ CAUSE = "its node has lost the control plane, and two of it may never run at onc
 def plan(
     one: ContainerAssignment,
     *here: ObservedContainer,
-    fenced: bool = True,
+    fence: Fence = Fence.SHUT,
     memory: ContainerMemory = DONE,
     after: float = 0.5,
 ) -> str:
     now = NOW + timedelta(seconds=after)
-    return render(plan_node([one], EngineView(containers=here), {one.container_id: memory}, now, fenced=fenced))
+    return render(plan_node([one], EngineView(containers=here), {one.container_id: memory}, now, fence=fence))
 
 
 GAVE_WAY = replace(DONE, stopped_run=NOW, fenced_run=NOW)
@@ -79,16 +80,37 @@ CASES = {
     ),
     "others run on": (case(assigned(1), on_engine(assigned(1), EngineState.RUNNING)), "at rest"),
     "the lease is back, without autorestart": (
-        case(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fenced=False, memory=GAVE_WAY),
+        case(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fence=Fence.OPEN, memory=GAVE_WAY),
         "0001 start e-web-1 (order 1): its node has its lease again",
     ),
     "the lease is back, and it had ended before": (
-        case(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fenced=False),
+        case(replace(ONE_WRITER, autorestart=CrashPolicy.OFF), ENDED, fence=Fence.OPEN),
         "at rest",
     ),
     "the lease is back, and it is to be stopped": (
-        case(replace(ONE_WRITER, want=Want.STOP), ENDED, fenced=False, memory=GAVE_WAY),
+        case(replace(ONE_WRITER, want=Want.STOP), ENDED, fence=Fence.OPEN, memory=GAVE_WAY),
         "at rest",
+    ),
+    "no lease yet, and it runs": (case(ONE_WRITER, RUNNING, fence=Fence.NO_STARTS), "at rest"),
+    "no lease yet, and it is restarting": (
+        case(ONE_WRITER, replace(RUNNING, state=EngineState.RESTARTING), fence=Fence.NO_STARTS),
+        "at rest",
+    ),
+    "no lease yet, and it does not run": (
+        case(ONE_WRITER, replace(ENDED, restart_policy="always"), fence=Fence.NO_STARTS),
+        "0001 restart policy of e-web-1 no: it is to be stopped",
+    ),
+    "no lease yet, and it is absent": (
+        case(ONE_WRITER, memory=ContainerMemory(), fence=Fence.NO_STARTS),
+        "at rest",
+    ),
+    "no lease yet, and it gave way": (
+        case(ONE_WRITER, ENDED, fence=Fence.NO_STARTS, memory=GAVE_WAY),
+        "at rest",
+    ),
+    "no lease yet, and others start": (
+        case(assigned(1), on_engine(assigned(1), EngineState.CREATED), fence=Fence.NO_STARTS),
+        "0001 start e-web-1 (order 1): it was created and never started",
     ),
 }
 
@@ -117,11 +139,13 @@ def test_a_line_at_work_does_not_hold_up_the_stop() -> None:
     assert cut_short([ONE_WRITER], away, where, {})[0].run is None
     assert cut_short([ONE_WRITER], [], where, {}) == []
     fenced = plan_node(
-        [ONE_WRITER], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fenced=True
+        [ONE_WRITER], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fence=Fence.SHUT
     )
     assert [step.fence for step in fenced.steps if isinstance(step, StopContainer)] == [True]
     stopped = replace(ONE_WRITER, want=Want.STOP)
-    asked = plan_node([stopped], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fenced=True)
+    asked = plan_node(
+        [stopped], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fence=Fence.SHUT
+    )
     assert [step.fence for step in asked.steps if isinstance(step, StopContainer)] == [False]
     assert about_to(DONE, stop, NOW).fenced_run == NOW
     assert about_to(GAVE_WAY, replace(stop, fence=False), NOW).fenced_run is None
@@ -139,7 +163,7 @@ def test_nothing_of_them_runs_without_a_lease_and_others_do_not_notice(
         for each in wanted
     ]
     fenced = {each.container_id for each in wanted if each.spec.single_writer}
-    plan = plan_node(wanted, view, {}, NOW, fenced=True)
+    plan = plan_node(wanted, view, {}, NOW, fence=Fence.SHUT)
     mine = [each for each in plan.steps if not isinstance(each, RemoveNetwork | ResolveImage)]
     assert not [each for each in mine if isinstance(each, StartContainer) and each.container_id in fenced]
     stopped = {each.engine_id for each in mine if isinstance(each, StopContainer)}
@@ -196,7 +220,7 @@ def test_what_of_a_line_needs_no_record() -> None:
         return [type(each).__name__ for each in unrecorded(steps)]
 
     gone = replace(ONE_WRITER, want=Want.GONE)
-    assert left(ONE_WRITER, RUNNING, fenced=True) == ["SetRestartPolicy", "StopContainer"]
+    assert left(ONE_WRITER, RUNNING, fence=Fence.SHUT) == ["SetRestartPolicy", "StopContainer"]
     assert left(gone, replace(RUNNING, state=EngineState.PAUSED)) == ["SetRestartPolicy", "Unpause", "StopContainer"]
     assert left(ONE_WRITER, ENDED) == []
     assert left(gone, ENDED) == []
@@ -229,6 +253,26 @@ async def test_they_stop_on_a_full_disk_too(tmp_path: Path) -> None:
         assert runtime.calls.count("start") == starts
         blocked.rmdir()
         await until(channel, one.container_id, Seen.RUNNING, more=lambda _: runs(runtime, engine_id))
+
+
+async def test_an_agent_that_starts_cut_off_begins_nothing_of_them(tmp_path: Path) -> None:
+    """Not in the seconds that what runs may go on, either: it may run elsewhere since long (I2b, seed 337)."""
+    runtime, channel, one, engine_id = await cut_off(tmp_path)
+    other = assigned(2)
+    channel.assign(other)
+    channel.away = False
+    async with running(runtime, channel, tmp_path):
+        other_id = (await until(channel, other.container_id, Seen.RUNNING)).engine_id or ""
+        channel.leave()
+        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
+    runtime.forget(other_id)
+    starts = runtime.calls.count("start")
+    async with running(runtime, channel, tmp_path):
+        await eventually(lambda: runtime.calls.count("start") > starts, "the other to run again", within=START_SECONDS)
+        assert not runs(runtime, engine_id)
+        channel.away = False
+        await until(channel, one.container_id, Seen.RUNNING, more=lambda _: runs(runtime, engine_id))
+    assert runtime.calls.count("start") == starts + 2
 
 
 async def test_what_runs_elsewhere_by_now_is_not_started_when_the_lease_is_back(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agents import agent, crashes, executor, ledger, memory, observe, planning, session
+from agents.fencing import Fence
 from agents.steps import StartContainer, StopContainer
 from agents.view import EngineView
 from domain.container import Observed, Seen, Want
@@ -49,6 +50,10 @@ async def _stop_is_sent(of: Any, step: Any, work: Any, cluster_id: Any) -> None:
 
 def _every_order_is_old(before: Any, assignment: Any, seen: Any) -> Any:
     return replace(_observed(before, assignment, seen), start_gen=assignment.start_gen)
+
+
+def _open_at_first(of: Any) -> Fence:
+    return Fence.SHUT if of.lease.lost or of._fence is Fence.SHUT else Fence.OPEN
 
 
 def _code_zero(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
@@ -110,7 +115,12 @@ BUGS: dict[str, Bug] = {
     "the lease is ignored": (
         "single_writer containers go on without the control plane (I2b)",
         73,
-        ((session.Session, "fenced", property(lambda _: False)),),
+        ((session.Session, "fence", property(lambda _: Fence.OPEN)),),
+    ),
+    "a new agent starts without a lease": (
+        "what does not run is begun before a first lease is held (I2b)",
+        337,
+        ((session.Session, "fence", property(_open_at_first)),),
     ),
     "orphans are kept": (
         "what nobody wants stays on the engine (I5)",
