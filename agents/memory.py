@@ -38,6 +38,9 @@ def observed(
     memory = replace(memory, start_gen=max(memory.start_gen, assignment.seen_start_gen))
     if seen is None:
         return replace(memory, run=None, over=None)
+    away = memory.interrupted
+    if away is not None and away.run is None and seen.started_at is not None:
+        memory = replace(memory, interrupted=replace(away, run=seen.started_at))
     intent = memory.intent
     if intent is not None and seen.started_at is not None and seen.started_at != intent.after:
         # It was carried out, whatever its caller was told (E7): there is nothing to try again.
@@ -54,11 +57,13 @@ def observed(
 
 def engine_lost(memory: ContainerMemory, since: datetime | None, lost_at: datetime | None) -> ContainerMemory:
     """The engine was restarted since the last look: a run that was on then may have been ended by it (E2), and one
-    whose end was seen too, since an engine that is told to end answers until its last container has ended (E34)."""
-    run = memory.run or memory.over
-    if run is None:
+    whose end was seen too, since an engine that is told to end answers until its last container has ended (E34). The
+    run of a start under way is not known yet: the next look tells it."""
+    run = memory.run or (memory.over if memory.intent is None else None)
+    if run is None and memory.intent is None:
         return memory
-    found = Interruption(run=run, engine_since=since, lost_at=lost_at, over=memory.run is None)
+    over = memory.run is None and memory.intent is None
+    found = Interruption(run=run, engine_since=since, lost_at=lost_at, over=over)
     return replace(memory, interrupted=found)
 
 

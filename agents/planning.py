@@ -131,8 +131,7 @@ def _assigned(
 ) -> _Line:
     line = _Line()
     shut = fence is Fence.SHUT and assignment.spec.single_writer and assignment.want is Want.RUN
-    if fence is Fence.SHUT or (fence is Fence.NO_STARTS and not any(each.state in _UP for each in here)):
-        assignment = confined(assignment)
+    assignment = confined(assignment) if fence is Fence.SHUT else assignment
     if memory.retry is not None and memory.retry.waits(now):
         line.due = memory.retry.at
         return line
@@ -145,6 +144,9 @@ def _assigned(
                     container_id=assignment.container_id, names=assignment.drop_volumes, cause="their container is gone"
                 )
             )
+        return line
+    alone = assignment.spec.single_writer and assignment.want is Want.RUN
+    if fence is Fence.NO_STARTS and alone and not any(each.state in _UP for each in here):
         return line
     kept = best(assignment, here)
     for each in here:

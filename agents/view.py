@@ -147,10 +147,10 @@ class Retry:
 class Interruption:
     """The engine was started anew at about `engine_since`; it was missed from `lost_at` on.
 
-    `over`: the end of the run was seen before that.
+    `run` None: one that was being started. `over`: the end of the run was seen before that.
     """
 
-    run: datetime
+    run: datetime | None
     engine_since: datetime | None = None
     lost_at: datetime | None = None
     over: bool = False

@@ -98,7 +98,7 @@ CASES = {
     ),
     "no lease yet, and it does not run": (
         case(ONE_WRITER, replace(ENDED, restart_policy="always"), fence=Fence.NO_STARTS),
-        "0001 restart policy of e-web-1 no: it is to be stopped",
+        "at rest",
     ),
     "no lease yet, and it is absent": (
         case(ONE_WRITER, memory=ContainerMemory(), fence=Fence.NO_STARTS),

@@ -266,6 +266,28 @@ def test_ends_that_were_seen_before_the_engine_went_were_its_doing_if_it_went_so
     assert remembering.observed(lost, ONE, on_engine(ONE, E.RUNNING)).over is None
 
 
+@pytest.mark.parametrize("before", [ContainerMemory(), replace(DONE, over=NOW)])
+def test_a_run_that_was_not_seen_before_its_engine_went_is_the_one_that_was_being_started(
+    before: ContainerMemory,
+) -> None:
+    """Its power was lost right after the start (seed 422). An order that was not carried out still stands."""
+    after = before.over
+    known = replace(before, intent=StartIntent(start_gen=1, after=after))
+    lost = remembering.engine_lost(known, later(101), None)
+    assert lost.interrupted == Interruption(run=None, engine_since=later(101))
+    assert remembering.observed(lost, ONE, None).interrupted == lost.interrupted
+    kept = on_engine(ONE, E.EXITED, exit_code=255, finished_at=later(101), started_at=later(90))
+    seen = remembering.observed(lost, ONE, kept)
+    assert (seen.intent, seen.start_gen) == (None, 1)
+    assert interrupted(kept, seen)
+    assert interrupted(kept, remembering.observed(seen, ONE, kept))
+    if after is not None:
+        not_yet = replace(kept, started_at=after)
+        seen = remembering.observed(lost, ONE, not_yet)
+        assert seen.intent == known.intent
+        assert interrupted(not_yet, seen)
+
+
 def test_what_the_agent_is_going_to_start_by_itself() -> None:
     ended, created = on_engine(ONE, E.EXITED), on_engine(ONE, E.CREATED)
     assert not will_start(ONE, ended, DONE)

@@ -23,7 +23,7 @@ class Behaviour:
 
 @dataclass(slots=True, kw_only=True)
 class Box:
-    """A container. `stopping`: a stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
+    """A container. `stopping`: whose stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
 
     `ended_unseen`: the code with which its process ended while the daemon was down. `ended_by`: who ended its last run.
     """
@@ -43,7 +43,7 @@ class Box:
     began: float = 0.0
     restarts: int = 0
     backoff: float = FIRST_BACKOFF
-    stopping: bool = False
+    stopping: str = ""
     stuck: bool = False
     run: int = 0
     ended_unseen: int | None = None

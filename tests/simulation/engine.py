@@ -148,7 +148,7 @@ class Engine:
         if box.state == RESTARTING:
             self._ended(box, box.code, by)
             return
-        run, box.stopping = box.run, True
+        run, box.stopping = box.run, by
         obeys = self.chance.random() < 0.5 and box.state != PAUSED
         await asyncio.sleep(min(self.chance.uniform(0.01, 0.5) if obeys else grace, grace))
         if box.run == run and box.up:
@@ -158,7 +158,7 @@ class Engine:
                 # It had its SIGTERM already.
                 box.ended_unseen, box.ended_by = 143, by
                 self.watcher.changed(self, box, "ended by itself (143), unseen")
-        box.stopping = False
+        box.stopping = ""
 
     def kill(self, engine_id: str) -> None:
         """Through the API: a manual stop, whatever the policy (E18)."""
@@ -238,20 +238,23 @@ class Engine:
     # What happens by itself.
 
     def crash(self, box: Box, code: int) -> None:
-        """Its process ends by itself. While the daemon is down nobody sees it before its next start (E4)."""
+        """Its process ends by itself. While the daemon is down nobody sees it before its next start (E4); in the grace of
+        a stop nobody can tell it from one that obeyed.
+        """
         if not box.up:
             return
+        by = box.stopping or ITSELF
         if self.down:
-            box.ended_unseen, box.ended_by = code, ITSELF
+            box.ended_unseen, box.ended_by = code, by
             self.watcher.changed(self, box, f"ended by itself ({code}), unseen")
             return
-        self._ended(box, code, ITSELF)
+        self._ended(box, code, by)
 
     def die(self) -> None:
         """kill -9 of the daemon: streams end at once, containers live on (E1)."""
         self._away()
         for box in self.boxes.values():
-            box.stopping = False
+            box.stopping = ""
             if box.state == RESTARTING:
                 box.state = EXITED
 
@@ -285,7 +288,7 @@ class Engine:
         """All processes are gone at once; what the disk holds says that they run (F19)."""
         self._away()
         for box in self.boxes.values():
-            box.stopping = False
+            box.stopping = ""
             if box.up:
                 box.ended_unseen, box.ended_by = 255, "engine"
                 self.watcher.changed(self, box, "lost its power")

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from agents.agent import Agent
 from agents.ledger import FILE
+from domain.assignment import FENCED_SECONDS
 from domain.container import Want
 from tests.simulation.engine import Engine
 from tests.simulation.net import Channel, Link
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 class Host:
     """`skew`: how far its wall clock is ahead. `disk_full`: what its agent writes fails. `leased_at`: when it was
-    told last that it is heard.
+    told last that it is heard. `hindered_at`: when it was seen last that its agent could not act.
     """
 
     def __init__(self, world: World, name: str, directory: Path, chance: random.Random, *, live_restore: bool) -> None:
@@ -35,6 +36,7 @@ class Host:
         self.disk_full = False
         self._chance = world.stream(f"network of {name}")
         self.leased_at = 0.0
+        self.hindered_at = 0.0
         self.engine = Engine(name, chance, self.now, world.judge, live_restore=live_restore)
         self._directory = directory / name
         self._agent: Agent | None = None
@@ -77,6 +79,20 @@ class Host:
         """Whether the agent has it that two of the container may never run at once."""
         known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None
         return known is not None and known.spec.single_writer
+
+    @property
+    def able(self) -> bool:
+        """Whether its agent could tell its engine something that is carried out."""
+        engine, process = self.engine, self.process
+        works = process.alive and not process.frozen and not engine.down and not engine.hung
+        return works and engine.acting.is_set()
+
+    def fences(self, container: str) -> bool:
+        """Whether the agent can be asked to have ended the container by now if it lost its lease. Nothing ends one on a
+        host whose engine hangs or whose agent is away, and without a ledger an agent knows nothing of it.
+        """
+        here = self._world.loop.time() - self.hindered_at >= FENCED_SECONDS
+        return self.able and here and self.alone(container)
 
     def is_to_run(self, container: str) -> bool:
         """Whether the agent has it that the container is to run: such a one stops for a moment, or without a lease."""

@@ -123,7 +123,8 @@ class Judge:
         staying = [each for each in ids if each not in rows or not self._may_be_doubled(rows[each])]
         if len(staying) > 1:
             history.violate("I2a", f"two containers of one slot run: {where}")
-        if any(row["alone"] for row in rows.values()):
+        fenced = all(self._world.hosts[name].fences(each.labels[CONTAINER]) for name, each in up if each is not box)
+        if fenced and any(row["alone"] for row in rows.values()):
             history.violate("I2b", f"two containers of a single_writer slot run: {where}")
 
     def _may_be_doubled(self, row: Mapping[str, Any]) -> bool:

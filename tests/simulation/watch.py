@@ -32,7 +32,6 @@ class Watch:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._hindered = dict.fromkeys(world.hosts, 0.0)
         self._disturbed = 0.0
 
     async def run(self) -> None:
@@ -47,14 +46,12 @@ class Watch:
         """An agent that is not heard stops in time what may never run twice: it may run elsewhere by then."""
         now = self._world.loop.time()
         for host in self._world.hosts.values():
-            engine, process = host.engine, host.process
-            able = process.alive and not process.frozen and not engine.down and not engine.hung
-            if not able or not engine.acting.is_set():
-                self._hindered[host.name] = now
-            silent = now - max(host.leased_at, self._hindered[host.name])
+            if not host.able:
+                host.hindered_at = now
+            silent = now - max(host.leased_at, host.hindered_at)
             if silent < FENCED_SECONDS + SLACK_SECONDS:
                 continue
-            for box in engine.boxes.values():
+            for box in host.engine.boxes.values():
                 if box.up and not box.foreign and now - box.began > SLACK_SECONDS and host.alone(box.labels[CONTAINER]):
                     self._world.history.violate(
                         "I2b", f"{called(box)} of a single_writer slot runs on {host.name} without a lease"
