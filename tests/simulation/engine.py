@@ -238,8 +238,8 @@ class Engine:
     # What happens by itself.
 
     def crash(self, box: Box, code: int) -> None:
-        """Its process ends by itself. While the daemon is down nobody sees it before its next start (E4); in the grace of
-        a stop nobody can tell it from one that obeyed.
+        """Its process ends by itself. While the daemon is down nobody sees it before its next start (E4); in the grace
+        of a stop nobody can tell it from one that obeyed.
         """
         if not box.up:
             return
