@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -53,8 +54,12 @@ class DockerRuntime:
 
     async def info(self) -> EngineInfo:
         def call() -> EngineInfo:
-            # Asked anew each time: an engine that was upgraded speaks another version.
-            self._client = None
+            # Asked anew each time: an engine that was upgraded speaks another version. Calls that are under way with
+            # the client before go on; its idle connections would stay open until Python looks for garbage.
+            with self._lock:
+                before, self._client = self._client, None
+            if before is not None:
+                before.close()
             api = self._api()
             return engine_info(api.info(), self._said, api.networks(names=["bridge"]))
 
@@ -290,10 +295,9 @@ class DockerRuntime:
             return client
         with self._lock:
             if self._client is None:
-                asking = self._new_client(OLDEST_API)
-                found = asking.version(api_version=False)
+                with contextlib.closing(self._new_client(OLDEST_API)) as asking:
+                    found = asking.version(api_version=False)
                 version = _agreed(str(found.get("ApiVersion", OLDEST_API)), str(found.get("MinAPIVersion", "1.12")))
-                asking.close()
                 self._said = found
                 self._client = self._new_client(version)
             return self._client

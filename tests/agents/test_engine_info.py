@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +122,24 @@ async def test_real_engines_are_told_apart(engine: PrivateEngine, other: Private
     assert None not in (parse_version(said["Engine"]), parse_version(said["runc"]))
     assert (Code.RUNC in told) is bool(flaws_of(said["runc"], RUNC))
     assert Code.USER_NAMESPACES in told
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.engine
+async def test_asking_an_engine_who_it_is_leaves_nothing_open(engine: PrivateEngine) -> None:
+    """Each 30 s of the years that an agent runs, also while others ask the engine something (I15)."""
+    runtime = DockerRuntime(engine.base_url)
+    gc.collect()
+    gc.disable()
+    try:
+        found = []
+        for _ in range(6):
+            await asyncio.gather(runtime.info(), runtime.incarnation(), runtime.incarnation())
+            found.append(open_files())
+        assert found[-1] <= found[1], found
+    finally:
+        gc.enable()
+        await runtime.close()
