@@ -40,7 +40,10 @@ def observed(
         return replace(memory, run=None, over=None)
     away = memory.interrupted
     if away is not None and away.run is None and seen.started_at is not None:
-        memory = replace(memory, interrupted=replace(away, run=seen.started_at))
+        # It was on when the engine went, or came later: then nothing was interrupted.
+        since = away.engine_since or away.lost_at
+        was_on = since is None or seen.started_at < since
+        memory = replace(memory, interrupted=replace(away, run=seen.started_at) if was_on else None)
     intent = memory.intent
     if intent is not None and seen.started_at is not None and seen.started_at != intent.after:
         # It was carried out, whatever its caller was told (E7): there is nothing to try again.

@@ -281,6 +281,9 @@ def test_a_run_that_was_not_seen_before_its_engine_went_is_the_one_that_was_bein
     assert (seen.intent, seen.start_gen) == (None, 1)
     assert interrupted(kept, seen)
     assert interrupted(kept, remembering.observed(seen, ONE, kept))
+    assert remembering.observed(lost, ONE, replace(kept, started_at=later(101))).interrupted is None, "a later one"
+    nothing_known = replace(lost, interrupted=Interruption(run=None))
+    assert interrupted(kept, remembering.observed(nothing_known, ONE, kept))
     if after is not None:
         not_yet = replace(kept, started_at=after)
         seen = remembering.observed(lost, ONE, not_yet)
