@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import signal
 import sys
 import time
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--digests", action="store_true", help="print what tells the history of each seed apart")
     wanted = parser.parse_args()
     seeds = range(wanted.seed, wanted.seed + wanted.runs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server and the processes end with it
     with serving() as postgres, Runner(postgres, 1 if wanted.history else wanted.jobs) as runner:
         if wanted.history:
             return _whole(wanted.seed, wanted.planted or None)
