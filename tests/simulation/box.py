@@ -25,7 +25,8 @@ class Behaviour:
 class Box:
     """A container. `stopping`: whose stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
 
-    `ended_unseen`: the code with which its process ended while the daemon was down. `ended_by`: who ended its last run.
+    `half_started`: it can never be started (E33). `ended_unseen`: with which code its process ended while the daemon
+    was down. `ended_by`: who ended its last run.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Box:
     backoff: float = FIRST_BACKOFF
     stopping: str = ""
     stuck: bool = False
+    half_started: bool = False
     run: int = 0
     ended_unseen: int | None = None
     ended_by: str = ""
@@ -59,3 +61,9 @@ class Box:
         """What makes it ours."""
         labels: dict[str, str] = self.body.get("Labels") or {}
         return labels
+
+    @property
+    def ports(self) -> set[tuple[str, str]]:
+        """Protocol and port of the host, of each that it takes while it runs."""
+        bindings = (self.body.get("HostConfig") or {}).get("PortBindings") or {}
+        return {(key.rpartition("/")[2], each["HostPort"]) for key, found in bindings.items() for each in found}

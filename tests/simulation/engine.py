@@ -28,6 +28,9 @@ from tests.simulation.box import (
 LONGEST_BACKOFF, CALM_SECONDS = 60.0, 10.0
 """Of the engine's own restarts (E19)."""
 
+SHUTDOWN_SECONDS = 10.0
+"""For a container that does not obey when the daemon ends."""
+
 
 class Watcher(Protocol):
     """Who is told what happens on an engine, at the moment it does."""
@@ -43,7 +46,8 @@ class Engine:
     """One engine. `down`: the daemon is dead, its containers live on (E1). `hung`: it accepts and does not answer.
 
     `starting`: it hangs because it starts. `acting`: what changes something is carried out, and does not wait (E8).
-    `deaths`: how often the daemon died; a call that it was at work on has no answer then.
+    `deaths`: how often the daemon died; a call that it was at work on has no answer then. `beginning`: containers that
+    it is about to start. `restarting`: it was told to end, and to start again.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Engine:
         self.live_restore = live_restore
         self.down = self.starting = False
         self.deaths = 0
+        self.beginning: set[str] = set()
+        self.restarting: asyncio.Task[None] | None = None
         self.going, self.acting = asyncio.Event(), asyncio.Event()
         self.going.set()
         self.acting.set()
@@ -124,6 +130,9 @@ class Engine:
             raise RuntimeRefused("cannot start a paused container, try unpause instead", "conflict")
         if box.state in {RUNNING, RESTARTING}:
             return
+        if box.half_started:
+            self._touched(box, "start refused")
+            raise RuntimeRefused(f"task {box.id}: already exists", "half_started")
         why = self.refused_starts.get(box.name.lstrip("/").partition(".")[0]) or self._port_taken(box)
         if why:
             # E11, E14: it stays as it was, with the reason.
@@ -251,12 +260,37 @@ class Engine:
         self._ended(box, code, by)
 
     def die(self) -> None:
-        """kill -9 of the daemon: streams end at once, containers live on (E1)."""
+        """kill -9 of the daemon: streams end, containers live on (E1). A start under way may be lost half way (E33)."""
         self._away()
+        for engine_id in sorted(self.beginning):
+            box = self.boxes.get(engine_id)
+            if box is not None and not box.up and self.chance.random() < 0.5:
+                box.half_started = True
         for box in self.boxes.values():
             box.stopping = ""
             if box.state == RESTARTING:
                 box.state = EXITED
+
+    async def restart(self, pause: float) -> None:
+        """SIGTERM of the daemon, and its next start: without live-restore it stops its containers first, and answers
+        meanwhile (E34).
+        """
+        deaths = self.deaths
+        if not self.live_restore:
+            await asyncio.gather(*(self._shut(box) for box in list(self.boxes.values()) if box.up))
+        if self.deaths == deaths:
+            self.die()
+            await asyncio.sleep(pause)
+        if self.down and self.deaths == deaths + 1:
+            await self.come_back()
+
+    async def _shut(self, box: Box) -> None:
+        run, box.stopping = box.run, "engine"
+        obeys = self.chance.random() < 0.5 and box.state != PAUSED
+        await asyncio.sleep(self.chance.uniform(0.01, 0.5) if obeys else SHUTDOWN_SECONDS)
+        if box.run == run and box.up and not self.down:
+            self._ended(box, self.chance.choice((0, 143)) if obeys else 137, "engine")
+        box.stopping = ""
 
     async def come_back(self) -> None:
         """Its next start (E2, E3, E4). Without live-restore it stops what it finds first, answering nobody."""
@@ -308,9 +342,9 @@ class Engine:
         self.watcher.touched(self, box, what)
 
     def _port_taken(self, box: Box) -> str:
-        wanted = _ports(box)
+        wanted = box.ports
         for each in self.boxes.values():
-            if each is not box and each.state in {RUNNING, PAUSED, RESTARTING} and wanted & _ports(each):
+            if each is not box and each.state in {RUNNING, PAUSED, RESTARTING} and wanted & each.ports:
                 return "port is already allocated"
         return ""
 
@@ -359,8 +393,3 @@ class Engine:
         for each in self.listeners:
             if not box.foreign and not (self.lost_events and self.chance.random() < self.lost_events):
                 each.put_nowait(box.id)
-
-
-def _ports(box: Box) -> set[tuple[str, str]]:
-    bindings: dict[str, list[dict[str, Any]]] = (box.body.get("HostConfig") or {}).get("PortBindings") or {}
-    return {(key.rpartition("/")[2], each["HostPort"]) for key, found in bindings.items() for each in found}

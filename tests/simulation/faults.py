@@ -127,6 +127,16 @@ async def engine_killed(faults: Faults) -> None:
         faults.world.background(host.engine.come_back())
 
 
+async def engine_restarted(faults: Faults) -> None:
+    """SIGTERM of the daemon, and its next start, as for an upgrade (F13, E34)."""
+    engine = faults.host().engine
+    if engine.down or engine.hung or (engine.restarting is not None and not engine.restarting.done()):
+        return
+    faults.say(f"dockerd of {engine.name} is restarted")
+    engine.restarting = asyncio.create_task(engine.restart(faults.chance.uniform(0.0, 5.0)))
+    engine.work.append(engine.restarting)
+
+
 async def engine_hangs(faults: Faults) -> None:
     """SIGSTOP of the daemon: what was asked is done later (F14, E7)."""
     engine = faults.host().engine
@@ -355,6 +365,6 @@ KINDS: dict[str, Fault] = {
     for each in (
         agent_killed, agent_frozen, plane_killed, plane_frozen, engine_killed, engine_hangs, power_lost, link_cut,
         database_away, plane_cut, process_dies, operator, removal_stuck, starts_refused, clock_jumps, ledger_torn,
-        disk_full, image_gone, registry_away, acts_hang, events_lost, copied_by_hand,
+        disk_full, image_gone, registry_away, acts_hang, events_lost, copied_by_hand, engine_restarted,
     )
 }  # fmt: skip

@@ -136,7 +136,8 @@ class Judge:
         """Nobody removes what is wanted running: I3, I13."""
         row = self._rows([box]).get(box.labels.get(CONTAINER))
         twins = [each for each in engine.boxes.values() if each.labels.get(CONTAINER) == box.labels.get(CONTAINER)]
-        if row is not None and row["want"] == "RUN" and not row["over"] and box.state != DEAD and len(twins) == 1:
+        lasting = box.state != DEAD and not box.half_started and len(twins) == 1
+        if row is not None and row["want"] == "RUN" and not row["over"] and lasting:
             self._world.history.violate("I13", f"{called(box)} on {engine.name} is removed, and is wanted running")
 
     def _once(self, engine: Engine, box: Box) -> None:

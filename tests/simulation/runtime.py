@@ -87,7 +87,7 @@ class ModelRuntime:
         async def work() -> None:
             self._engine.start(engine_id)
 
-        await self._act(work, 0.03, 0.2)
+        await self._act(work, 0.03, 0.2, starts=engine_id)
 
     async def stop(self, engine_id: str, grace: int) -> None:
         # What takes as long as its grace is cut off more often than what takes a moment.
@@ -257,6 +257,7 @@ class ModelRuntime:
         most: float,
         deadline: float = ACT_SECONDS,
         cut: float | None = None,
+        starts: str = "",
     ) -> T:
         await self._process.reach()
         engine, chance = self._engine, self._engine.chance
@@ -265,9 +266,11 @@ class ModelRuntime:
 
         async def carried_out() -> T:
             await engine.going.wait()
+            engine.beginning.add(starts)
             await asyncio.sleep(chance.uniform(least, most))
             await engine.acting.wait()
             await engine.going.wait()
+            engine.beginning.discard(starts)
             deaths = engine.deaths
             if engine.down:
                 raise RuntimeBusy("the engine is away", away=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agents.runtime.base import Json, RuntimeRefused
+from agents.runtime.base import Json, RuntimeBusy, RuntimeRefused
 from tests.agents.build import CLUSTER
 from tests.conformance import test_runtime as cases
 from tests.harness.images import EXITER, SLEEPER
@@ -22,10 +22,12 @@ from tests.simulation.runtime import Cuts, ModelRuntime
 
 class _Watcher:
     def __init__(self) -> None:
-        self.stopping = asyncio.Event()
+        self.stopping, self.ended = asyncio.Event(), asyncio.Event()
 
     def changed(self, engine: Engine, box: Box, what: str) -> None:
-        """Not judged here."""
+        """Says when one ended."""
+        if what.startswith("ended"):
+            self.ended.set()
 
     def touched(self, engine: Engine, box: Box | None, what: str) -> None:
         """Says when a stop begins."""
@@ -98,6 +100,42 @@ async def test_a_removal_that_fails_keeps_the_name() -> None:
     assert [each["State"] for each in await runtime.list_containers(CLUSTER)] == ["removing"]
     with pytest.raises(RuntimeRefused, match="taken"):
         await runtime.create(CLUSTER, one, None)
+
+
+async def test_a_start_that_is_lost_half_way_can_never_be_made_again() -> None:
+    """E33. The container can be removed."""
+    engine, runtime = _model()
+    lost = []
+    for _ in range(8):
+        engine_id = await runtime.create(CLUSTER, await cases.make(runtime), None)
+        starting = asyncio.create_task(runtime.start(engine_id))
+        await asyncio.sleep(0.02)
+        engine.die()
+        with pytest.raises(RuntimeBusy):
+            await starting
+        await engine.come_back()
+        if engine.boxes[engine_id].half_started:
+            lost.append(engine_id)
+            with pytest.raises(RuntimeRefused, match="already exists"):
+                await runtime.start(engine_id)
+            await runtime.remove(engine_id)
+    assert lost
+
+
+async def test_an_engine_that_is_told_to_end_answers_while_it_stops_its_containers() -> None:
+    """E34; what has a policy runs again afterwards."""
+    engine, runtime = _model()
+    ids = [await runtime.create(CLUSTER, await cases.make(runtime), None) for _ in range(6)]
+    for engine_id in ids:
+        await runtime.start(engine_id)
+    await runtime.update_policy(ids[0], "always")
+    ending = asyncio.create_task(engine.restart(0.0))
+    await engine.watcher.ended.wait()  # type: ignore[attr-defined]
+    assert len(await runtime.list_containers(CLUSTER)) == 6
+    assert not engine.down
+    await ending
+    assert [engine.boxes[each].state for each in ids] == ["running", *["exited"] * 5]
+    assert {engine.boxes[each].ended_by for each in ids} == {"engine"}
 
 
 def test_waiting_takes_no_time_and_waiting_for_nothing_is_found() -> None:

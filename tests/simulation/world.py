@@ -215,6 +215,8 @@ class World:
             engine.acting.set()
             for box in engine.boxes.values():
                 box.stuck = False
+            if engine.restarting is not None:
+                await engine.restarting
             if engine.down:
                 await engine.come_back()
             elif not engine.starting:

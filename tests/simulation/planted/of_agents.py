@@ -16,6 +16,7 @@ Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _reported, _plan, _after, _observed = observe.reported, planning.plan_node, memory.after, memory.observed
 _perform = executor.Executor._perform
+_lost = memory.engine_lost
 _seen, _accept = observe.observed_container, ledger.Ledger.accept
 
 
@@ -54,6 +55,25 @@ def _every_order_is_old(before: Any, assignment: Any, seen: Any) -> Any:
 
 def _open_at_first(of: Any) -> Fence:
     return Fence.SHUT if of.lease.lost or of._fence is Fence.SHUT else Fence.OPEN
+
+
+def _only_runs_are_lost(before: Any, since: Any, lost_at: Any) -> Any:
+    return before if before.run is None else _lost(before, since, lost_at)
+
+
+def _on_all_along(before: Any, assignment: Any, seen: Any) -> Any:
+    away = before.interrupted
+    if away is not None and away.run is None and seen is not None and seen.started_at is not None:
+        before = replace(before, interrupted=replace(away, run=seen.started_at))
+    return _observed(before, assignment, seen)
+
+
+def _nothing_before(before: Any, assignment: Any, seen: Any) -> Any:
+    return replace(_observed(before, assignment, seen), over=None)
+
+
+async def _started_again(of: Any, engine_id: str) -> None:
+    await of._runtime.start(engine_id)
 
 
 def _code_zero(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
@@ -136,6 +156,26 @@ BUGS: dict[str, Bug] = {
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
         133,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
+    ),
+    "only what was seen to run was on": (
+        "a run that was being started when its engine went away is left as one that ended by itself (I4)",
+        None,
+        ((memory, "engine_lost", _only_runs_are_lost),),
+    ),
+    "every run was on": (
+        "a run that came after its engine's return counts as interrupted when it ends (I12)",
+        None,
+        ((memory, "observed", _on_all_along),),
+    ),
+    "what ended before its engine ended by itself": (
+        "an engine that is told to end answers while it stops its containers (E34)",
+        None,
+        ((memory, "observed", _nothing_before),),
+    ),
+    "half a start is tried again": (
+        "a container whose start its engine lost half way is started for ever (E33)",
+        None,
+        ((executor.Executor, "_start", _started_again),),
     ),
     "every end is a good end": (
         "exit codes are not told (I10)",
