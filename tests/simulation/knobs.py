@@ -33,6 +33,7 @@ class Knobs:
     trouble: Trouble
     cuts: Cuts
     farewell: bool
+    anew: bool
 
     @property
     def tears(self) -> bool:
@@ -72,4 +73,5 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         trouble=Trouble(pause=sometimes(0.5, 0.01, 0.2), unknown=sometimes(0.3, 0.005, 0.05)),
         cuts=Cuts(before=sometimes(0.3, 0.01, 0.1), after=sometimes(0.4, 0.02, 0.2), slow=sometimes(0.3, 0.02, 0.2)),
         farewell=chance.random() < 0.4,
+        anew=chance.random() < 0.5,
     )

@@ -84,7 +84,7 @@ class Store:
             self._told = now
         if self._ended:
             script, self._ended = f"COMMIT; {script}", False
-        self.run("execute", script)
+        self.backend.conn.before(script)
 
     def commit(self) -> None:
         """End the transaction. Sent with the next beginning, or before somebody else looks: a round trip less."""

@@ -124,6 +124,7 @@ class World:
         if not self.history.violations:
             for promise, text in settled.broken_words(self):
                 self.history.violate(promise, text)
+        if self.knobs.anew and not self.history.violations:
             await self._quiet()
         if self.knobs.farewell and not self.history.violations:
             await self._farewell(users)
