@@ -44,10 +44,13 @@ def test(arguments: Sequence[str]) -> None:
 
 
 def bench(arguments: Sequence[str]) -> None:
-    """Become `python -m bench.NAME`. Raises CommandError for an unknown name."""
+    """Become `python -m bench.NAME`; without a name, bench.peers. Raises CommandError for an unknown name."""
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["peers", *arguments]
     known = sorted(p.stem for p in (ROOT / "bench").glob("*.py") if not p.stem.startswith("_"))
-    if not arguments or arguments[0] not in known:
+    if arguments[0] not in known:
         raise CommandError(f"say what to measure: ./tutela bench {' | '.join(known) or '(none yet)'}", 2)
+    _install_missing()
     _become([sys.executable, "-P", "-m", f"bench.{arguments[0]}", *arguments[1:]], _environment())
 
 
