@@ -52,6 +52,12 @@ async def prepare(conn: Any) -> None:
     await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
 
 
+async def _left_as_it_was(_conn: Any) -> None:
+    """A connection goes back to the pool as it is: blocks here leave nothing in a session. The driver has rolled back
+    what was open; its own four statements for everything else would be a round trip each time.
+    """
+
+
 async def connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
     """A connection of its own, outside the pool (for LISTEN). Raises DatabaseAway."""
     try:
@@ -91,6 +97,7 @@ class Database:
                 min_size=1,
                 max_size=size,
                 init=prepare,
+                reset=_left_as_it_was,
                 timeout=5,
                 command_timeout=COMMAND_TIMEOUT,
                 server_settings=SESSION,
