@@ -58,7 +58,7 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         seconds=chance.uniform(24.0, 36.0) if silence else chance.uniform(6.0, 20.0 if calm else 16.0),
         calm=calm,
         silence=silence,
-        kinds=("link_cut", *(each for each in chosen[:2] if each != "link_cut")) if silence else chosen,
+        kinds=tuple(dict.fromkeys(("link_cut", "agent_killed", *chosen[:2]))) if silence else chosen,
         fault_every=chance.choice((2.0, 4.0) if silence else (0.7, 1.5, 3.0)),
         user_every=chance.choice((3.0, 6.0) if silence else (2.0, 4.0) if calm else (0.5, 1.5, 3.0)),
         live_restore=chance.random() < 0.4,
