@@ -90,9 +90,17 @@ Limit = Annotated[str, typer.Option(metavar="N|none", help="The most it may have
 
 
 @users.command("quota")
-def quota(name: UserName, services: Limit = "", containers: Limit = "", machine: Json = False) -> None:
+def quota(
+    name: UserName,
+    services: Limit = "",
+    containers: Limit = "",
+    memory: Annotated[str, typer.Option(metavar="MB|none", help="Of all its containers together.")] = "",
+    cpu_shares: Annotated[str, typer.Option(metavar="N|none", help="The same; 1024 for a core.")] = "",
+    machine: Json = False,
+) -> None:
     """Its limits, changed where they are given. What it has already goes on; what is more than before is refused."""
-    asked = {key: _limit(text) for key, text in (("services", services), ("containers", containers)) if text}
+    given = {"services": services, "containers": containers, "memory": memory, "cpu_shares": cpu_shares}
+    asked = {key: _limit(text) for key, text in given.items() if text}
     if asked:
         _change(name, quota=asked)
     found = _user(connected(), name)["quota"]

@@ -18,6 +18,7 @@ from domain.asked import AskedLink
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
 from domain.policy import Allowance
+from domain.quota import grows
 from domain.service import (
     Accepted,
     Counts,
@@ -246,7 +247,7 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
             now=at,
         )
         await _accept(conn, context, accepted, count, "Service Update", at)
-        if accepted.service.target > service.target:
+        if grows(service, accepted.service):
             await quotas.check(conn, context.account)
     return Done(service_id=service_id, effect=accepted.effect)
 

@@ -21,6 +21,7 @@ from app.commands.services import (
 )
 from domain.asked import Asked, AskedVolumes
 from domain.errors import DomainError, Invalid, NotAllowed
+from domain.quota import grows
 from domain.service import (
     Accepted,
     Effect,
@@ -119,7 +120,7 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
         asked = read()
         if asked.name not in (None, stack.name):
             raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
-        before = {each.id: each.target for each in await services.of_stack(conn, stack_id, lock=True)}
+        before = {each.id: each for each in await services.of_stack(conn, stack_id, lock=True)}
         at = await now(conn)
         begun = await _put(conn, context, stack, asked.services, most_containers, at)
         changed = replace(stack, nickname=asked.nickname or stack.nickname)
@@ -137,7 +138,8 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
             at=at,
             parts=max(len(begun), 1),
         )
-        if any(each.target > before.get(each.id, -1) for each in await services.of_stack(conn, stack_id)):
+        after = await services.of_stack(conn, stack_id)
+        if any(each.id not in before or grows(before[each.id], each) for each in after):
             await quotas.check(conn, context.account)
     return Done(stack_id=stack_id, begun=bool(begun))
 

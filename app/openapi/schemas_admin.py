@@ -22,13 +22,15 @@ from app.openapi.schemas import (
     shown,
     states,
 )
-from app.wire.users import MOST_QUOTA
+from app.wire.users import LIMITS
 from domain.access import Role, Via
 from domain.node import NodeState
 from domain.service import ServiceState
 
 _WELL: Schema = {"type": "string", "enum": ["ok", "not ok"]}
-_LIMIT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_QUOTA}
+_LIMITS: dict[str, Schema] = {
+    name: maybe({"type": "integer", "minimum": 0, "maximum": most}) for name, most in LIMITS.items()
+}
 NUMBER: Schema = {"type": "number"}
 _USER: dict[str, Schema] = {
     **IDENTITY,
@@ -36,7 +38,7 @@ _USER: dict[str, Schema] = {
     "role": states(Role),
     "enabled": FLAG,
     "has_password": FLAG,
-    "quota": shown(services=maybe(WHOLE), containers=maybe(WHOLE)),
+    "quota": shown(**dict.fromkeys(LIMITS, maybe(WHOLE))),
     "created": DATE,
     "disabled": maybe(DATE),
 }
@@ -114,7 +116,7 @@ BODIES: dict[str, Schema] = {
     "UserPatch": asked(
         role=maybe(states(Role)),
         enabled=maybe(FLAG),
-        quota=maybe(asked(services=maybe(_LIMIT), containers=maybe(_LIMIT))),
+        quota=maybe(asked(**_LIMITS)),
     ),
     "KeyCreate": asked(
         "name", name=TEXT, scope=maybe(states(Role)), expires_in=maybe({"type": "integer", "minimum": 60})

@@ -21,6 +21,12 @@ AUDIT_URI = f"{API}/admin/audit/"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """Host names are made of it (spec 3.9)."""
 MOST_QUOTA = 1_000_000
+MOST_RESOURCES = 1_000_000_000
+"""MB of memory, and CPU shares."""
+
+LIMITS = {"services": MOST_QUOTA, "containers": MOST_QUOTA, "memory": MOST_RESOURCES, "cpu_shares": MOST_RESOURCES}
+"""The limits of a quota by name, and the largest of each."""
+
 LEAST_SECONDS, MOST_SECONDS = 60, 10 * 366 * 24 * 3600
 
 
@@ -81,11 +87,11 @@ def _quota(reading: Reading, value: Any) -> dict[str, int | None]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        reading.fail("quota", "must be an object: services and containers, each a number, or null for no limit")
+        reading.fail("quota", f"must be an object: {', '.join(LIMITS)}, each a number, or null for no limit")
         return {}
     return {
-        name: None if value[name] is None else reading.integer(value[name], f"quota.{name}", low=0, high=MOST_QUOTA)
-        for name in ("services", "containers")
+        name: None if value[name] is None else reading.integer(value[name], f"quota.{name}", low=0, high=LIMITS[name])
+        for name in LIMITS
         if name in value
     }
 
@@ -134,7 +140,7 @@ def user_out(user: User) -> dict[str, Any]:
         "role": user.role.value,
         "enabled": user.disabled_at is None,
         "has_password": user.has_password,
-        "quota": {"services": user.quota.services, "containers": user.quota.containers},
+        "quota": {name: getattr(user.quota, name) for name in LIMITS},
         "created": date(user.created_at),
         "disabled": date(user.disabled_at),
     }

@@ -14,10 +14,11 @@ from domain.quota import Quota
 from orchestrator.store.accounts import key_hash
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
+from orchestrator.store.quotas import quota_of
 
 _COLUMNS = (
     "id, username, role, created_at, disabled_at, password_hash IS NOT NULL AS has_password, most_services,"
-    " most_containers"
+    " most_containers, most_memory, most_cpu_shares"
 )
 _FILTERS = {"uuid": "id", "username": "username", "role": "role", "enabled": "(disabled_at IS NULL)"}
 _KEY_COLUMNS = "id, account_id, name, scope, created_at, expires_at, last_used_at"
@@ -58,7 +59,7 @@ def _user(row: Any) -> User:
         created_at=row["created_at"],
         disabled_at=row["disabled_at"],
         has_password=row["has_password"],
-        quota=Quota(services=row["most_services"], containers=row["most_containers"]),
+        quota=quota_of(row),
     )
 
 

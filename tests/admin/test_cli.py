@@ -54,7 +54,13 @@ def test_users_and_keys(plane: TutelaProcess) -> None:
     ]  # fmt: skip
     tutela(plane, "admin", "users", "quota", "max", "--services", "3", "--containers", "9")
     tutela(plane, "admin", "users", "quota", "max", "--services", "none")
-    assert json.loads(tutela(plane, "admin", "users", "quota", "max", "--json")) == {"services": None, "containers": 9}
+    tutela(plane, "admin", "users", "quota", "max", "--memory", "512", "--cpu-shares", "1024")
+    assert json.loads(tutela(plane, "admin", "users", "quota", "max", "--json")) == {
+        "services": None,
+        "containers": 9,
+        "memory": 512,
+        "cpu_shares": 1024,
+    }
     secret = tutela(plane, "admin", "keys", "add", "ci", "--user", "eve", "--days", "30").strip()
     header = f"ApiKey eve:{secret}"
     assert ask(plane, "GET", "/api/v1/service/", header).status == 200

@@ -54,13 +54,14 @@ def refused(answer: Any, field: str) -> str:
 
 
 async def test_an_admin_sets_it_limit_by_limit_and_everybody_sees_his_own(eve: Eve) -> None:
-    assert (await eve.office.user_named("eve"))["quota"] == {"services": None, "containers": None}
+    none = dict.fromkeys(("services", "containers", "memory", "cpu_shares"))
+    assert (await eve.office.user_named("eve"))["quota"] == none
     await limit(eve, services=2, containers=5)
     await limit(eve, containers=4)
-    assert (await eve.call("GET", f"{API}/auth/account/")).json()["quota"] == {"services": 2, "containers": 4}
-    assert (await eve.office.change("eve", enabled=True)).json()["quota"] == {"services": 2, "containers": 4}
+    assert (await eve.call("GET", f"{API}/auth/account/")).json()["quota"] == none | {"services": 2, "containers": 4}
+    assert (await eve.office.change("eve", enabled=True)).json()["quota"] == none | {"services": 2, "containers": 4}
     await limit(eve, services=None)
-    assert (await eve.office.user_named("eve"))["quota"] == {"services": None, "containers": 4}
+    assert (await eve.office.user_named("eve"))["quota"] == none | {"containers": 4}
     for bad, field in ((-1, "quota.services"), ("x", "quota.services")):
         refused(await eve.office.change("eve", quota={"services": bad}), field)
     refused(await eve.office.change("eve", quota=5), "quota")
@@ -144,6 +145,25 @@ async def test_a_service_on_every_node_counts_them(eve: Eve) -> None:
     assert "3 containers" in refused(await eve.service(**every), "target_num_containers")
     await eve.made(**every, tags=["big"])
     refused(await eve.service(), "target_num_containers")
+
+
+async def test_memory_and_cpu_of_all_containers_have_a_limit(eve: Eve) -> None:
+    old = await eve.made()
+    await limit(eve, memory=1024, cpu_shares=2048)
+    sized = {"memory": 256, "cpu_shares": 512}
+    answer = await eve.service(**sized)
+    assert list(answer.json()["fields"]) == ["memory", "cpu_shares"], answer.text
+    assert "every service must say how much" in answer.json()["fields"]["memory"]
+    assert (await eve.call("PATCH", old, sized)).status_code == 200
+    web = await eve.made(**sized, target_num_containers=2)
+    field = "the containers of eve might use 1280 MB of memory, the quota is 1024"
+    answer = await eve.call("PATCH", web, {"target_num_containers": 4})
+    assert list(answer.json()["fields"]) == ["memory", "cpu_shares"]
+    assert field in answer.json()["fields"]["memory"]
+    refused(await eve.call("PATCH", web, {"memory": 512}), "memory")
+    assert (await eve.call("PATCH", web, {"memory": 128, "cpu_shares": 256})).status_code == 200
+    assert (await eve.call("PATCH", web, {"target_num_containers": 4})).status_code == 200
+    assert (await eve.call("POST", f"{web}start/")).status_code == 202
 
 
 async def test_two_calls_at_once_do_not_both_get_the_last_one(eve: Eve) -> None:
