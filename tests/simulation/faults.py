@@ -207,6 +207,11 @@ async def link_cut(faults: Faults) -> None:
     if kind != "up":
         host.link.down.clear()
     await faults.for_long(25.0)
+    if faults.world.knobs.silence and faults.chance.random() < 0.5:
+        faults.say(f"agent of {host.name} is started anew")  # somebody looks what is wrong there
+        await host.kill()
+        host.start()
+        await asyncio.sleep(faults.chance.uniform(2.0, 8.0))
     faults.say(f"link of {host.name} is whole")
     host.link.heal()
 

@@ -139,7 +139,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a new agent starts without a lease": (
         "what does not run is begun before a first lease is held (I2b)",
-        337,
+        242,
         ((session.Session, "fence", property(_open_at_first)),),
     ),
     "orphans are kept": (
