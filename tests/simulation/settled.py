@@ -132,7 +132,8 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
             yield f"{name} is wanted running, and was ended by its engine"
         if row["seen"] == "EXITED" and row["start_gen"] > world.judge.ordered_at_end.get(str(row["id"]), 10**9):
             yield f"{name} ended before order {row['start_gen']} to start it, and was not started"
-        if "name is taken" in row["said"]:
+        # Neither is in the way of a container but itself (E12, E33).
+        if "name is taken" in row["said"] or "already exists" in row["said"]:
             yield f"{name} failed: {row['said']}"
     else:
         yield f"{name} is wanted running, and seen as {row['seen']}"

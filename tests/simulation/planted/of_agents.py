@@ -105,7 +105,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        4,
+        6,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
@@ -115,7 +115,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a quiet start is a start": (
         "a stop is not waited for, and what runs in its grace has obeyed the order to start (304, E10)",
-        None,
+        9,
         (
             (executor.Executor, "_perform", _stop_is_sent),
             (memory, "after", _quiet_is_carried_out),
@@ -129,7 +129,7 @@ BUGS: dict[str, Bug] = {
     ),
     "an empty ledger is the truth": (
         "what is not in a ledger that never held a full set is removed (F9)",
-        12,
+        36,
         ((agent, "plan_node", _always_complete),),
     ),
     "the lease is ignored": (
@@ -144,7 +144,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orphans are kept": (
         "what nobody wants stays on the engine (I5)",
-        46,
+        7,
         ((planning, "_orphans", lambda *_: planning._Line()),),
     ),
     "networks are kept": (
@@ -154,12 +154,12 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        133,
+        27,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "only what was seen to run was on": (
         "a run that was being started when its engine went away is left as one that ended by itself (I4)",
-        None,
+        93,
         ((memory, "engine_lost", _only_runs_are_lost),),
     ),
     "every run was on": (
