@@ -119,6 +119,12 @@ async def engine_killed(faults: Faults) -> None:
     host = faults.host()
     if host.engine.down or host.engine.hung:
         return
+    for _ in range(60):  # rather in the middle of a start (E33)
+        if host.engine.beginning:
+            break
+        await asyncio.sleep(0.05)
+    if host.engine.down or host.engine.hung:
+        return
     faults.say(f"dockerd of {host.name} is killed")
     host.engine.die()
     await faults.for_a_while(8.0)

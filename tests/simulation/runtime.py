@@ -266,7 +266,8 @@ class ModelRuntime:
 
         async def carried_out() -> T:
             await engine.going.wait()
-            engine.beginning.add(starts)
+            if starts:
+                engine.beginning.add(starts)
             await asyncio.sleep(chance.uniform(least, most))
             await engine.acting.wait()
             await engine.going.wait()

@@ -108,6 +108,8 @@ def _row(world: World, row: dict[str, Any], loops: bool) -> Iterator[str]:
 def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> Iterator[str]:
     if row["obeyed"] < row["start_gen"]:
         yield f"{name} has not carried out start {row['start_gen']} ({row['obeyed']})"
+    if "already exists" in row["said"]:
+        yield f"{name} can never be started (E33), and is not made anew: {row['said']}"
     if box is not None and box.stopping:
         yield f"{name} is wanted running, and in the grace of a stop"
     policy = "no" if row["autoreplace"] != "OFF" else _POLICIES[row["autorestart"]]
@@ -132,8 +134,7 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
             yield f"{name} is wanted running, and was ended by its engine"
         if row["seen"] == "EXITED" and row["start_gen"] > world.judge.ordered_at_end.get(str(row["id"]), 10**9):
             yield f"{name} ended before order {row['start_gen']} to start it, and was not started"
-        # Neither is in the way of a container but itself (E12, E33).
-        if "name is taken" in row["said"] or "already exists" in row["said"]:
+        if "name is taken" in row["said"]:
             yield f"{name} failed: {row['said']}"
     else:
         yield f"{name} is wanted running, and seen as {row['seen']}"

@@ -72,10 +72,6 @@ def _nothing_before(before: Any, assignment: Any, seen: Any) -> Any:
     return replace(_observed(before, assignment, seen), over=None)
 
 
-async def _started_again(of: Any, engine_id: str) -> None:
-    await of._runtime.start(engine_id)
-
-
 def _code_zero(assignment: Any, seen: Any, known: Any, *, gone: bool) -> Any:
     told = _reported(assignment, seen, known, gone=gone)
     return told and replace(told, exit_code=None if told.exit_code is None else 0)
@@ -134,7 +130,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the lease is ignored": (
         "single_writer containers go on without the control plane (I2b)",
-        73,
+        150,
         ((session.Session, "fence", property(lambda _: Fence.OPEN)),),
     ),
     "a new agent starts without a lease": (
@@ -164,22 +160,17 @@ BUGS: dict[str, Bug] = {
     ),
     "every run was on": (
         "a run that came after its engine's return counts as interrupted when it ends (I12)",
-        None,
+        197,
         ((memory, "observed", _on_all_along),),
     ),
     "what ended before its engine ended by itself": (
         "an engine that is told to end answers while it stops its containers (E34)",
-        None,
+        93,
         ((memory, "observed", _nothing_before),),
-    ),
-    "half a start is tried again": (
-        "a container whose start its engine lost half way is started for ever (E33)",
-        None,
-        ((executor.Executor, "_start", _started_again),),
     ),
     "every end is a good end": (
         "exit codes are not told (I10)",
-        10,
+        7,
         ((agent, "reported", _code_zero),),
     ),
     "who does not answer is not there": (
@@ -189,7 +180,7 @@ BUGS: dict[str, Bug] = {
     ),
     "what is as wanted is set again": (
         "policies are set although they are as they should be (I12)",
-        2,
+        7,
         ((observe, "observed_container", _policy_unknown),),
     ),
     "a change is all there is": (
@@ -199,7 +190,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        198,
+        49,
         ((ledger.Ledger, "save", _unsaved),),
     ),
     "events are all there is": (

@@ -88,12 +88,12 @@ async def _nobody_expires(_db: Any) -> None:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        40,
+        20,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        73,
+        49,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
@@ -108,17 +108,17 @@ BUGS: dict[str, Bug] = {
     ),
     "joined actions are forgotten": (
         "of the actions that an operation took over only the first ends (I11)",
-        2,
+        3,
         ((actions, "end", _first_action_only),),
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        30,
+        12,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        24,
+        4,
         ((containers, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
@@ -138,12 +138,12 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        56,
+        4,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
         "a node that is silent counts as there",
-        24,
+        27,
         ((dispatch, "expire", _nobody_expires),),
     ),
 }
