@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.command import simulate
 
-SEEDS = 300
+SEEDS = 400
 """As many as the build has time for; `./tutela simulate --runs 1000 --jobs 2` by hand before a release."""
 
 
