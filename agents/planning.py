@@ -117,8 +117,12 @@ def engine_policy(assignment: ContainerAssignment) -> str:
 
     Where restarts are counted because autoreplace waits, the agent alone restarts: the engine would not stop.
     """
+    return _policy_of_runs(assignment) if assignment.want is Want.RUN else "no"
+
+
+def _policy_of_runs(assignment: ContainerAssignment) -> str:
     counted = assignment.autoreplace is not CrashPolicy.OFF
-    return POLICY.get(assignment.autorestart, "no") if assignment.want is Want.RUN and not counted else "no"
+    return "no" if counted else POLICY.get(assignment.autorestart, "no")
 
 
 def _assigned(
@@ -137,7 +141,7 @@ def _assigned(
         return line
     if assignment.want is Want.GONE:
         for each in here:
-            line.add(*_removal(each, assignment.stop_grace, "it is no longer wanted"))
+            line.add(*_removal(each, assignment.stop_grace, "it is no longer wanted", _policy_of_runs(assignment)))
         if assignment.drop_volumes and not memory.volumes_dropped:
             line.add(
                 RemoveVolumes(
@@ -153,7 +157,8 @@ def _assigned(
         if each is not kept:
             line.add(*_removal(each, COPY_GRACE, "a second container carries the same identity"))
     if kept is not None and kept.digest != assignment.spec_digest:
-        line.add(*_removal(kept, assignment.stop_grace, "its definition is not the assigned one"))
+        cause = "its definition is not the assigned one"
+        line.add(*_removal(kept, assignment.stop_grace, cause, _policy_of_runs(assignment)))
         kept = None
     elif kept is not None and kept.state in _BROKEN:
         line.add(*_removal(kept, 0, f"the engine left it {kept.state.value}"))
@@ -195,17 +200,19 @@ def _orphans(here: Sequence[ObservedContainer], memory: ContainerMemory, now: da
     return line
 
 
-def _removal(each: ObservedContainer, grace: int, cause: str) -> list[Step]:
+def _removal(each: ObservedContainer, grace: int, cause: str, policy: str = "no") -> list[Step]:
     """Policy off before the stop (E5), stop with grace, remove. A stuck removal is just tried again (E17)."""
-    steps = _quieten(each, cause)
+    steps = _quieten(each, cause, policy)
     if each.state in _UP:
         steps += _end(each, grace, cause)
     steps.append(RemoveContainer(container_id=each.container_id, engine_id=each.engine_id, cause=cause))
     return steps
 
 
-def _quieten(each: ObservedContainer, cause: str) -> list[Step]:
-    if each.restart_policy == "no" or each.state in _BROKEN:
+def _quieten(each: ObservedContainer, cause: str, policy: str = "no") -> list[Step]:
+    """`policy`: what may be set on it by a call that had no answer, which may be carried out after the look (E7)."""
+    late = policy != "no" and each.state in _UP
+    if (each.restart_policy == "no" and not late) or each.state in _BROKEN:
         return []
     return [SetRestartPolicy(container_id=each.container_id, engine_id=each.engine_id, policy="no", cause=cause)]
 
@@ -231,7 +238,7 @@ def _end(each: ObservedContainer, grace: int, cause: str, *, fence: bool = False
 def _stop(assignment: ContainerAssignment, kept: ObservedContainer, *, fence: bool) -> list[Step]:
     """A stopped container with a policy would be started by the engine's next start (E3)."""
     cause = CAUSE if fence else "it is to be stopped"
-    steps = _quieten(kept, cause)
+    steps = _quieten(kept, cause, _policy_of_runs(assignment))
     if kept.state in _UP:
         steps += _end(kept, assignment.stop_grace, cause, fence=fence)
     return steps

@@ -66,16 +66,17 @@ CASES = {
     ),
     "a shorter grace stays": (
         case(replace(ONE_WRITER, stop_grace=1), replace(RUNNING, restart_policy="no")),
-        f"0001 stop e-web-1 within 1 s: {CAUSE}",
+        f"0001 restart policy of e-web-1 no: {CAUSE}\n0001 stop e-web-1 within 1 s: {CAUSE}",
     ),
     "absent": (case(ONE_WRITER, memory=ContainerMemory()), "at rest"),
     "crashed": (case(ONE_WRITER, ENDED), "at rest"),
     "to be stopped anyway": (
         case(replace(ONE_WRITER, want=Want.STOP), replace(RUNNING, restart_policy="no")),
-        "0001 stop e-web-1 within 3 s: it is to be stopped",
+        "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 3 s: it is to be stopped",
     ),
     "no longer wanted": (
         case(replace(ONE_WRITER, want=Want.GONE), replace(RUNNING, restart_policy="no")),
+        "0001 restart policy of e-web-1 no: it is no longer wanted\n"
         "0001 stop e-web-1 within 3 s: it is no longer wanted\n0001 remove e-web-1: it is no longer wanted",
     ),
     "others run on": (case(assigned(1), on_engine(assigned(1), EngineState.RUNNING)), "at rest"),
