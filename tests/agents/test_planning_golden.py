@@ -83,11 +83,11 @@ CASES = {
     "running": (case(A, RUNNING, memory=DONE), "at rest"),
     "to be stopped, and a call to set its policy may still be on its way (seed 335)": (
         case(replace(ALWAYS, want=Want.STOP), RUNNING, memory=DONE),
-        "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 10 s: it is to be stopped",
+        "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 2 s: it is to be stopped",
     ),
     "to be stopped, and it never has a policy": (
         case(replace(A, want=Want.STOP), RUNNING, memory=DONE),
-        "0001 stop e-web-1 within 10 s: it is to be stopped",
+        "0001 stop e-web-1 within 2 s: it is to be stopped",
     ),
     "a result": (case(A, EXITED, memory=DONE), "at rest"),
     "a new order": (case(replace(A, start_gen=2), EXITED, memory=DONE), "0001 start e-web-1 (order 2): start order 2"),
