@@ -103,7 +103,11 @@ async def _with_database(
     database.set_result(db)
     installation = installation_of(settings)
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(listen(address, wakeups)), group.create_task(shared.beats.run())]
+        background = [
+            group.create_task(listen(address, wakeups)),
+            group.create_task(shared.beats.run()),
+            group.create_task(shared.polls.run()),
+        ]
         if "orchestrator" in roles:
             background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
         authority = await _authority(db, shared) if roles & {"api", "agent"} else None

@@ -97,6 +97,12 @@ class SwarmOrder:
     make: tuple[NetworkSpec, ...] = ()
     remove: tuple[str, ...] = ()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it asks for nothing but to be as the engine is, so that all that changes it is said."""
+        asked = self.begin or self.recover or self.leave or self.join or self.token
+        return not (asked or self.keep or self.make or self.remove)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:

@@ -217,6 +217,21 @@ async def assignments_since(
         )
 
 
+async def news(db: Database, told: Sequence[NodeAssignments], node_ids: Sequence[UUID]) -> list[int]:
+    """Which of these nodes, by their places, have news beyond what each was told last: one statement for all.
+
+    Everything that `assignments_since` tells changes with the node's revision, but for copies; or with its session.
+    """
+    async with db.read() as conn:
+        return await quarantines.news(
+            conn,
+            node_ids,
+            [each.session for each in told],
+            [each.revision for each in told],
+            [each.lineage for each in told],
+        )
+
+
 async def record(db: Database, report: NodeReport) -> None:
     """Write a report; returns when it is durable. Raises SessionLost.
 

@@ -28,6 +28,7 @@ class Wakeups:
     def __init__(self) -> None:
         self._service = asyncio.Event()
         self._events = asyncio.Event()
+        self._missed = asyncio.Event()
         self._nodes: dict[str, set[asyncio.Event]] = {}
         self._revoked: dict[str, set[asyncio.Event]] = {}
         self._streams: asyncio.Queue[str] = asyncio.Queue(MOST_HINTS)
@@ -41,6 +42,11 @@ class Wakeups:
     def events(self) -> asyncio.Event:
         """Set when there are new rows in `events`. For one waiter, who clears it."""
         return self._events
+
+    @property
+    def missed(self) -> asyncio.Event:
+        """Set when news for nodes may have been missed: look at all of them. For one waiter, who clears it."""
+        return self._missed
 
     @property
     def streams(self) -> asyncio.Queue[str]:
@@ -75,10 +81,11 @@ class Wakeups:
             self._streams.put_nowait(payload)
 
     def everybody(self) -> None:
-        """Set all flags."""
+        """Set all flags, but those of nodes: which of them have news is found for all at once (`missed`)."""
         self._service.set()
         self._events.set()
-        for events in (*self._nodes.values(), *self._revoked.values()):
+        self._missed.set()
+        for events in self._revoked.values():
             for event in events:
                 event.set()
 

@@ -66,6 +66,7 @@ async def administer(context: Context, node_id: UUID, wanted: Attributes, *, own
             node.name if wanted.name is None else wanted.name,
             node.public_ip if wanted.public_ip is None else wanted.public_ip,
         )
+        await wake.node(work.conn, node_id)
 
 
 async def cordon(context: Context, node_id: UUID, *, cordoned: bool) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID, uuid4
 
 from app.fleet import bounds
 from app.fleet.beats import Beats
 from app.fleet.dialbacks import Dialbacks
+from app.fleet.polls import Polls, Told
 from app.secretbox import SecretBox
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import NotAllowed
@@ -27,7 +28,12 @@ from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
 T = TypeVar("T")
-POLL_SECONDS = 10.0
+POLL_SECONDS = 30.0
+"""The longest wait for news: after it the agent is told again what it has."""
+
+RESTLESS_SECONDS = 10.0
+"""The same while something is asked of the agent that may change without being said."""
+
 MOST_IN_A_REPORT = 5000
 """Containers in one report; agents send a tenth of it."""
 
@@ -51,7 +57,8 @@ class ControlPlane:
         self.rebuilding = False
         """Whether agents may be asked for their ledgers: those are larger than what they say else."""
         self.dialbacks = Dialbacks(self.ident)
-        self.beats = Beats(lambda: database.result() if database.done() else None)
+        self.beats = Beats(self._there)
+        self.polls = Polls(wakeups, self._there)
         self._database = database
 
     def db(self) -> Database:
@@ -59,6 +66,9 @@ class ControlPlane:
         if not self._database.done():
             raise ConnectionError("the database is not up yet")
         return self._database.result()
+
+    def _there(self) -> Database | None:
+        return self._database.result() if self._database.done() else None
 
 
 @dataclass(slots=True)
@@ -70,14 +80,18 @@ class NodeCalls:
     session: int = 0
     """The one that was begun here."""
 
-    told: int = 0
-    """The session whose full set was told."""
-
     had: tuple[tuple[UUID, int], ...] = ()
     """Copies in the last answer: whoever asks again has taken that in."""
 
     address: str = ""
     """Where the host of the agent in this process is reached, as far as the settings say."""
+
+    _told: Told | None = None
+    _ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._ending.close()
 
     async def register(self, hello: NodeHello) -> Registration:
         """Begin a session. Raises ConnectionError while the database is away."""
@@ -86,25 +100,38 @@ class NodeCalls:
         begun = await reaching(
             dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
         )
+        self.end()
+        self._told = self._ending.enter_context(self.shared.polls.session(begun.node_id, begun.session))
         self.session, self.had = begun.session, ()
         if self.node_id is None:
             self.shared.dialbacks.local_node = begun.node_id
         return replace(begun, control_planes=self.shared.urls)
 
     async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
-        """What changed after `since`; waits for a change, at most some seconds."""
-        self._own(registration.node_id, registration.session)
-        with self.shared.wakeups.node(str(registration.node_id)) as woken:
-            news = await self._since(registration, since)
-            if news.revision > since or _due(news) or self.told != registration.session:
-                self.told = registration.session
-                return self._answered(news)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await woken.wait()
-        return self._answered(await self._since(registration, since))
+        """What changed after `since`; waits for a change, at most some seconds.
 
-    def _answered(self, news: NodeAssignments) -> NodeAssignments:
+        Read when there may be something new for the agent, or when it does not have what it was told last.
+        """
+        self._own(registration.node_id, registration.session)
+        told = self._told
+        if told is None:
+            raise SessionLost("no session was begun on this connection")
+        woken, first = told.news.is_set(), told.last is None
+        if woken or self.had or not told.knows(since):
+            news = await self._read(told, registration, since)
+            if woken or first or news.revision > since or self.had:
+                return news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RESTLESS_SECONDS if told.restless else POLL_SECONDS):
+                await told.news.wait()
+        if told.last is None or told.restless or told.news.is_set():
+            return await self._read(told, registration, since)
+        return told.last
+
+    async def _read(self, told: Told, registration: Registration, since: int) -> NodeAssignments:
+        told.begin()
+        news = await self._since(registration, since)
+        told.took(news)
         self.had = _due(news)
         return news
 

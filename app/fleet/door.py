@@ -237,7 +237,7 @@ class _Session:
         self._node_id = node_id
         self._socket = socket
         self._calls = NodeCalls(shared, node_id)
-        self._heard = asyncio.Event()
+        self._heard = asyncio.get_running_loop().time()
         self._telling: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, Callable[[int, Any], Awaitable[str]]] = {
             "register": self._register,
@@ -261,6 +261,7 @@ class _Session:
             for task in done:
                 task.result()
         finally:
+            self._calls.end()
             tasks |= self._telling
             for task in tasks:
                 task.cancel()
@@ -319,7 +320,7 @@ class _Session:
 
     async def _beat(self, number: int, body: Any) -> str:
         heard = await self._calls.beat(frames.read(frames.BEAT, body))
-        self._heard.set()
+        self._heard = asyncio.get_running_loop().time()
         return frames.answer(number, frames.HEARD, heard)
 
     async def _renew(self, number: int, body: Any) -> str:
@@ -347,14 +348,13 @@ class _Session:
 
     async def _mute(self) -> None:
         """End a session that says nothing: the next one will be of an agent that does."""
+        loop = asyncio.get_running_loop()
         while True:
-            self._heard.clear()
-            try:
-                async with asyncio.timeout(MUTE_SECONDS):
-                    await self._heard.wait()
-            except TimeoutError:
+            left = self._heard + MUTE_SECONDS - loop.time()
+            if left <= 0:
                 await self._socket.close(frames.BROKEN_CODE, "no beats")
                 return
+            await asyncio.sleep(left)
 
 
 async def watch(db: Database, shared: ControlPlane, node_id: UUID, socket: ServerConnection) -> None:

@@ -174,8 +174,13 @@ async def describe(conn: Connection, node_id: UUID, tags: Sequence[str], nicknam
 
 
 async def administer(conn: Connection, node_id: UUID, name: str, public_ip: str) -> None:
-    """Write what operators say of the node. Raises Conflict when another node has the name."""
-    await conn.execute("UPDATE nodes SET name = $2, public_ip = $3 WHERE id = $1", node_id, name, public_ip)
+    """Write what operators say of the node; its agent is told of it. Raises Conflict when another has the name."""
+    await conn.execute(
+        "UPDATE nodes SET name = $2, public_ip = $3, assignment_revision = assignment_revision + 1 WHERE id = $1",
+        node_id,
+        name,
+        public_ip,
+    )
 
 
 async def note_starts(conn: Connection, node_id: UUID, failed: Sequence[StartFailure], *, started: bool) -> None:

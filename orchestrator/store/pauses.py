@@ -53,9 +53,12 @@ async def set_service(conn: Connection, service_id: UUID, by: str | None) -> Non
 
 
 async def set_node(conn: Connection, node_id: UUID, by: str | None) -> None:
-    """Pause the node, or with None tell it again what is wanted; the caller holds its lock."""
+    """Pause the node, or with None tell it again what is wanted; the caller holds its lock.
+
+    With a revision of its own: what its agent is told changes.
+    """
     await conn.execute(
-        "UPDATE nodes SET paused_by = $2,"
+        "UPDATE nodes SET paused_by = $2, assignment_revision = assignment_revision + 1,"
         " paused_at = CASE WHEN $2::text IS NULL THEN NULL ELSE clock_timestamp() END WHERE id = $1",
         node_id,
         by,

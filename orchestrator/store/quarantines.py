@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -46,6 +47,30 @@ async def telling(conn: Connection, node_id: UUID) -> Telling:
     if row is None:
         raise NotFound(f"there is no node {node_id}")
     return Telling(**row)
+
+
+async def news(
+    conn: Connection,
+    node_ids: Sequence[UUID],
+    sessions: Sequence[int],
+    revisions: Sequence[int],
+    lineages: Sequence[UUID | None],
+) -> list[int]:
+    """Of nodes that were told these revisions in these sessions and lines, the places of those with something to be
+    told, or whose session is over. One statement however many there are.
+    """
+    rows = await conn.fetch(
+        "SELECT h.place - 1 AS place FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[]) WITH ORDINALITY"
+        " AS h(id, session, revision, lineage, place) CROSS JOIN installation i LEFT JOIN nodes n ON n.id = h.id"
+        " WHERE n.id IS NULL OR n.session <> h.session OR i.lineage IS DISTINCT FROM h.lineage"
+        " OR n.assignment_revision < h.revision OR (n.paused_at IS NULL AND n.ahead IS NULL"
+        " AND (n.assignment_revision > h.revision OR EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = h.id)))",
+        list(node_ids),
+        list(sessions),
+        list(revisions),
+        list(lineages),
+    )
+    return [row["place"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,5 +124,9 @@ async def say(conn: Connection, node_id: UUID, word: str, *, ahead: Position | N
 
 
 async def accept_engine(conn: Connection, node_id: UUID, identity: str) -> None:
-    """An operator has said that the engine is the node's own from now on."""
-    await conn.execute("UPDATE nodes SET accepted = $2 WHERE id = $1", node_id, identity)
+    """An operator has said that the engine is the node's own from now on; its agent is told so."""
+    await conn.execute(
+        "UPDATE nodes SET accepted = $2, assignment_revision = assignment_revision + 1 WHERE id = $1",
+        node_id,
+        identity,
+    )

@@ -94,6 +94,7 @@ async def plane(dsn: str, folder: Path, *, secret: str | None = None) -> AsyncIt
         for work in (
             listen(dsn, shared.wakeups),
             shared.beats.run(),
+            shared.polls.run(),
             shared.dialbacks.relay(db, shared.wakeups.streams),
             Door(settings, db, shared, authority).run(),
             keep(shared, db, settings.agents_door),

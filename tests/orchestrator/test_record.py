@@ -209,7 +209,7 @@ async def test_the_worker_hears_a_change_without_waiting_for_its_tick(record: Re
     ]
     async with asyncio.timeout(5):
         with wakeups.node(str(node.registration.node_id)) as woken:
-            await woken.wait()  # the listener is connected
+            await wakeups.missed.wait()  # the listener is connected
             await record.operate(service_id, Verb.START)
             while await record.state(service_id) is not ServiceState.RUNNING:
                 woken.clear()
@@ -227,12 +227,14 @@ async def test_the_listener_comes_back_and_wakes_everybody(record: Record, datab
     async with asyncio.timeout(10):
         await wakeups.service.wait()
         wakeups.service.clear()
+        wakeups.missed.clear()
         async with record.db.transaction() as conn:
             await conn.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                 " AND datname = current_database()"
             )
         await wakeups.service.wait()
+        assert wakeups.missed.is_set()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -74,6 +74,7 @@ class Connection:
         if not self.open:
             return
         self.open = False
+        self.calls.end()
         for each in self.waiting.values():
             if not each.done():
                 each.set_exception(ConnectionError(reason))
