@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -116,6 +117,16 @@ def call(number: int, name: str, adapter: TypeAdapter[T], body: T) -> str:
 def answer(number: int, adapter: TypeAdapter[T], body: T) -> str:
     """The answer to a call."""
     return json.dumps({"id": number, "body": adapter.dump_python(body, mode="json")})
+
+
+def answer_again(number: int, adapter: TypeAdapter[T], body: T) -> str:
+    """The same for what is said again and again: it is written once. `body` can be hashed."""
+    return f'{{"id": {number}, "body": {_written(adapter, body)}}}'
+
+
+@lru_cache(maxsize=16)
+def _written(adapter: TypeAdapter[Any], body: Any) -> str:
+    return json.dumps(adapter.dump_python(body, mode="json"))
 
 
 def ask(name: str, body: dict[str, Any]) -> str:

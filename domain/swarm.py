@@ -159,6 +159,16 @@ def decide(mode: NetworkMode, swarm: Swarm, members: Sequence[Member]) -> tuple[
     )
 
 
+def at_rest(mode: NetworkMode, members: Sequence[Member]) -> bool:
+    """Whether time alone changes no decision about these, over which nothing was decided that is new.
+
+    With overlay networks that is when everybody is up and in; what holds a node back may be mended by hand.
+    """
+    if mode is not NetworkMode.OVERLAY:
+        return not any(each.role is not SwarmRole.NONE or each.reset or each.overlay for each in members)
+    return all(each.up for each in members) and (len(members) < 2 or all(each.overlay for each in members))
+
+
 def is_ours(member: Member, peers: frozenset[str]) -> bool:
     """Whether the swarm that the node's engine is in is the installation's own."""
     seen = member.seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -110,7 +111,7 @@ async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.B
 
     One statement as long as nobody's state changes.
     """
-    async with db.transaction() as conn:
+    async with db.single() as conn:
         outcome = await fleet.heard(conn, {node_id: session for node_id, (session, _) in beats.items()})
     BEATS.add(n=len(outcome.states))
     for node_id, state in outcome.states.items():
@@ -130,16 +131,19 @@ async def _turn(db: Database, node_id: UUID, session: int, state: NodeState) -> 
             await wake.waiting_services(conn)
 
 
-async def expire(db: Database) -> None:
-    """Nodes that were not heard for SILENT_SECONDS become Unreachable. Nothing is moved here."""
+async def expire(db: Database) -> datetime:
+    """Nodes that were not heard for SILENT_SECONDS become Unreachable; returns when the next can be one at the
+    earliest, by the database's clock. Nothing is moved here.
+    """
     async with db.read() as conn:
-        found = await fleet.silent(conn, SILENT_SECONDS)
+        found, soonest = await fleet.silent(conn, SILENT_SECONDS)
     for node_id in found:
         async with db.transaction() as conn:
             await wake.services(conn, await nodes.services_on(conn, node_id))
             if await fleet.lose(conn, node_id, SILENT_SECONDS):
                 log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
                 await wake.waiting_services(conn)
+    return soonest
 
 
 async def _wake_services_on(db: Database, node_id: UUID) -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from domain.assignment import NodeReport, SessionLost
 from domain.networks import NetworkMode, swarm_pool
-from domain.swarm import Member, SwarmOrder, SwarmReport, SwarmRole, SwarmSeen, decide, order_of
+from domain.swarm import Member, SwarmOrder, SwarmReport, SwarmRole, SwarmSeen, at_rest, decide, order_of
 from orchestrator.planning.view import Installation
 from orchestrator.store import nodes, swarm, wake
 from orchestrator.store.db import Connection, Database
@@ -18,15 +18,29 @@ from orchestrator.store.db import Connection, Database
 log = structlog.get_logger("swarm")
 
 
-async def settle(db: Database, installation: Installation) -> None:
-    """Decide, and write what is new; agents and services that it concerns are woken at commit."""
+async def look(db: Database, installation: Installation, *, resting: bool) -> bool:
+    """As `settle`, for who looks again and again: what is at rest is left alone unless a node is away or is back."""
+    if resting:
+        if installation.network is not NetworkMode.OVERLAY:
+            return True
+        async with db.single() as conn:
+            if not await swarm.note_away(conn):
+                return True
+    return await settle(db, installation)
+
+
+async def settle(db: Database, installation: Installation) -> bool:
+    """Decide, and write what is new; agents and services that it concerns are woken at commit.
+
+    Whether it is at rest: time alone brings nothing, and what agents report is decided about when they do.
+    """
     async with db.transaction() as conn:
         await swarm.note_away(conn)
     async with db.transaction() as conn:
-        await _settle(conn, installation.network)
+        return await _settle(conn, installation.network)
 
 
-async def _settle(conn: Connection, mode: NetworkMode) -> None:
+async def _settle(conn: Connection, mode: NetworkMode) -> bool:
     """Locks the swarm, then services, then nodes, here as everywhere."""
     before = await swarm.lock(conn)
     members = await swarm.members(conn)
@@ -34,7 +48,7 @@ async def _settle(conn: Connection, mode: NetworkMode) -> None:
     known = {each.id: each for each in members}
     changed = [each for each in decided if each != known[each.id]]
     if after == before and not changed:
-        return
+        return at_rest(mode, members)
     concerned: set[UUID] = set()
     for each in changed:
         if each.overlay != known[each.id].overlay:
@@ -50,6 +64,7 @@ async def _settle(conn: Connection, mode: NetworkMode) -> None:
         log.info("node in the swarm", node=each.name, role=each.role.value, overlay=each.overlay, note=each.note)
     if after != before or any(_part(each) != _part(known[each.id]) for each in changed):
         await _tell(conn, known)
+    return False
 
 
 def _text(node_id: UUID | None) -> str | None:

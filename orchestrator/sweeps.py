@@ -37,6 +37,7 @@ ABANDONED_SECONDS = 5.0
 
 ABANDONED_EVERY = 2
 SWARM_EVERY = 4
+SWARM_ANYWAY_EVERY = 120
 GIVE_UP_EVERY = 10
 PURGE_EVERY = 600
 KEEP_HOURS = 24
@@ -65,7 +66,8 @@ class Patience:
 
 async def sweep(db: Database, installation: Installation | None = None) -> None:
     """Run for ever. With an `installation`, its swarm is looked after."""
-    turn, patience = 0, Patience()
+    turn, patience, resting = 0, Patience(), False
+    soonest: datetime | None = None
     while True:
         try:
             async with db.read() as conn:
@@ -74,9 +76,11 @@ async def sweep(db: Database, installation: Installation | None = None) -> None:
                     log.warning("transactions of a process that hangs were ended", transactions=ended)
                 at = await now(conn)
             if patience.over(at):
-                await dispatch.expire(db)
+                if soonest is None or at >= soonest:
+                    soonest = await dispatch.expire(db)
                 if installation is not None and turn % SWARM_EVERY == 0:
-                    await swarming.settle(db, installation)
+                    resting = resting and turn % SWARM_ANYWAY_EVERY != 0
+                    resting = await swarming.look(db, installation, resting=resting)
             if turn % GIVE_UP_EVERY == 0:
                 async with db.transaction() as conn:
                     await drains.give_up(conn, DRAIN_MINUTES, await now(conn))

@@ -82,6 +82,8 @@ class Door:
                         ping_interval=5,
                         ping_timeout=10,
                         close_timeout=1,
+                        # What hosts say is short: packing costs more than it saves, and 60 KB for each of them.
+                        compression=None,
                         server_header=None,
                     ):
                         log.info("agents are served", host=host, port=port)
@@ -109,6 +111,7 @@ class Door:
             if _node_of(connection, self._authority) is None:
                 return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a node's certificate is needed\n")
             connection.protocol.max_message_size = frames.MOST_DOWN if self._shared.rebuilding else frames.MOST_UP
+            connection.ping_interval = None  # it pings, and is to beat
             return None
         if request.path.startswith(frames.STREAM_PATH):
             return self._admit_stream(connection, request.path.removeprefix(frames.STREAM_PATH))
@@ -316,12 +319,12 @@ class _Session:
 
     async def _report(self, number: int, body: Any) -> str:
         await self._calls.report(frames.read(frames.REPORT, body))
-        return frames.answer(number, frames.DONE, frames.Done())
+        return frames.answer_again(number, frames.DONE, frames.Done())
 
     async def _beat(self, number: int, body: Any) -> str:
         heard = await self._calls.beat(frames.read(frames.BEAT, body))
         self._heard = asyncio.get_running_loop().time()
-        return frames.answer(number, frames.HEARD, heard)
+        return frames.answer_again(number, frames.HEARD, heard)
 
     async def _renew(self, number: int, body: Any) -> str:
         asked = frames.read(frames.RENEWAL, body)
@@ -336,7 +339,7 @@ class _Session:
         )
 
     def _tell(self, asked: StreamAsked) -> None:
-        """The agent is to dial back. A session that takes no more is ended by its pings."""
+        """The agent is to dial back. A session that takes no more is ended by itself."""
         task = asyncio.create_task(self._say(frames.ask(dialback.ASK, ASKED.dump_python(asked))))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

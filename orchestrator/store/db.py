@@ -135,6 +135,12 @@ class Database:
             await self._release(conn)
 
     @asynccontextmanager
+    async def single(self) -> AsyncIterator[Connection]:
+        """A connection for a statement that is a transaction by itself: two round trips less. Raises DatabaseAway."""
+        async with self.read() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction: committed when the block ends, rolled back when it raises. Raises DatabaseAway.
 

@@ -15,14 +15,21 @@ from orchestrator.store.db import Connection
 _TERMINATED, _DEPLOYED = NodeState.TERMINATED.value, NodeState.DEPLOYED.value
 
 
-async def note_away(conn: Connection) -> None:
-    """Remember since when nodes are not up; few rows change, and seldom any."""
-    await conn.execute(
-        "UPDATE nodes SET away_since = CASE WHEN state = $1 THEN NULL ELSE clock_timestamp() END WHERE id IN"
-        " (SELECT id FROM nodes WHERE (state = $1) = (away_since IS NOT NULL) AND state <> $2"
-        " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)",
-        _DEPLOYED,
-        _TERMINATED,
+async def note_away(conn: Connection) -> bool:
+    """Remember since when nodes are not up, and that those taken out have no part; few rows change, and seldom any.
+
+    Whether any did, or a node is away.
+    """
+    return bool(
+        await conn.fetchval(
+            "WITH moved AS (UPDATE nodes SET swarm_role = CASE WHEN state = $2 THEN '' ELSE swarm_role END,"
+            " away_since = CASE WHEN state = $1 THEN NULL ELSE clock_timestamp() END WHERE id IN (SELECT id FROM nodes"
+            " WHERE ((state = $1) = (away_since IS NOT NULL) AND state <> $2) OR (state = $2 AND swarm_role <> '')"
+            " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) RETURNING 1) SELECT EXISTS (SELECT 1 FROM moved)"
+            " OR EXISTS (SELECT 1 FROM nodes WHERE away_since IS NOT NULL AND state <> $2)",
+            _DEPLOYED,
+            _TERMINATED,
+        )
     )
 
 

@@ -189,6 +189,12 @@ class VirtualDatabase:
             yield conn
 
     @asynccontextmanager
+    async def single(self) -> AsyncIterator[Any]:
+        """As Database.single."""
+        async with self.transaction() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         """As Database.transaction; a commit may be done or not without its caller being told."""
         conn, store = await self._begin(), self._store

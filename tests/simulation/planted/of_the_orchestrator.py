@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.commands import services as commands
@@ -81,8 +81,8 @@ async def _yes(context: Any, service_id: Any, verb: Any) -> Any:
         return None
 
 
-async def _nobody_expires(_db: Any) -> None:
-    return None
+async def _nobody_expires(_db: Any) -> datetime:
+    return datetime.max.replace(tzinfo=UTC)
 
 
 BUGS: dict[str, Bug] = {

@@ -1,0 +1,20 @@
+"""Beats write rows where they are."""
+
+from __future__ import annotations
+
+from app.migrate import run_script
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """As the file beside this one says."""
+    run_script(__file__)
+
+
+def downgrade() -> None:
+    """Go back by restoring the backup made before the upgrade."""
+    raise RuntimeError("0012 cannot be downgraded; restore the database from before the upgrade")
