@@ -26,15 +26,14 @@ from agents.stream_frames import ASKED, MOST_STREAM, StreamAsked
 from app.fleet import bounds
 from app.fleet.authority import NODE_DAYS, Authority, key_digest
 from app.fleet.calls import ControlPlane, NodeCalls, reaching
+from app.fleet.revoked import watch
 from app.fleet.tokens import secret_hash
 from app.limits import FAILED_JOINS, Buckets, neighbourhood
 from app.settings import Settings
 from domain.assignment import LedgerWanted, SessionLost
 from domain.errors import DomainError, Invalid, NotAllowed
-from orchestrator import dispatch, enrolment
-from orchestrator.store import fleet
+from orchestrator import enrolment
 from orchestrator.store.db import Database
-from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("door")
 MOST_JOINING = 16
@@ -358,29 +357,6 @@ class _Session:
                 await self._socket.close(frames.BROKEN_CODE, "no beats")
                 return
             await asyncio.sleep(left)
-
-
-async def watch(db: Database, shared: ControlPlane, node_id: UUID, socket: ServerConnection) -> None:
-    """End the connection of a node that is taken out (S8)."""
-    with shared.wakeups.revoked(str(node_id)) as event:
-        while True:
-            try:
-                async with db.read() as conn:
-                    gone = await fleet.terminated(conn, node_id)
-            except DatabaseAway as error:
-                # Unknown is not revoked; the beats ask again.
-                log.debug("cannot look whether a node was taken out", reason=str(error))
-                gone = False
-            except Exception:
-                # The boundary of the loop: a defect must not leave the node unwatched.
-                log.exception("cannot look whether a node was taken out")
-                gone = False
-            if gone:
-                log.warning("a node that was taken out is cut off", node_id=str(node_id))
-                await socket.close(frames.REVOKED_CODE, dispatch.TAKEN_OUT_SHORT)
-                return
-            await event.wait()
-            event.clear()
 
 
 def _node_of(connection: ServerConnection, authority: Authority) -> UUID | None:
