@@ -13,7 +13,7 @@ from domain.node import NodeState
 from domain.swarm import SwarmReport, SwarmRole, SwarmSeen
 from orchestrator import dispatch, swarming
 from orchestrator.planning.view import Installation
-from orchestrator.store import nodes, swarm
+from orchestrator.store import fleet, nodes, swarm
 from orchestrator.store.db import now
 from tests.orchestrator.world import ENGINE, Node, Record
 
@@ -120,3 +120,21 @@ async def test_a_swarm_at_rest_is_decided_about_when_a_node_goes_or_is_taken_out
     async with record.db.read() as conn:
         parts = [(await swarm.part_of(conn, each.registration.node_id))[0] for each in (one, two)]
     assert parts == [SwarmRole.NONE, SwarmRole.NONE], "one alone needs no swarm"
+
+
+async def test_beats_are_written_in_place(record: Record) -> None:
+    """Else each of them touches all indexes of the nodes."""
+    there = [(await Node.join(record.db, f"n{number}")).registration for number in range(20)]
+    sessions = {each.node_id: each.session for each in there}
+    counted = "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'nodes'"
+    async with record.db.read() as conn:
+        await conn.execute("SELECT pg_stat_force_next_flush()")
+        before = await conn.fetchrow(counted)
+        for _ in range(30):
+            assert len((await fleet.heard(conn, sessions)).states) == 20
+        await conn.execute("SELECT pg_stat_force_next_flush()")
+        after = await conn.fetchrow(counted)
+    assert before is not None
+    assert after is not None
+    assert after["all"] - before["all"] >= 600
+    assert after["hot"] - before["hot"] >= 500

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.commands import services as commands
+from app.fleet import polls
 from domain.assignment import SILENT_SECONDS
 from domain.container import Seen, Want
 from domain.node import NodeState
@@ -130,6 +131,11 @@ BUGS: dict[str, Bug] = {
         "a lost notification is never made up for (no tick)",
         16,
         ((worker, "TICK_SECONDS", 1e9),),
+    ),
+    "hosts are only told what is said": (
+        "a lost notification of a host's news is never made up for (no look for all)",
+        2,
+        ((polls, "LOOK_SECONDS", 1e9),),
     ),
     "no answer is a yes": (
         "a request whose transaction failed is accepted (I1, F28)",
