@@ -123,18 +123,24 @@ async def test_a_swarm_at_rest_is_decided_about_when_a_node_goes_or_is_taken_out
 
 
 async def test_beats_are_written_in_place(record: Record) -> None:
-    """Else each of them touches all indexes of the nodes."""
-    there = [(await Node.join(record.db, f"n{number}")).registration for number in range(20)]
-    sessions = {each.node_id: each.session for each in there}
+    """Else each of them touches all indexes of the nodes. Rows as long as those of real hosts fill their pages."""
     counted = "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'nodes'"
     async with record.db.read() as conn:
+        rows = await conn.fetch(
+            "INSERT INTO nodes (id, name, state, session, last_seen, engine)"
+            " SELECT gen_random_uuid(), 'n' || n, $1, 1, now(), jsonb_build_object('engine_id', n, 'filling', $2::text)"
+            " FROM generate_series(1, 200) n RETURNING id",
+            NodeState.DEPLOYED.value,
+            "x" * 500,
+        )
+        sessions = {row["id"]: 1 for row in rows}
         await conn.execute("SELECT pg_stat_force_next_flush()")
         before = await conn.fetchrow(counted)
-        for _ in range(30):
-            assert len((await fleet.heard(conn, sessions)).states) == 20
+        for _ in range(10):
+            assert len((await fleet.heard(conn, sessions)).states) == 200
         await conn.execute("SELECT pg_stat_force_next_flush()")
         after = await conn.fetchrow(counted)
     assert before is not None
     assert after is not None
-    assert after["all"] - before["all"] >= 600
-    assert after["hot"] - before["hot"] >= 500
+    assert after["all"] - before["all"] == 2000
+    assert after["hot"] - before["hot"] >= 1500
