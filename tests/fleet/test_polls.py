@@ -126,7 +126,7 @@ async def ground(database_url: str, tmp_path: Path) -> AsyncIterator[Ground]:
 async def test_hosts_at_rest_cost_one_statement_a_look_however_many_there_are(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(calls, "POLL_SECONDS", 0.1)
     costs = []
     for many in (2, 12):
         while len(ground.hosts) < many:
