@@ -72,6 +72,7 @@ async def _passes(ground: Ground) -> tuple[list[float], int]:
     policy, times, steps = Policy(), [], 0
     db, other = await Database.open(ground.server.environment["DATABASE_URL"]), await asyncpg.connect(ground.record.dsn)
     try:
+        await other.execute("TRUNCATE wakes")
         await other.execute("UPDATE services SET look_at = NULL")
         rows = await other.fetch("SELECT id FROM services WHERE want = 'RUNNING' ORDER BY random() LIMIT $1", PASSES)
         for number, row in enumerate(rows):

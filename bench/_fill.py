@@ -29,7 +29,10 @@ IMAGE = "busybox:stable"
 RUNNING = """
     SELECT count(*) FROM containers WHERE terminated_at IS NULL AND want = 'RUN' AND seen->>'state' = 'RUNNING'
 """
-UNDER_WAY = "SELECT count(*) FROM services WHERE operation IS NOT NULL OR (look_at <= now() AND paused_at IS NULL)"
+UNDER_WAY = """
+    SELECT (SELECT count(*) FROM services WHERE operation IS NOT NULL OR (look_at <= now() AND paused_at IS NULL))
+        + (SELECT count(*) FROM wakes)
+"""
 _SERVICES = """
     INSERT INTO services
     SELECT made.* FROM services s, unnest($2::uuid[], $3::text[], $4::text[]) AS fresh(id, name, subnet),

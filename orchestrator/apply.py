@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
@@ -11,6 +12,7 @@ from domain.action import Action, ActionState, Request
 from domain.assignment import ImageRequest
 from domain.container import Container, Order, Want, own_volumes
 from domain.errors import NotAllowed
+from domain.placement import Verdict
 from domain.restarts import recent
 from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
 from orchestrator.making import carrier, create
@@ -36,8 +38,8 @@ from orchestrator.planning.steps import (
     line,
 )
 from orchestrator.planning.view import ServiceView
-from orchestrator.publish import Load, publish
-from orchestrator.store import actions, containers, drains, mounts, nodes, relations, services, swarm
+from orchestrator.publish import Load, Made, publish
+from orchestrator.store import actions, drains, mounts, nodes, ports, relations, services, swarm
 from orchestrator.store.db import Connection
 
 
@@ -56,22 +58,35 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     await services.save_pass(conn, service, state, waits_for=plan.waits_for, look_at=plan.requeue_at)
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
-    await publish(conn, writing.touched, writing.asked, writing.load)
+    await publish(
+        conn,
+        [writing.rows[each] for each in writing.touched],
+        made=[
+            Made(account_id=service.account_id, row=writing.rows[each], verdicts=verdicts)
+            for each, verdicts in writing.made.items()
+        ],
+        asked=writing.asked,
+        load=writing.load,
+    )
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
-    emptied = {node.node_id for node in view.nodes if node.draining} & {row.node_id for row in writing.touched}
+    concerned = {writing.rows[each].node_id for each in (*writing.touched, *writing.made)}
+    emptied = {node.node_id for node in view.nodes if node.draining} & concerned
     await drains.end_finished(conn, sorted(emptied), view.now)
     return service
 
 
 class _Writing:
-    """The record while a plan is carried out on it."""
+    """The record while a plan is carried out on it. Containers are written last, all at once: `touched` are rows that
+    changed, in their order, `made` new ones, with why they are where they are."""
 
     def __init__(self, conn: Connection, view: ServiceView) -> None:
         self.conn = conn
         self.view = view
         self.service = view.service
         self.rows = {row.id: row for row in view.containers}
-        self.touched: list[Container] = []
+        self.touched: dict[UUID, None] = {}
+        self.made: dict[UUID, Sequence[Verdict]] = {}
+        self.chosen: set[ports.Key] = set()
         self.asked: set[UUID] = set()
         self.lines: list[tuple[UUID, str]] = []
         self.load = Load()
@@ -97,42 +112,34 @@ class _Writing:
                 self.service = replace(service, image=step.image, operation=operation)
             case CreateContainer():
                 before = self.rows.get(step.successor_of) if step.successor_of else None
-                row = await create(conn, self.view, service, step, before)
-                self.rows[row.id] = row
-                self.touched.append(row)
-                self.load.take(row)
+                self._make(await create(conn, self.view, service, step, before, self.chosen), step.verdicts)
                 if before is not None and before.leaving:
-                    await self._want(before.id, refill=False, order=None)
+                    self._want(before.id, refill=False, order=None)
             case StartContainer():
                 start_gen = max(service.start_gen, self.rows[step.container_id].start_gen + 1)
-                await self._want(step.container_id, want=Want.RUN, start_gen=start_gen)
+                self._want(step.container_id, want=Want.RUN, start_gen=start_gen)
             case StopContainer():
-                await self._want(step.container_id, want=Want.STOP)
+                self._want(step.container_id, want=Want.STOP)
             case RetireContainer():
                 await self._retire(step)
             case LeaveSlot():
-                await self._want(step.container_id, leaving=True, want=step.want, refill=True)
+                self._want(step.container_id, leaving=True, want=step.want, refill=True)
             case KeepSlot():
-                await self._want(step.container_id, leaving=False, refill=False)
+                self._want(step.container_id, leaving=False, refill=False)
             case FollowNodes():
                 self.service = replace(service, target=step.target)
             case TakeVolumes():
-                row = await carrier(conn, self.view, step)
-                self.rows[row.id] = row
-                self.touched.append(row)
-                self.load.take(row)
+                self._make(await carrier(conn, self.view, step))
             case AdjustContainer():
-                await self._want(
+                self._want(
                     step.container_id,
                     networks=step.networks,
                     autorestart=step.autorestart,
                     autoreplace=step.autoreplace,
                 )
             case ForgetContainer():
-                self.rows[step.container_id] = replace(self.rows[step.container_id], terminated_at=self.view.now)
-                self.touched.append(self.rows[step.container_id])
                 self.load.give_back(self.rows[step.container_id])
-                await containers.forget(conn, step.container_id, self.view.now)
+                self._want(step.container_id, terminated_at=self.view.now)
             case FinishOperation():
                 if service.operation:
                     await actions.end(
@@ -144,7 +151,7 @@ class _Writing:
                 order = self.rows[step.container_id].order
                 if order is not None:
                     await actions.end(conn, order.actions, _outcome(step.success), step.message, self.view.now)
-                await self._want(step.container_id, order=None)
+                self._want(step.container_id, order=None)
             case BeginQueued():
                 await self._begin_queued()
             case CloseService():
@@ -154,11 +161,15 @@ class _Writing:
             case _:
                 assert_never(step)
 
-    async def _want(self, container_id: UUID, **changes: object) -> None:
-        row = replace(self.rows[container_id], **changes)  # type: ignore[arg-type]
-        self.rows[container_id] = row
-        self.touched.append(row)
-        await containers.update_wanted(self.conn, row)
+    def _make(self, row: Container, verdicts: Sequence[Verdict] = ()) -> None:
+        self.rows[row.id] = row
+        self.made[row.id] = verdicts
+        self.load.take(row)
+
+    def _want(self, container_id: UUID, **changes: object) -> None:
+        self.rows[container_id] = replace(self.rows[container_id], **changes)  # type: ignore[arg-type]
+        if container_id not in self.made:
+            self.touched[container_id] = None
 
     async def _retire(self, step: RetireContainer) -> None:
         row, now = self.rows[step.container_id], self.view.now
@@ -174,7 +185,7 @@ class _Writing:
             changes["order"] = Order(verb=verb.value, actions=(*older, action.id), since=now)
             if step.refill:
                 changes["replaced"] = (*recent(row.replaced, now), now)
-        await self._want(step.container_id, **changes)
+        self._want(step.container_id, **changes)
 
     async def _begin_queued(self) -> None:
         accepted, call, left = begin_next(self.service, counts(list(self.rows.values())), self.view.now)

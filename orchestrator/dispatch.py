@@ -26,7 +26,7 @@ from orchestrator import rebuilding, swarming
 from orchestrator.metrics import BEATS, REPORTS
 from orchestrator.planning.view import Installation
 from orchestrator.store import containers, copies, fleet, nodes, quarantines, wake
-from orchestrator.store.db import Connection, Database, now
+from orchestrator.store.db import Connection, Database
 
 log = structlog.get_logger("dispatch")
 TAKEN_OUT = (
@@ -69,10 +69,10 @@ async def register(
             raise NotAllowed(TAKEN_OUT)
         reason = await _compared(conn, begun.node_id, hello)
         await wake.waiting_services(conn)
+        if begun.before is not NodeState.DEPLOYED:
+            await wake.services_on(conn, begun.node_id)
     if reason:
         log.warning("a node is quarantined", node=hello.name, node_id=str(begun.node_id), reason=reason)
-    if begun.before is not NodeState.DEPLOYED:
-        await _wake_services_on(db, begun.node_id)
     log.info("agent registered", node=hello.name, node_id=str(begun.node_id), session=begun.session)
     return Registration(cluster_id=cluster, node_id=begun.node_id, session=begun.session, quarantine=reason)
 
@@ -123,11 +123,10 @@ async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.B
 
 
 async def _turn(db: Database, node_id: UUID, session: int, state: NodeState) -> None:
-    """Services are locked before nodes, here as everywhere."""
     async with db.transaction() as conn:
-        await wake.services(conn, await nodes.services_on(conn, node_id))
         if await fleet.turn(conn, node_id, session, state):
             log.info("node turned", node_id=str(node_id), state=state.value)
+            await wake.services_on(conn, node_id)
             await wake.waiting_services(conn)
 
 
@@ -139,16 +138,11 @@ async def expire(db: Database) -> datetime:
         found, soonest = await fleet.silent(conn, SILENT_SECONDS)
     for node_id in found:
         async with db.transaction() as conn:
-            await wake.services(conn, await nodes.services_on(conn, node_id))
             if await fleet.lose(conn, node_id, SILENT_SECONDS):
                 log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)
+                await wake.services_on(conn, node_id)
                 await wake.waiting_services(conn)
     return soonest
-
-
-async def _wake_services_on(db: Database, node_id: UUID) -> None:
-    async with db.transaction() as conn:
-        await wake.services(conn, await nodes.services_on(conn, node_id))
 
 
 def _no_secrets(_container_id: UUID) -> Env:
@@ -239,27 +233,23 @@ async def news(db: Database, told: Sequence[NodeAssignments], node_ids: Sequence
 async def record(db: Database, report: NodeReport) -> None:
     """Write a report; returns when it is durable. Raises SessionLost.
 
-    Locks the services first, as passes do, so the two cannot deadlock.
+    It waits for no pass that is thinking, and for no other node's report: it locks nothing of the services that it
+    speaks of, and its node's row, which a pass has only while it writes (decision 27). What says nothing new is not
+    written, and wakes nobody.
     """
     async with db.transaction() as conn:
-        if report.containers or report.images:
-            await wake.services_of_report(
-                conn,
-                report.node_id,
-                [each.container_id for each in report.containers],
-                [each.request_id for each in report.images],
-            )
-        changed = await nodes.touch(
+        asked = await nodes.answer_images(conn, report.node_id, report.images)
+        touched = await nodes.touch(
             conn, report.node_id, report.session, report.engine, report.applied_revision, report.strangers
         )
-        if changed is None:
+        if touched is None:
             raise SessionLost(f"session {report.session} is over")
         seen = await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)
-        failed, started = starts(seen, await now(conn)) if seen else ((), False)
-        await nodes.note_starts(conn, report.node_id, failed, started=started)
-        await nodes.answer_images(conn, report.node_id, report.images)
-        if changed:
+        failed, started = starts(seen, touched.at)
+        if failed or (started and touched.failing):
+            await nodes.note_starts(conn, report.node_id, failed, started=started)
+        await wake.leave(conn, [*asked, *(row.service_id for row, _ in seen)])
+        if touched.changed:
+            await wake.services_on(conn, report.node_id)
             await wake.waiting_services(conn)
     REPORTS.add()
-    if changed:
-        await _wake_services_on(db, report.node_id)

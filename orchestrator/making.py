@@ -1,4 +1,4 @@
-"""Make the row of a new container: its definition with its ports and mounts."""
+"""Make a new container for its row: its definition with its ports and mounts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from domain.spec import CrashPolicy, digest
 from orchestrator.planning.render import container_name, effective_ports, new_container
 from orchestrator.planning.steps import CreateContainer, TakeVolumes
 from orchestrator.planning.view import ServiceView
-from orchestrator.store import containers, mounts
+from orchestrator.store import containers, mounts, ports
 from orchestrator.store.db import Connection
 
 
 async def create(
-    conn: Connection, view: ServiceView, service: Service, step: CreateContainer, before: Container | None
+    conn: Connection,
+    view: ServiceView,
+    service: Service,
+    step: CreateContainer,
+    before: Container | None,
+    chosen: set[ports.Key],
 ) -> Container:
-    """The container for an empty slot, written; it takes over what is open and remembered of `before`.
+    """The container for an empty slot, to be written; it takes over what is open and remembered of `before`.
 
-    Raises LookupError without a looked-up image, Conflict when a fixed port was taken meanwhile.
+    `chosen`: ports that this pass has given away; added to. Raises LookupError without a looked-up image.
     """
     image = usable_image(service)
     if image is None:
@@ -29,20 +34,16 @@ async def create(
     container_id = uuid4()
     asked = effective_ports(service.spec.ports, image) if service.spec.net != "host" else ()
     row = new_container(view, service, step, container_id=container_id, image=image, before=before)
-    row = replace(row, spec=replace(row.spec, mounts=await _mounts(conn, service, step, image)))
-    if not any(port.published for port in asked):
-        row = replace(row, spec=replace(row.spec, ports=containers.unpublished(asked)))
-        await containers.insert(conn, row, service.account_id, step.verdicts)
-        return row
-    await containers.insert(conn, row, service.account_id, step.verdicts)
-    ports = await containers.hold_ports(conn, container_id, step.node_id, asked)
-    row = replace(row, spec=replace(row.spec, ports=ports))
-    await containers.set_spec(conn, row)
-    return row
+    bound = (
+        await ports.choose(conn, container_id, step.node_id, asked, chosen)
+        if any(port.published for port in asked)
+        else ports.unpublished(asked)
+    )
+    return replace(row, spec=replace(row.spec, mounts=await _mounts(conn, service, step, image), ports=bound))
 
 
 async def carrier(conn: Connection, view: ServiceView, step: TakeVolumes) -> Container:
-    """A row that never becomes a container: it is wanted gone, and the slot's volumes with it."""
+    """A row that never becomes a container, to be written: it is wanted gone, and the slot's volumes with it."""
     service, name = view.service, container_name(view, step.slot)
     names = await mounts.names_of(conn, service.id, step.slot)
     row = Container(
@@ -61,8 +62,6 @@ async def carrier(conn: Connection, view: ServiceView, step: TakeVolumes) -> Con
         created_at=view.now,
         drop_volumes=names,
     )
-    await containers.insert(conn, row, service.account_id)
-    await containers.update_wanted(conn, row)
     await mounts.terminate(conn, names)
     return row
 

@@ -1,13 +1,24 @@
-"""Tell agents that their assignment changed: one new revision for each touched node, in id order."""
+"""Write containers and tell agents that their assignment changed: one new revision for each touched node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from domain.container import Container
-from orchestrator.store import containers, nodes, swarm, wake
+from domain.placement import Verdict
+from orchestrator.store import containers, nodes, ports, swarm, wake
 from orchestrator.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A new container; `verdicts`: why it is where it is."""
+
+    account_id: UUID
+    row: Container
+    verdicts: Sequence[Verdict] = ()
 
 
 class Load:
@@ -34,20 +45,30 @@ class Load:
 
 
 async def publish(
-    conn: Connection, touched: Sequence[Container], asked: Iterable[UUID] = (), load: Load | None = None
+    conn: Connection,
+    changed: Sequence[Container] = (),
+    *,
+    made: Sequence[Made] = (),
+    asked: Iterable[UUID] = (),
+    load: Load | None = None,
 ) -> None:
-    """The containers whose rows changed, and nodes that were asked something; agents learn of it at commit.
+    """Write containers that changed and new ones of one service, and tell their nodes, and those that were asked
+    something; agents learn of it at commit. The number of statements does not grow with theirs.
 
-    Overlay networks that they are on are asked of the swarm's managers, once.
+    Nodes are locked first: their locks guard the rows of their containers, here and where reports are written
+    (decision 27). Overlay networks that containers are on are asked of the swarm's managers, once.
 
-    What changes of a node's load is among what touches it.
+    Raises Conflict when a port was taken meanwhile.
     """
+    new = [each.row for each in made]
+    touched = [*changed, *new]
     overlays = {each.network.name: each.network for row in touched for each in row.networks if each.network.overlay}
     making = await swarm.ask_networks(conn, list(overlays.values())) if overlays else []
-    for node_id in sorted({row.node_id for row in touched} | set(asked) | set(making)):
-        more = load.by_node.get(node_id, (0, 0, 0)) if load else (0, 0, 0)
-        revision = await nodes.bump_revision(conn, node_id, *more)
-        changed = [row.id for row in touched if row.node_id == node_id]
-        if changed:
-            await containers.assign(conn, changed, node_id, revision)
-        await wake.node(conn, node_id)
+    node_ids = sorted({row.node_id for row in touched} | set(asked) | set(making))
+    revisions = await nodes.bump_revisions(conn, node_ids, load.by_node if load else {})
+    await containers.write(conn, changed, revisions)
+    if made:
+        placement = {each.row.id: each.verdicts for each in made}
+        await containers.insert(conn, made[0].account_id, new, placement=placement, revisions=revisions)
+        await ports.hold(conn, new)
+    await wake.nodes(conn, node_ids)

@@ -29,7 +29,20 @@ class PassFailed(Exception):
 
 
 async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
-    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway."""
+    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway.
+
+    When none is due, those that wakes were left for meanwhile are put in the queue.
+    """
+    return await _pass(db, installation, policy) or (await gather(db) > 0 and await _pass(db, installation, policy))
+
+
+async def gather(db: Database) -> int:
+    """Put the services in the queue that wakes were left for; returns how many. Raises DatabaseAway."""
+    async with db.transaction() as conn:
+        return await schedule.gather(conn)
+
+
+async def _pass(db: Database, installation: Installation, policy: Policy) -> bool:
     service_id: UUID | None = None
     began = time.monotonic()
     try:

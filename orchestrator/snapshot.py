@@ -16,7 +16,7 @@ from domain.service import Service, ServiceWant
 from domain.spec import Link, Strategy, Transport
 from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
-from orchestrator.store import containers, mounts, nodes, relations, standing
+from orchestrator.store import mounts, nodes, ports, relations, standing
 from orchestrator.store.db import Connection
 from orchestrator.store.relations import LinkedTo
 
@@ -56,7 +56,7 @@ async def load(conn: Connection, service: Service, installation: Installation, a
 
 async def widen(conn: Connection, view: ServiceView) -> ServiceView:
     """The same view with all nodes."""
-    taken = await containers.ports_taken(conn, fixed_ports(view.service.spec))
+    taken = await ports.ports_taken(conn, fixed_ports(view.service.spec))
     there = await nodes.everyone(conn)
     return replace(view, nodes=_candidates(there, view.containers, view.now, taken), everyone=True)
 

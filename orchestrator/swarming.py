@@ -41,7 +41,7 @@ async def settle(db: Database, installation: Installation) -> bool:
 
 
 async def _settle(conn: Connection, mode: NetworkMode) -> bool:
-    """Locks the swarm, then services, then nodes, here as everywhere."""
+    """Locks the swarm, then nodes, here as everywhere."""
     before = await swarm.lock(conn)
     members = await swarm.members(conn)
     after, decided = decide(mode, before, members)
@@ -53,7 +53,7 @@ async def _settle(conn: Connection, mode: NetworkMode) -> bool:
     for each in changed:
         if each.overlay != known[each.id].overlay:
             concerned.update(await nodes.services_on(conn, each.id))
-    await wake.services(conn, concerned)
+    await wake.leave(conn, concerned)
     if after != before:
         await swarm.save(conn, after)
         if before.cluster and after.cluster != before.cluster:
@@ -114,9 +114,9 @@ def _place(seen: SwarmSeen) -> tuple[object, ...]:
 
 
 async def _tell(conn: Connection, node_ids: Iterable[UUID]) -> None:
-    for node_id in sorted(node_ids):
-        await nodes.bump_revision(conn, node_id)
-        await wake.node(conn, node_id)
+    ids = sorted(node_ids)
+    await nodes.bump_revisions(conn, ids)
+    await wake.nodes(conn, ids)
 
 
 async def order(

@@ -9,7 +9,7 @@ import structlog
 
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.reconciler import reconcile_due
+from orchestrator.reconciler import gather, reconcile_due
 from orchestrator.store import schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
@@ -51,9 +51,10 @@ class Worker:
                     await self._wakeups.service.wait()
 
     async def drain(self) -> None:
-        """Do passes until nothing is due. A lane that finds nothing costs a query: one service alone needs no lanes."""
+        """Do passes until nothing is due. A lane that finds nothing costs queries: one service alone needs no lanes."""
+        await gather(self._db)
         for _ in range(2):
-            if not await reconcile_due(self._db, self._installation, self._policy):
+            if not await self._pass():
                 return
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -65,8 +66,16 @@ class Worker:
             raise (others or failed).exceptions[0] from failed
 
     async def _lane(self) -> None:
-        while await reconcile_due(self._db, self._installation, self._policy):
+        while await self._pass():
             pass
+
+    async def _pass(self) -> bool:
+        """One pass. What was woken meanwhile takes its place in the queue first, so that it need not wait for an end
+        of what is due."""
+        if self._wakeups.service.is_set():
+            self._wakeups.service.clear()
+            await gather(self._db)
+        return await reconcile_due(self._db, self._installation, self._policy)
 
     async def _until_due(self) -> float:
         async with self._db.read() as conn:

@@ -15,6 +15,7 @@ from domain.container import Want
 from domain.errors import NotAllowed, NotFound
 from domain.orders import never_ran
 from domain.service import Service, Verb, cancel, counts, service_state
+from orchestrator.publish import publish
 from orchestrator.store import actions, containers, drains, nodes, services, wake
 from orchestrator.store.db import Connection, now
 
@@ -79,7 +80,7 @@ async def _let_go(conn: Connection, context: Context, service_id: UUID, action_i
                 replace(row, want=Want.GONE) for row in rows if never_ran(row) and row not in changed and not row.order
             ]
     if changed:
-        await container_commands.write(conn, changed)
+        await publish(conn, changed)
     by_id = {row.id: row for row in rows} | {row.id: row for row in changed}
     await services.save(conn, service, service_state(service, counts(list(by_id.values()))))
     await wake.service(conn, service_id)

@@ -6,12 +6,11 @@ from uuid import UUID
 
 from app.commands import policy
 from app.commands.services import DEPLOYING, Context, open_action, refusals_recorded
-from domain.container import Container
 from domain.orders import order
 from domain.service import Effect, Verb, counts, service_state
 from orchestrator.publish import publish
 from orchestrator.store import containers, mounts, services, wake
-from orchestrator.store.db import Connection, now
+from orchestrator.store.db import now
 
 
 def container_uri(container_id: UUID) -> str:
@@ -42,14 +41,7 @@ async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes
             at=at,
         )
         await mounts.terminate(conn, row.drop_volumes)
-        await write(conn, [row])
+        await publish(conn, [row])
         rows = await containers.open_rows(conn, [service.id])
         await services.save(conn, service, service_state(service, counts(rows)))
         await wake.service(conn, service.id)
-
-
-async def write(conn: Connection, rows: list[Container]) -> None:
-    """Write what is wanted of the containers now, and tell their nodes."""
-    for row in rows:
-        await containers.update_wanted(conn, row)
-    await publish(conn, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 from uuid import UUID
 
@@ -191,8 +191,8 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
                 " force=true when the host will not come back; their data is then given up"
             )
         at = await now(conn)
+        await containers.write(conn, [replace(row, terminated_at=at) for row in on_it], {})
         for row in on_it:
-            await containers.forget(conn, row.id, at)
             if row.order is not None:
                 await actions.end(conn, row.order.actions, ActionState.FAILED, f"node {node.name} was taken out", at)
         await nodes.terminate(conn, node_id, at)

@@ -1,22 +1,19 @@
-"""Rows of containers and of the ports that they hold.
+"""Rows of containers.
 
 `observe` writes what an agent saw, everything else what the orchestrator wants: one writer a field.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from domain.assignment import ContainerAssignment, ContainerReport
 from domain.container import (
-    BoundPort,
     Container,
-    ContainerState,
     Observed,
     Want,
     container_state,
@@ -25,7 +22,7 @@ from domain.container import (
 )
 from domain.errors import NotFound
 from domain.placement import Verdict
-from domain.spec import CrashPolicy, PortSpec, Transport
+from domain.spec import CrashPolicy
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Columns, Filter, where
@@ -55,7 +52,6 @@ _FILTERS: Columns = {
     "stack__name": "(SELECT k.name FROM services s JOIN stacks k ON k.id = s.stack_id WHERE s.id = service_id)",
     "node": "node_id",
 }
-DYNAMIC_PORTS = (32768, 60999)
 
 
 def of_row(row: Any) -> Container:
@@ -144,142 +140,118 @@ async def page(
     return [of_row(row) for row in rows], total
 
 
-async def insert(conn: Connection, container: Container, account_id: UUID, placement: Sequence[Verdict] = ()) -> None:
-    """A new container; `assigned_revision` is set by `assign` at the end of the pass."""
+_MADE = ", ".join(name for name in COLUMNS if name not in {"seen", "terminated_at"})
+_INSERT = f"""
+    INSERT INTO containers ({_MADE}, account_id, state, spec_digest, assigned_revision, placement)
+    SELECT {_MADE}, account_id, state, spec_digest, assigned_revision, placement
+    FROM jsonb_populate_recordset(NULL::containers, $1)
+"""  # noqa: S608 - columns of ours
+_WANTED = (
+    "want", "start_gen", "autorestart", "networks", "autoreplace", "operation", "refill", "drop_volumes",
+    "replaced", "leaving", "state",
+)  # fmt: skip
+# The nodes' locks are held: nobody else writes these rows. By `id = ANY`, so that it goes by their key.
+_UPDATE = f"""
+    UPDATE containers c SET {", ".join(f"{name} = w.{name}" for name in _WANTED)},
+        terminated_at = coalesce(w.terminated_at, c.terminated_at),
+        assigned_revision = coalesce(w.assigned_revision, c.assigned_revision)
+    FROM jsonb_populate_recordset(NULL::containers, $2) w WHERE c.id = ANY($1) AND w.id = c.id
+"""  # noqa: S608 - columns of ours
+
+
+def _wanted(container: Container) -> dict[str, Any]:
+    """What changes of a container by what is wanted of it, by column."""
+    return {
+        "id": str(container.id),
+        "want": container.want.value,
+        "start_gen": container.start_gen,
+        "autorestart": container.autorestart.value,
+        "networks": codec.dump(codec.NETWORKS, container.networks),
+        "autoreplace": container.autoreplace.value,
+        "operation": codec.dump(codec.ORDER, container.order),
+        "refill": container.refill,
+        "drop_volumes": list(container.drop_volumes),
+        "replaced": [each.isoformat() for each in container.replaced],
+        "leaving": container.leaving,
+        "state": container_state(container).value,
+    }
+
+
+def _made(container: Container) -> dict[str, Any]:
+    """What never changes of it, by column."""
+    return {
+        "service_id": str(container.service_id),
+        "node_id": str(container.node_id),
+        "slot": container.slot,
+        "name": container.name,
+        "spec": codec.dump(codec.CONTAINER_SPEC, container.spec),
+        "spec_digest": spec_digest(container.spec),
+        "made_from": container.made_from,
+        "deploy_gen": container.deploy_gen,
+        "created_at": container.created_at.isoformat(),
+    }
+
+
+async def insert(
+    conn: Connection,
+    account_id: UUID,
+    rows: Sequence[Container],
+    *,
+    placement: Mapping[UUID, Sequence[Verdict]] = MappingProxyType({}),
+    revisions: Mapping[UUID, int] = MappingProxyType({}),
+) -> None:
+    """New containers of one account, in one statement. `placement`: why each is where it is, by container.
+
+    `revisions`: those of the nodes' assignments in which they come.
+    """
+    if rows:
+        await conn.execute(
+            _INSERT,
+            [
+                {
+                    **_made(row),
+                    **_wanted(row),
+                    "account_id": str(account_id),
+                    "assigned_revision": revisions.get(row.node_id, 0),
+                    "placement": codec.dump(codec.VERDICTS, tuple(placement.get(row.id, ()))),
+                }
+                for row in rows
+            ],
+        )
+
+
+async def write(conn: Connection, rows: Sequence[Container], revisions: Mapping[UUID, int]) -> None:
+    """What is wanted of containers, and that they are gone: then their ports are free. In three statements at most.
+
+    The caller holds the locks of their nodes, so that what was seen of them meanwhile counts for their states.
+    `revisions`: those of the nodes' assignments in which that comes; of other nodes it stays as it is.
+    """
+    if not rows:
+        return
+    ids = [row.id for row in rows]
+    found = await conn.fetch("SELECT id, seen FROM containers WHERE id = ANY($1)", ids)
+    seen = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
     await conn.execute(
-        "INSERT INTO containers (id, service_id, account_id, node_id, slot, name, state, spec, spec_digest, made_from,"
-        " deploy_gen, want, start_gen, autorestart, networks, assigned_revision, created_at, autoreplace, operation,"
-        " replaced, placement, leaving)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $19, $20, $21)",
-        container.id,
-        container.service_id,
-        account_id,
-        container.node_id,
-        container.slot,
-        container.name,
-        container_state(container).value,
-        codec.dump(codec.CONTAINER_SPEC, container.spec),
-        spec_digest(container.spec),
-        container.made_from,
-        container.deploy_gen,
-        container.want.value,
-        container.start_gen,
-        container.autorestart.value,
-        codec.dump(codec.NETWORKS, container.networks),
-        container.created_at,
-        container.autoreplace.value,
-        codec.dump(codec.ORDER, container.order),
-        list(container.replaced),
-        codec.dump(codec.VERDICTS, tuple(placement)),
-        container.leaving,
+        _UPDATE,
+        ids,
+        [
+            {
+                **_wanted(replace(row, seen=seen.get(row.id))),
+                "terminated_at": row.terminated_at.isoformat() if row.terminated_at else None,
+                "assigned_revision": revisions.get(row.node_id),
+            }
+            for row in rows
+        ],
     )
+    gone = [row.id for row in rows if row.terminated_at is not None]
+    if gone:
+        await conn.execute("DELETE FROM ports WHERE container_id = ANY($1)", gone)
 
 
 async def placements(conn: Connection, container_ids: Sequence[UUID]) -> dict[UUID, tuple[Verdict, ...]]:
     """Why each of the containers is where it is."""
     rows = await conn.fetch("SELECT id, placement FROM containers WHERE id = ANY($1)", list(container_ids))
     return {row["id"]: codec.load(codec.VERDICTS, row["placement"]) or () for row in rows}
-
-
-async def set_spec(conn: Connection, container: Container) -> None:
-    """Complete the definition of a container made in this transaction: its ports are known by now."""
-    await conn.execute(
-        "UPDATE containers SET spec = $2, spec_digest = $3 WHERE id = $1",
-        container.id,
-        codec.dump(codec.CONTAINER_SPEC, container.spec),
-        spec_digest(container.spec),
-    )
-
-
-def unpublished(ports: Sequence[PortSpec]) -> tuple[BoundPort, ...]:
-    """Ports that nobody outside the service's network reaches."""
-    return tuple(BoundPort(protocol=port.protocol, inner_port=port.inner_port) for port in ports)
-
-
-async def hold_ports(
-    conn: Connection, container_id: UUID, node_id: UUID, ports: Sequence[PortSpec]
-) -> tuple[BoundPort, ...]:
-    """The ports with their outer numbers: the user's own, or a free dynamic one of the node.
-
-    The search for a free one begins at a place given by the container, so that it rarely meets a taken one.
-    Raises Conflict when a fixed port was taken meanwhile.
-    """
-    out, low, high = [], *DYNAMIC_PORTS
-    for number, port in enumerate(ports):
-        outer = port.outer_port
-        if port.published and outer is None:
-            start = low + zlib.crc32(f"{container_id}/{number}".encode()) % (high - low + 1)
-            outer = await conn.fetchval(
-                "SELECT p FROM (SELECT * FROM generate_series($3::int, $5)"
-                " UNION ALL SELECT * FROM generate_series($4::int, $3 - 1)) AS candidates(p)"
-                " WHERE NOT EXISTS (SELECT 1 FROM ports WHERE node_id = $1 AND protocol = $2 AND port = p) LIMIT 1",
-                node_id,
-                port.protocol.value,
-                start,
-                low,
-                high,
-            )
-        if outer is not None:
-            await conn.execute(
-                "INSERT INTO ports (node_id, protocol, port, container_id) VALUES ($1, $2, $3, $4)",
-                node_id,
-                port.protocol.value,
-                outer,
-                container_id,
-            )
-        out.append(BoundPort(protocol=port.protocol, inner_port=port.inner_port, outer_port=outer))
-    return tuple(out)
-
-
-async def ports_taken(
-    conn: Connection, wanted: Iterable[tuple[Transport, int]]
-) -> Mapping[UUID, frozenset[tuple[Transport, int]]]:
-    """Which of the wanted outer ports are held, by node."""
-    pairs = sorted((transport.value, port) for transport, port in wanted)
-    if not pairs:
-        return {}
-    rows = await conn.fetch(
-        "SELECT node_id, protocol, port FROM ports"
-        " WHERE (protocol, port) IN (SELECT * FROM unnest($1::text[], $2::int[]))",
-        [transport for transport, _ in pairs],
-        [port for _, port in pairs],
-    )
-    out: dict[UUID, set[tuple[Transport, int]]] = {}
-    for row in rows:
-        out.setdefault(row["node_id"], set()).add((Transport(row["protocol"]), row["port"]))
-    return {node: frozenset(taken) for node, taken in out.items()}
-
-
-async def update_wanted(conn: Connection, container: Container) -> None:
-    """Write what is wanted of a container."""
-    await conn.execute(
-        "UPDATE containers SET want = $2, start_gen = $3, autorestart = $4, networks = $5, state = $6,"
-        " autoreplace = $7, operation = $8, refill = $9, drop_volumes = $10, replaced = $11, leaving = $12"
-        " WHERE id = $1",
-        container.id,
-        container.want.value,
-        container.start_gen,
-        container.autorestart.value,
-        codec.dump(codec.NETWORKS, container.networks),
-        container_state(container).value,
-        container.autoreplace.value,
-        codec.dump(codec.ORDER, container.order),
-        container.refill,
-        list(container.drop_volumes),
-        list(container.replaced),
-        container.leaving,
-    )
-
-
-async def forget(conn: Connection, container_id: UUID, at: datetime) -> None:
-    """Its node confirmed that it is gone: the slot and the ports are free again."""
-    await conn.execute(
-        "UPDATE containers SET terminated_at = $2, state = $3 WHERE id = $1",
-        container_id,
-        at,
-        ContainerState.TERMINATED.value,
-    )
-    await conn.execute("DELETE FROM ports WHERE container_id = $1", container_id)
 
 
 async def assign(conn: Connection, container_ids: Sequence[UUID], node_id: UUID, revision: int) -> None:
@@ -326,38 +298,48 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
     return out
 
 
+_OBSERVE = """
+    UPDATE containers c SET seen = w.seen, state = w.state, seen_session = $3, seen_seq = $4
+    FROM jsonb_populate_recordset(NULL::containers, $2) w WHERE c.id = ANY($1) AND w.id = c.id
+"""
+
+
 async def observe(
     conn: Connection, node_id: UUID, session: int, seq: int, reports: Sequence[ContainerReport]
 ) -> list[tuple[Container, Observed]]:
-    """Write what an agent saw, if it is newer than what is there; returns the rows as they were, with that.
+    """Write what an agent saw, if it is newer than what is there and says something else; returns the rows as they
+    were, with that.
 
-    A node writes only about its own containers (RELIABILITY S26). The caller holds the services' locks.
+    A node writes only about its own containers (RELIABILITY S26). The caller holds the node's lock, and its session
+    is the newest: an agent says one thing after the other in it, so that what was said again needs no number.
     """
-    known = {
-        row["id"]: of_row(row)
-        for row in await conn.fetch(
-            f"SELECT {_COLUMNS} FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"  # noqa: S608
-            " AND (seen_session, seen_seq) < ($3, $4)",
-            node_id,
-            [report.container_id for report in reports],
-            session,
-            seq,
-        )
-    }
-    changes: list[tuple[Container, Observed]] = [
-        (known[report.container_id], news(known[report.container_id].seen, report.observed))
-        for report in reports
-        if report.container_id in known
-    ]
-    if not changes:
+    told = {report.container_id: report.observed for report in reports}
+    if not told:
         return []
-    await conn.executemany(
-        "UPDATE containers SET seen = $2, seen_session = $3, seen_seq = $4, state = $5 WHERE id = $1",
-        [
-            (row.id, codec.dump(codec.OBSERVED, seen), session, seq, container_state(replace(row, seen=seen)).value)
-            for row, seen in changes
-        ],
+    # What is on record is read first without the definitions: after a restart most reports say nothing new.
+    found = await conn.fetch(
+        "SELECT id, seen FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"
+        " AND (seen_session, seen_seq) < ($3, $4)",
+        node_id,
+        list(told),
+        session,
+        seq,
     )
+    before = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
+    after = {key: seen for key, was in before.items() if (seen := news(was, told[key])) != was}
+    if not after:
+        return []
+    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM containers WHERE id = ANY($1)", list(after))  # noqa: S608 - as above
+    changes = [(row, after[row.id]) for row in map(of_row, rows)]
+    written = [
+        {
+            "id": str(row.id),
+            "seen": codec.dump(codec.OBSERVED, seen),
+            "state": container_state(replace(row, seen=seen)).value,
+        }
+        for row, seen in changes
+    ]
+    await conn.execute(_OBSERVE, list(after), written, session, seq)
     return changes
 
 

@@ -18,9 +18,9 @@ import asyncpg
 from orchestrator.store.db import SESSION
 from orchestrator.store.errors import translate
 
-LEFT_OUT = frozenset({"alembic_version", "events", "control_planes", "copies_due"})
-"""The schema's version is told apart; events are ordered by transactions of their server; processes are no data, and
-what hosts were told of the newest is told to them anew with their next session."""
+LEFT_OUT = frozenset({"alembic_version", "events", "control_planes", "copies_due", "wakes"})
+"""The schema's version is told apart; events are ordered by transactions of their server; processes are no data, what
+hosts were told of the newest is told to them anew with their next session, and every service is looked at."""
 
 if TYPE_CHECKING:
     Raw = asyncpg.Connection[asyncpg.Record]

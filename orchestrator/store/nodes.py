@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -94,6 +95,16 @@ async def register(conn: Connection, name: str, engine: EngineInfo | None) -> tu
     return row["id"], row["session"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """A node whose agent was heard: whether its state is another one now, whether starts are known that failed there,
+    and when it is."""
+
+    changed: bool
+    failing: bool
+    at: datetime
+
+
 async def touch(
     conn: Connection,
     node_id: UUID,
@@ -101,9 +112,9 @@ async def touch(
     engine: EngineInfo | None,
     applied: int,
     strangers: Strangers | None = None,
-) -> bool | None:
-    """The agent was heard. None when its session is over; else whether the node's state changed. `strangers`: what it
-    asks about.
+) -> Touched | None:
+    """The agent was heard; its node is locked until the transaction ends. None when its session is over. `strangers`:
+    what it asks about.
 
     A node whose engine does not answer is Unreachable: nothing can be started there.
     """
@@ -111,7 +122,8 @@ async def touch(
     row = await conn.fetchrow(
         "UPDATE nodes n SET last_seen = clock_timestamp(), state = $3, engine = coalesce($4, n.engine),"
         " applied_revision = $5, strangers = $6 FROM (SELECT id, state FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
-        " WHERE n.id = o.id AND n.session = $2 RETURNING o.state <> $3 AS changed",
+        " WHERE n.id = o.id AND n.session = $2"
+        " RETURNING o.state <> $3 AS changed, n.failures IS NOT NULL AS failing, n.last_seen AS at",
         node_id,
         session,
         state,
@@ -119,24 +131,34 @@ async def touch(
         applied,
         codec.dump(codec.STRANGERS, strangers),
     )
-    return bool(row["changed"]) if row else None
+    return Touched(**row) if row else None
 
 
-async def bump_revision(conn: Connection, node_id: UUID, live: int = 0, memory: int = 0, shares: int = 0) -> int:
-    """The next revision of the node's assignment; the rest is added to its load.
+async def bump_revisions(
+    conn: Connection, node_ids: Iterable[UUID], load: Mapping[UUID, tuple[int, int, int]] = MappingProxyType({})
+) -> dict[UUID, int]:
+    """The next revision of each node's assignment, in one statement. `load`: added to its containers, MB, CPU shares.
 
-    The row lock makes revisions commit in their order.
+    The row locks, taken in id order, make revisions commit in their order, and guard the rows of the containers on
+    these nodes until the transaction ends.
     """
-    value: int = await conn.fetchval(
-        "UPDATE nodes SET assignment_revision = assignment_revision + 1, live = live + $2,"
-        " reserved_memory = reserved_memory + $3, reserved_cpu = reserved_cpu + $4 WHERE id = $1"
-        " RETURNING assignment_revision",
-        node_id,
-        live,
-        memory,
-        shares,
+    ids = sorted(set(node_ids))
+    if not ids:
+        return {}
+    added = [load.get(each, (0, 0, 0)) for each in ids]
+    rows = await conn.fetch(
+        "UPDATE nodes n SET assignment_revision = n.assignment_revision + 1, live = n.live + l.live,"
+        " reserved_memory = n.reserved_memory + l.memory, reserved_cpu = n.reserved_cpu + l.shares"
+        " FROM (SELECT nodes.id, a.live, a.memory, a.shares FROM nodes"
+        " JOIN unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) AS a(id, live, memory, shares)"
+        " ON a.id = nodes.id WHERE nodes.id = ANY($1) ORDER BY nodes.id FOR NO KEY UPDATE OF nodes) l"
+        " WHERE n.id = ANY($1) AND n.id = l.id RETURNING n.id, n.assignment_revision",
+        ids,
+        [live for live, _, _ in added],
+        [memory for _, memory, _ in added],
+        [shares for _, _, shares in added],
     )
-    return value
+    return {row["id"]: row["assignment_revision"] for row in rows}
 
 
 async def gateway(conn: Connection, name: str) -> str:
@@ -317,17 +339,26 @@ async def open_image_requests(
     return out
 
 
-async def answer_images(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> None:
-    """Write the answers; the first one to a request counts."""
-    for result in results:
-        await conn.execute(
-            "UPDATE image_requests SET image = $3, error = $4, answered_at = clock_timestamp()"
-            " WHERE id = $1 AND node_id = $2 AND answered_at IS NULL",
-            result.request_id,
-            node_id,
-            codec.dump(codec.IMAGE, result.image),
-            result.error,
-        )
+async def answer_images(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> list[UUID]:
+    """Write the answers; the first one to a request counts. Returns the services that asked.
+
+    Before the node is locked, as in passes.
+    """
+    if not results:
+        return []
+    answers = {result.request_id: result for result in reversed(results)}
+    ids = sorted(answers)
+    rows = await conn.fetch(
+        "UPDATE image_requests r SET image = a.image, error = a.error, answered_at = clock_timestamp() FROM (SELECT id"
+        " FROM image_requests WHERE id = ANY($2) AND node_id = $1 AND answered_at IS NULL ORDER BY id"
+        " FOR NO KEY UPDATE) o JOIN unnest($2::uuid[], $3::jsonb[], $4::text[]) AS a(id, image, error) ON a.id = o.id"
+        " WHERE r.id = o.id RETURNING r.service_id",
+        node_id,
+        ids,
+        [codec.dump(codec.IMAGE, answers[each].image) for each in ids],
+        [answers[each].error for each in ids],
+    )
+    return [row["service_id"] for row in rows]
 
 
 async def withdraw_image_requests(conn: Connection, service_id: UUID, keep: UUID | None) -> None:

@@ -80,12 +80,13 @@ def _waiting(row: Any) -> Waiting:
 
 
 async def summary(conn: Connection) -> Summary:
-    """The figures, from the indexes."""
+    """The figures, from the indexes; wakes that no worker has put in the queue yet are due."""
     row = await conn.fetchrow(
         "SELECT d.due, d.age, (SELECT count(*) FROM services WHERE waits_for IS NOT NULL) AS blocked,"
-        " (SELECT count(*) FROM services WHERE paused_at IS NOT NULL) AS paused FROM (SELECT count(*) AS due,"
-        " coalesce(extract(epoch FROM clock_timestamp() - min(look_at)), 0)::float8 AS age FROM services"
-        " WHERE look_at <= clock_timestamp() AND paused_at IS NULL) AS d"
+        " (SELECT count(*) FROM services WHERE paused_at IS NOT NULL) AS paused FROM (SELECT count(DISTINCT id) AS due,"
+        " coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8 AS age FROM"
+        " (SELECT id, look_at AS at FROM services WHERE look_at <= clock_timestamp() AND paused_at IS NULL"
+        " UNION ALL SELECT service_id, at FROM wakes) AS q) AS d"
     )
     assert row is not None  # noqa: S101 - one row always
     return Summary(**row)

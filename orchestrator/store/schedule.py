@@ -17,6 +17,15 @@ _TAKE = f"""
         AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
     ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
 """  # noqa: S608 - our own columns
+# By arrays, so that it goes by the key of the services however few of them there are in `wakes`.
+_GATHER = """
+    WITH left_ AS MATERIALIZED (SELECT service_id, min(at) AS at FROM wakes GROUP BY service_id),
+        free AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
+        taken AS (DELETE FROM wakes WHERE service_id = ANY(ARRAY(SELECT id FROM free)))
+    UPDATE services s SET look_at = least(s.look_at, l.at) FROM left_ l
+    WHERE s.id = ANY(ARRAY(SELECT id FROM free)) AND l.service_id = s.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +50,21 @@ async def take(conn: Connection) -> Due | None:
     return Due(row["id"], row["at"], row) if row is not None else None
 
 
+async def gather(conn: Connection) -> int:
+    """Put the services in the queue that wakes were left for; returns how many.
+
+    One whose lock somebody holds keeps its wakes for later: a pass may be at it that has not seen why they were left.
+    """
+    result = await conn.execute(_GATHER)
+    return int(result.rsplit(" ", 1)[-1])
+
+
 async def soonest(conn: Connection) -> float | None:
-    """Seconds until the next service is due, or None when none is, or all are paused."""
+    """Seconds until the next service is due, or None when none is, or all are paused. Wakes that were left are due."""
     value: float | None = await conn.fetchval(
-        "SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8 FROM services"
-        " WHERE look_at IS NOT NULL AND paused_at IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)"
+        "SELECT extract(epoch FROM least((SELECT min(look_at) FROM services WHERE look_at IS NOT NULL"
+        " AND paused_at IS NULL AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)),"
+        " (SELECT min(at) FROM wakes)) - clock_timestamp())::float8"
     )
     return value
 

@@ -16,13 +16,13 @@ EVENT = "tutela_event"
 
 
 async def service(conn: Connection, service_id: UUID) -> None:
-    """Make the reconciler look at the service once this transaction commits."""
+    """Make the workers look at the service once this transaction commits; the caller holds its lock."""
     await conn.execute("UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1", service_id)
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
 async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
-    """Make the reconciler look at all of them; the caller holds their locks or takes them here in id order."""
+    """Make the workers look at all of them; the caller holds their locks or takes them here in id order."""
     ids = sorted(set(service_ids))
     if not ids:
         return
@@ -34,37 +34,38 @@ async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
     await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
-async def services_of_report(
-    conn: Connection, node_id: UUID, container_ids: Iterable[UUID], request_ids: Iterable[UUID]
-) -> None:
-    """Make the reconciler look at the services that a report speaks of, and lock them in id order, as passes do.
+async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
+    """Make the workers look at the services, whoever has locked them: this waits for nobody (decision 27).
 
-    `request_ids`: the images that the node answers.
+    A pass that is at one of them now may have read what was there before; another pass follows it.
     """
+    ids = sorted(set(service_ids))
+    if not ids:
+        return
+    await conn.execute("INSERT INTO wakes (service_id) SELECT unnest($1::uuid[])", ids)
+    await look(conn)
+
+
+async def services_on(conn: Connection, node_id: UUID) -> None:
+    """Make the workers look at the services with live containers on the node; waits for nobody."""
     await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN (SELECT id FROM services"
-        " WHERE id IN (SELECT service_id FROM containers WHERE id = ANY($2)"
-        " UNION SELECT service_id FROM image_requests WHERE node_id = $1 AND id = ANY($3))"
-        " ORDER BY id FOR NO KEY UPDATE)",
+        "INSERT INTO wakes (service_id) SELECT DISTINCT service_id FROM containers"
+        " WHERE node_id = $1 AND terminated_at IS NULL",
         node_id,
-        list(container_ids),
-        list(request_ids),
     )
-    await conn.execute("SELECT pg_notify('tutela_service', '')")
+    await look(conn)
 
 
 async def waiting_services(conn: Connection) -> None:
-    """Make the reconciler look at every service that waits for something or is for every node: a node changed."""
+    """Make the workers look at every service that waits for something or is for every node: a node changed.
+
+    Waits for nobody.
+    """
     await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
-        "(SELECT id FROM services WHERE waits_for IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+        "INSERT INTO wakes (service_id) SELECT id FROM services WHERE waits_for IS NOT NULL"
+        " UNION SELECT id FROM services WHERE spec->>'deployment_strategy' = 'EVERY_NODE' AND want = 'RUNNING'"
     )
-    await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
-        "(SELECT id FROM services WHERE spec->>'deployment_strategy' = 'EVERY_NODE' AND want = 'RUNNING'"
-        " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-    )
-    await conn.execute("SELECT pg_notify('tutela_service', '')")
+    await look(conn)
 
 
 async def look(conn: Connection) -> None:
@@ -73,17 +74,21 @@ async def look(conn: Connection) -> None:
 
 
 async def every_service(conn: Connection) -> None:
-    """Make the reconciler look at every service there is; what is being looked at now is left out."""
-    await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN"
-        " (SELECT id FROM services WHERE destroyed_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-    )
+    """Make the workers look at every service there is; waits for nobody."""
+    await conn.execute("INSERT INTO wakes (service_id) SELECT id FROM services WHERE destroyed_at IS NULL")
     await look(conn)
 
 
 async def node(conn: Connection, node_id: UUID) -> None:
     """Tell whoever serves the node's agent that there is something new for it."""
-    await conn.execute("SELECT pg_notify('tutela_node', $1)", str(node_id))
+    await nodes(conn, [node_id])
+
+
+async def nodes(conn: Connection, node_ids: Iterable[UUID]) -> None:
+    """Tell whoever serves these nodes' agents that there is something new for each."""
+    payloads = [str(each) for each in node_ids]
+    if payloads:
+        await conn.execute("SELECT pg_notify('tutela_node', each) FROM unnest($1::text[]) AS each", payloads)
 
 
 async def revoked(conn: Connection, node_id: UUID) -> None:

@@ -86,7 +86,7 @@ async def test_news_end_the_wait(channel: ControlChannel, control: Plane) -> Non
     waiting = asyncio.create_task(channel.assignments(registration, first.revision))
     await asyncio.wait({waiting}, timeout=0.1)
     async with control.db.transaction() as conn:
-        await nodes.bump_revision(conn, registration.node_id)
+        await nodes.bump_revisions(conn, [registration.node_id])
         await wake.node(conn, registration.node_id)
     news = await asyncio.wait_for(waiting, 2)
     assert (news.base, news.revision) == (first.revision, first.revision + 1)

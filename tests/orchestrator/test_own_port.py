@@ -15,7 +15,7 @@ from domain.orders import order
 from domain.service import ServiceState, Verb, counts, service_state
 from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator.publish import publish
-from orchestrator.store import containers, services, wake
+from orchestrator.store import services, wake
 from orchestrator.store.db import now
 from tests.orchestrator.world import Node, Record
 
@@ -51,7 +51,6 @@ async def test_a_redeployment_of_the_container_takes_its_port_over(record: Recor
     async with record.db.transaction() as conn:
         service = await services.lock(conn, record.account.id, service_id)
         service, row = order(service, before, Verb.REDEPLOY, uuid4(), await now(conn), reuse_volumes=True)
-        await containers.update_wanted(conn, row)
         await publish(conn, [row])
         await services.save(conn, service, service_state(service, counts([row])))
         await wake.service(conn, service_id)

@@ -20,7 +20,7 @@ from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.reconciler import decide, reconcile_due
-from orchestrator.store import containers, schedule
+from orchestrator.store import ports, schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.worker import Worker
@@ -279,7 +279,7 @@ async def test_dynamic_ports_are_distinct_and_freed_with_their_container(record:
     await record.operate(service_id, Verb.START)
     await record.settle(node)
     numbers = [each.outer_port for row in await record.rows(service_id) for each in row.spec.ports]
-    low, high = containers.DYNAMIC_PORTS
+    low, high = ports.DYNAMIC_PORTS
     assert len(set(numbers)) == 20
     assert all(number is not None and low <= number <= high for number in numbers)
     await record.scale(service_id, 5)

@@ -51,13 +51,15 @@ class World(Client):
                 networks=(),
                 created_at=datetime.now(UTC),
             )
-            await containers.insert(conn, row, owner.account_id)
+            await containers.insert(conn, owner.account_id, [row])
         return str(row.id)
 
     async def end(self, container: str) -> None:
         """The container is gone."""
         async with self.db.transaction() as conn:
-            await containers.forget(conn, UUID(container), datetime.now(UTC))
+            await conn.execute(
+                "UPDATE containers SET terminated_at = now(), state = 'Terminated' WHERE id = $1", UUID(container)
+            )
 
     async def user(self, name: str, key: str) -> dict[str, str]:
         """One more account; returns its header."""

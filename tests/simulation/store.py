@@ -20,6 +20,7 @@ from tests.simulation.process import Process
 from tests.simulation.server import Backend
 
 _NOTIFY = re.compile(r"^SELECT pg_notify\('(\w+)', (?:'(.*)'|\$1)\)$")
+_NOTIFY_EACH = re.compile(r"^SELECT pg_notify\('(\w+)', each\) FROM unnest\(\$1::text\[\]\) AS each$")
 _NOW = "SELECT clock_timestamp()"
 _CLOCKS = re.compile(r"\b(?:clock_timestamp|now)\(\)")
 MOST_STEPS = 20_000
@@ -131,6 +132,9 @@ class _Connection:
             # Sent at commit; `wake` alone sends any that is listened to.
             self.notified.append((match[1], args[0] if args else match[2]))
             return "SELECT 1"
+        if (match := _NOTIFY_EACH.match(query)) is not None:
+            self.notified += [(match[1], each) for each in args[0]]
+            return f"SELECT {len(args[0])}"
         if not self.written and query.lstrip().startswith("SELECT"):
             # Transactions are serial, so that one without writes needs neither a beginning nor a commit.
             result = store.read(method, query, args)

@@ -15,7 +15,7 @@ from domain.node import NodeState
 from orchestrator import apply, dispatch, reconciler, worker
 from orchestrator.planning import advance, leaving, service
 from orchestrator.planning.steps import RetireContainer
-from orchestrator.store import actions, containers
+from orchestrator.store import actions, containers, ports
 from orchestrator.store.errors import DatabaseAway
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     "ports are free": (
         "placement does not look at the ports that are taken",
         4,
-        ((containers, "ports_taken", _no_ports_are_taken),),
+        ((ports, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",

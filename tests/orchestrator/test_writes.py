@@ -1,0 +1,146 @@
+"""What a report and a pass say to the database: nothing for what is as it was, one statement for all that is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from domain.container import Seen
+from domain.service import ServiceState, Verb
+from orchestrator.reconciler import gather, reconcile_due
+from orchestrator.store import schedule
+from tests.api.test_cost import logged
+from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
+
+REPORTED = 30
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    opened = await Record.open(database_url)
+    yield opened
+    await opened.db.close()
+
+
+async def statements(work: Callable[[], Awaitable[object]]) -> list[str]:
+    """What the work says within its blocks, without their begins and ends."""
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    with logged(seen):
+        await work()
+    return [" ".join(query.split()) for query, _ in seen]
+
+
+async def due(record: Record) -> set[UUID]:
+    """The services that are looked at next."""
+    await gather(record.db)
+    async with record.db.read() as conn:
+        return {row["id"] for row in await conn.fetch("SELECT id FROM services WHERE look_at <= clock_timestamp()")}
+
+
+async def host_of_ten_services(record: Record) -> tuple[Node, list[UUID]]:
+    node = await Node.join(record.db)
+    services = [await record.create(f"s{n}", target=3) for n in range(10)]
+    for each in services:
+        await record.operate(each, Verb.START)
+    await record.settle(node)
+    assert len(node.held) == REPORTED
+    return node, services
+
+
+async def versions(record: Record) -> set[tuple[object, ...]]:
+    """Which versions of the rows of containers and services there are: another one for each write."""
+    async with record.db.read() as conn:
+        rows = await conn.fetch("SELECT id, xmin::text FROM containers UNION ALL SELECT id, xmin::text FROM services")
+    return {tuple(row) for row in rows}
+
+
+async def test_a_report_that_says_nothing_new_writes_no_container_and_wakes_no_service(record: Record) -> None:
+    node, _ = await host_of_ten_services(record)
+    before = await versions(record)
+    said = await statements(lambda: node.report({key: done(each) for key, each in node.held.items()}))
+    assert len(said) == 2, said
+    assert await due(record) == set()
+    assert await versions(record) == before
+
+
+async def test_a_new_session_tells_everything_again_for_two_statements(record: Record) -> None:
+    node, _ = await host_of_ten_services(record)
+    before = await versions(record)
+    again = await Node.join(record.db)
+    assert again.registration.session > node.registration.session
+    said = await statements(lambda: again.report({key: done(each) for key, each in node.held.items()}))
+    assert len(said) == 2, said
+    assert await due(record) == set()
+    assert await versions(record) == before
+    # It was the newest all the same: the session before it has no say any more, and the next thing said counts.
+    (container, told), *_ = [(key, done(each)) for key, each in node.held.items()]
+    await again.report({container: replace(told, state=Seen.EXITED, exit_code=3)})
+    assert len(await due(record)) == 1
+
+
+async def test_a_report_of_thirty_changes_costs_as_many_statements_as_one_of_one(record: Record) -> None:
+    node, services = await host_of_ten_services(record)
+    ended = {key: replace(done(each), state=Seen.EXITED, exit_code=1) for key, each in node.held.items()}
+    (first, seen), *_ = ended.items()
+    one = await statements(lambda: node.report({first: seen}))
+    await record.passes()
+    every = await statements(lambda: node.report(ended))
+    assert [text.split(" ")[:2] for text in every] == [text.split(" ")[:2] for text in one]
+    assert len(every) == 6, every
+    assert await due(record) == set(services)
+    states = [await record.state(each) for each in services]
+    assert set(states) == {ServiceState.STOPPED}
+
+
+async def test_a_pass_that_places_a_hundred_costs_as_many_statements_as_one_that_places_two(record: Record) -> None:
+    nodes = [await Node.join(record.db, f"n{n}") for n in range(100)]
+
+    async def placing(name: str, target: int) -> list[str]:
+        service = await record.create(name, target=target)
+        await record.operate(service, Verb.START)
+        await record.passes()
+        for agent in nodes:
+            await agent.fetch()
+        await gather(record.db)
+        said = await statements(lambda: reconcile_due(record.db, INSTALLATION, POLICY))
+        rows = await record.rows(service)
+        assert len(rows) == len({row.node_id for row in rows}) == target
+        for agent in nodes:
+            await agent.fetch()
+        held = {key for agent in nodes for key, each in agent.held.items() if each.service_id == service}
+        assert held == {row.id for row in rows}
+        return said
+
+    two = await placing("two", 2)
+    assert len(two) == 9, two
+    assert await placing("hundred", 100) == two
+
+
+async def test_a_pass_that_stops_thirty_costs_as_many_statements_as_one_that_stops_one(record: Record) -> None:
+    node = await Node.join(record.db)
+    one, many = await record.create("one", target=1), await record.create("many", target=30)
+    said = {}
+    for service in (one, many):
+        await record.operate(service, Verb.START)
+        await record.settle(node)
+        await record.operate(service, Verb.STOP)
+        said[service] = await statements(lambda: reconcile_due(record.db, INSTALLATION, POLICY))
+        await record.settle(node)
+        assert await record.state(service) is ServiceState.STOPPED
+    assert said[many] == said[one]
+    assert len(said[one]) == 8, said[one]
+
+
+async def test_what_is_due_next_counts_wakes_that_nobody_gathered_yet(record: Record) -> None:
+    node, _ = await host_of_ten_services(record)
+    async with record.db.read() as conn:
+        assert await schedule.soonest(conn) is None
+    (key, each), *_ = node.held.items()
+    await node.report({key: replace(done(each), state=Seen.EXITED, exit_code=1)})
+    async with record.db.read() as conn:
+        soon = await schedule.soonest(conn)
+    assert soon is not None
+    assert soon <= 0
