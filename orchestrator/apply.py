@@ -38,8 +38,9 @@ from orchestrator.planning.steps import (
     line,
 )
 from orchestrator.planning.view import ServiceView
-from orchestrator.publish import Load, Made, publish
+from orchestrator.publish import Load, publish
 from orchestrator.store import actions, drains, mounts, nodes, ports, relations, services, swarm
+from orchestrator.store.containers import Made
 from orchestrator.store.db import Connection
 
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from domain.container import Container
-from domain.placement import Verdict
 from orchestrator.store import containers, nodes, ports, swarm, wake
 from orchestrator.store.db import Connection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A new container; `verdicts`: why it is where it is."""
-
-    account_id: UUID
-    row: Container
-    verdicts: Sequence[Verdict] = ()
 
 
 class Load:
@@ -48,11 +37,11 @@ async def publish(
     conn: Connection,
     changed: Sequence[Container] = (),
     *,
-    made: Sequence[Made] = (),
+    made: Sequence[containers.Made] = (),
     asked: Iterable[UUID] = (),
     load: Load | None = None,
 ) -> None:
-    """Write containers that changed and new ones of one service, and tell their nodes, and those that were asked
+    """Write containers that changed and new ones, and tell their nodes, and those that were asked
     something; agents learn of it at commit. The number of statements does not grow with theirs.
 
     Nodes are locked first: their locks guard the rows of their containers, here and where reports are written
@@ -64,11 +53,10 @@ async def publish(
     touched = [*changed, *new]
     overlays = {each.network.name: each.network for row in touched for each in row.networks if each.network.overlay}
     making = await swarm.ask_networks(conn, list(overlays.values())) if overlays else []
+    rows = containers.encoded(made)
     node_ids = sorted({row.node_id for row in touched} | set(asked) | set(making))
     revisions = await nodes.bump_revisions(conn, node_ids, load.by_node if load else {})
     await containers.write(conn, changed, revisions)
-    if made:
-        placement = {each.row.id: each.verdicts for each in made}
-        await containers.insert(conn, made[0].account_id, new, placement=placement, revisions=revisions)
-        await ports.hold(conn, new)
+    await containers.insert(conn, rows, revisions)
+    await ports.hold(conn, new)
     await wake.nodes(conn, node_ids)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -192,32 +192,35 @@ def _made(container: Container) -> dict[str, Any]:
     }
 
 
-async def insert(
-    conn: Connection,
-    account_id: UUID,
-    rows: Sequence[Container],
-    *,
-    placement: Mapping[UUID, Sequence[Verdict]] = MappingProxyType({}),
-    revisions: Mapping[UUID, int] = MappingProxyType({}),
-) -> None:
-    """New containers of one account, in one statement. `placement`: why each is where it is, by container.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A new container of an account; `verdicts`: why it is where it is."""
 
-    `revisions`: those of the nodes' assignments in which they come.
-    """
+    account_id: UUID
+    row: Container
+    verdicts: Sequence[Verdict] = ()
+
+
+def encoded(made: Sequence[Made]) -> list[dict[str, Any]]:
+    """New containers for `insert`: a work of its own, to be done before anything is locked."""
+    return [
+        {
+            **_made(each.row),
+            **_wanted(each.row),
+            "account_id": str(each.account_id),
+            "placement": codec.dump(codec.VERDICTS, tuple(each.verdicts)),
+        }
+        for each in made
+    ]
+
+
+async def insert(
+    conn: Connection, rows: Sequence[dict[str, Any]], revisions: Mapping[UUID, int] = MappingProxyType({})
+) -> None:
+    """New containers, in one statement. `revisions`: those of the nodes' assignments in which they come."""
     if rows:
-        await conn.execute(
-            _INSERT,
-            [
-                {
-                    **_made(row),
-                    **_wanted(row),
-                    "account_id": str(account_id),
-                    "assigned_revision": revisions.get(row.node_id, 0),
-                    "placement": codec.dump(codec.VERDICTS, tuple(placement.get(row.id, ()))),
-                }
-                for row in rows
-            ],
-        )
+        of = {str(node_id): revision for node_id, revision in revisions.items()}
+        await conn.execute(_INSERT, [{**row, "assigned_revision": of.get(row["node_id"], 0)} for row in rows])
 
 
 async def write(conn: Connection, rows: Sequence[Container], revisions: Mapping[UUID, int]) -> None:

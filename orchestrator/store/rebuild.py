@@ -115,7 +115,7 @@ async def holder(conn: Connection, service_id: UUID, slot: int) -> bool:
 async def container(conn: Connection, row: Container) -> None:
     """A container as its host has it, with the ports that it holds."""
     account_id = await conn.fetchval("SELECT account_id FROM services WHERE id = $1", row.service_id)
-    await containers.insert(conn, account_id, [row])
+    await containers.insert(conn, containers.encoded([containers.Made(account_id=account_id, row=row)]))
     for port in row.spec.ports:
         if port.outer_port is not None:
             await conn.execute(

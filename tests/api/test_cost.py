@@ -121,16 +121,16 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(client: Client) 
         other = (await client.call("GET", f"{API}/service/?name=x9")).json()["objects"][0]["resource_uri"]
         answer = await client.call("DELETE", other)
         assert answer.status_code == 202, answer.text
-    found = [problem for query, arguments in seen if (problem := await scanned(client, query, arguments))]
+    found = [problem for query, arguments in seen if (problem := await scanned(client.db, query, arguments))]
     assert not found, "\n\n".join(found)
 
 
-async def scanned(client: Client, query: str, arguments: tuple[Any, ...]) -> str | None:
+async def scanned(db: Database, query: str, arguments: tuple[Any, ...]) -> str | None:
     """The statement with the table that its plan reads from end to end; None when there is none."""
     word = query.lstrip().split(" ", 1)[0].upper()
     if word not in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"}:
         return None
-    async with client.db.read() as conn, conn.transaction():
+    async with db.read() as conn, conn.transaction():
         rows = await conn.fetch(f"EXPLAIN {query}", *arguments)
     plan = "\n".join(row[0] for row in rows)
     tables = [table for table in LARGE if f"Seq Scan on {table} " in plan or plan.endswith(f"Seq Scan on {table}")]

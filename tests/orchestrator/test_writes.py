@@ -12,7 +12,7 @@ from domain.container import Seen
 from domain.service import ServiceState, Verb
 from orchestrator.reconciler import gather, reconcile_due
 from orchestrator.store import schedule
-from tests.api.test_cost import logged
+from tests.api.test_cost import FILL, logged, scanned
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 REPORTED = 30
@@ -144,3 +144,20 @@ async def test_what_is_due_next_counts_wakes_that_nobody_gathered_yet(record: Re
         soon = await schedule.soonest(conn)
     assert soon is not None
     assert soon <= 0
+
+
+async def test_no_statement_of_reports_and_their_passes_reads_a_large_table_from_end_to_end(record: Record) -> None:
+    node = await Node.join(record.db)
+    service = await record.create("web", target=3)
+    async with record.db.transaction() as conn:
+        await conn.execute("SET LOCAL statement_timeout = '60s'")
+        await conn.execute(FILL, timeout=60)
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    with logged(seen):
+        await record.operate(service, Verb.START)
+        await record.settle(node)
+        await node.report({key: replace(done(each), state=Seen.EXITED) for key, each in node.held.items()})
+        await Node.join(record.db)
+        await record.passes()
+    found = [problem for query, arguments in seen if (problem := await scanned(record.db, query, arguments))]
+    assert not found, "\n\n".join(found)

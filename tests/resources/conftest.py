@@ -51,7 +51,7 @@ class World(Client):
                 networks=(),
                 created_at=datetime.now(UTC),
             )
-            await containers.insert(conn, owner.account_id, [row])
+            await containers.insert(conn, containers.encoded([containers.Made(account_id=owner.account_id, row=row)]))
         return str(row.id)
 
     async def end(self, container: str) -> None:
