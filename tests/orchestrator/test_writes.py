@@ -147,11 +147,11 @@ async def test_what_is_due_next_counts_wakes_that_nobody_gathered_yet(record: Re
 
 
 async def test_no_statement_of_reports_and_their_passes_reads_a_large_table_from_end_to_end(record: Record) -> None:
-    node = await Node.join(record.db)
     service = await record.create("web", target=3)
     async with record.db.transaction() as conn:
         await conn.execute("SET LOCAL statement_timeout = '60s'")
         await conn.execute(FILL, timeout=60)
+    node = await Node.join(record.db)
     seen: list[tuple[str, tuple[object, ...]]] = []
     with logged(seen):
         await record.operate(service, Verb.START)
