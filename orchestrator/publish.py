@@ -41,8 +41,8 @@ async def publish(
     asked: Iterable[UUID] = (),
     load: Load | None = None,
 ) -> None:
-    """Write containers that changed and new ones, and tell their nodes, and those that were asked
-    something; agents learn of it at commit. The number of statements does not grow with theirs.
+    """Write containers that changed and new ones, and tell their nodes, and those that were asked something; agents
+    learn of it at commit. The number of statements does not grow with theirs.
 
     Nodes are locked first: their locks guard the rows of their containers, here and where reports are written
     (decision 27). Overlay networks that containers are on are asked of the swarm's managers, once.

@@ -317,8 +317,6 @@ async def observe(
     is the newest: an agent says one thing after the other in it, so that what was said again needs no number.
     """
     told = {report.container_id: report.observed for report in reports}
-    if not told:
-        return []
     # What is on record is read first without the definitions: after a restart most reports say nothing new.
     found = await conn.fetch(
         "SELECT id, seen FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"
