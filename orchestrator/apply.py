@@ -55,10 +55,6 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
         await writing.carry_out(step)
     await actions.log(conn, writing.lines)
     service = writing.service
-    state = service_state(service, counts(list(writing.rows.values())))
-    await services.save_pass(conn, service, state, waits_for=plan.waits_for, look_at=plan.requeue_at)
-    if view.service.operation is not None and service.operation is None:
-        await relations.wake_followers(conn, service)
     await publish(
         conn,
         [writing.rows[each] for each in writing.touched],
@@ -69,6 +65,11 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
         asked=writing.asked,
         load=writing.load,
     )
+    # After its containers, so that events tell of them first.
+    state = service_state(service, counts(list(writing.rows.values())))
+    await services.save_pass(conn, service, state, waits_for=plan.waits_for, look_at=plan.requeue_at)
+    if view.service.operation is not None and service.operation is None:
+        await relations.wake_followers(conn, service)
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
     concerned = {writing.rows[each].node_id for each in (*writing.touched, *writing.made)}
     emptied = {node.node_id for node in view.nodes if node.draining} & concerned
