@@ -98,7 +98,7 @@ class Ground:
     async def change(self, host: Host, *, said: bool = True) -> None:
         """Something else is wanted of the host."""
         async with self.db.transaction() as conn:
-            await nodes.bump_revision(conn, host.node_id)
+            await nodes.bump_revisions(conn, [host.node_id])
             if said:
                 await wake.node(conn, host.node_id)
 
