@@ -234,7 +234,7 @@ async def record(db: Database, report: NodeReport) -> None:
     """Write a report; returns when it is durable. Raises SessionLost.
 
     It waits for no pass that is thinking, and for no other node's report: it locks nothing of the services that it
-    speaks of, and its node's row, which a pass has only while it writes (decision 27). What says nothing new is not
+    speaks of, and its node's row, which a pass has only while it writes (decision 24). What says nothing new is not
     written, and wakes nobody.
     """
     async with db.transaction() as conn:

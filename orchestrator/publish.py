@@ -45,7 +45,7 @@ async def publish(
     learn of it at commit. The number of statements does not grow with theirs.
 
     Nodes are locked first: their locks guard the rows of their containers, here and where reports are written
-    (decision 27). Overlay networks that containers are on are asked of the swarm's managers, once.
+    (decision 24). Overlay networks that containers are on are asked of the swarm's managers, once.
 
     Raises Conflict when a port was taken meanwhile.
     """

@@ -35,7 +35,7 @@ async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
 
 
 async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
-    """Make the workers look at the services, whoever has locked them: this waits for nobody (decision 27).
+    """Make the workers look at the services, whoever has locked them: this waits for nobody (decision 24).
 
     A pass that is at one of them now may have read what was there before; another pass follows it.
     """

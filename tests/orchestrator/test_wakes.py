@@ -1,5 +1,5 @@
 """Reports and passes at the same moment, on real connections: neither waits for the other's thinking, and no wake is
-lost (decision 27). In the simulator transactions are serial, so that it cannot show this."""
+lost (decision 24). In the simulator transactions are serial, so that it cannot show this."""
 
 from __future__ import annotations
 
