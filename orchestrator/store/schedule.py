@@ -22,7 +22,8 @@ _GATHER = """
     WITH left_ AS MATERIALIZED (SELECT service_id, min(at) AS at FROM wakes GROUP BY service_id),
         free AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))
             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
-        taken AS (DELETE FROM wakes WHERE service_id = ANY(ARRAY(SELECT id FROM free)))
+        taken AS (DELETE FROM wakes w WHERE w.service_id = ANY(ARRAY(SELECT id FROM free))
+            OR NOT EXISTS (SELECT FROM services s WHERE s.id = w.service_id))
     UPDATE services s SET look_at = least(s.look_at, l.at) FROM left_ l
     WHERE s.id = ANY(ARRAY(SELECT id FROM free)) AND l.service_id = s.id
 """
@@ -54,6 +55,7 @@ async def gather(conn: Connection) -> int:
     """Put the services in the queue that wakes were left for; returns how many.
 
     One whose lock somebody holds keeps its wakes for later: a pass may be at it that has not seen why they were left.
+    Those of services that were purged meanwhile go.
     """
     result = await conn.execute(_GATHER)
     return int(result.rsplit(" ", 1)[-1])

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -163,6 +163,17 @@ async def test_wakes_of_what_is_paused_are_kept_in_the_queue_and_not_in_a_heap(r
         assert await schedule.soonest(conn) is None
         await pauses.set_service(conn, service, None)
     assert await record.passes() == 1
+
+
+async def test_wakes_of_a_service_that_was_purged_go(record: Record) -> None:
+    """Else they would be due for ever, and the workers never rest."""
+    async with record.db.transaction() as conn:
+        await wake.leave(conn, [uuid4()])
+        assert (await schedule.soonest(conn) or 0.0) <= 0
+    assert await gather(record.db) == 0
+    async with record.db.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM wakes") == 0
+        assert await schedule.soonest(conn) is None
 
 
 async def test_passes_and_reports_at_once_end_as_wanted(record: Record, database_url: str) -> None:
