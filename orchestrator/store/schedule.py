@@ -22,8 +22,9 @@ _GATHER = """
     WITH left_ AS MATERIALIZED (SELECT service_id, min(at) AS at FROM wakes GROUP BY service_id),
         free AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))
             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
-        taken AS (DELETE FROM wakes w WHERE w.service_id = ANY(ARRAY(SELECT id FROM free))
-            OR NOT EXISTS (SELECT FROM services s WHERE s.id = w.service_id))
+        there AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))),
+        taken AS (DELETE FROM wakes WHERE service_id = ANY(ARRAY(SELECT id FROM free))
+            OR service_id <> ALL(ARRAY(SELECT id FROM there)))
     UPDATE services s SET look_at = least(s.look_at, l.at) FROM left_ l
     WHERE s.id = ANY(ARRAY(SELECT id FROM free)) AND l.service_id = s.id
 """
