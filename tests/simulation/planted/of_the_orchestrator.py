@@ -104,7 +104,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the image comes later": (
         "old containers are stopped before the new image is known (I7)",
-        6,
+        None,
         ((advance, "_image", _image_later),),
     ),
     "joined actions are forgotten": (
