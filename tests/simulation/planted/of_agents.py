@@ -111,7 +111,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a quiet start is a start": (
         "a stop is not waited for, and what runs in its grace has obeyed the order to start (304, E10)",
-        9,
+        37,
         (
             (executor.Executor, "_perform", _stop_is_sent),
             (memory, "after", _quiet_is_carried_out),
@@ -145,12 +145,12 @@ BUGS: dict[str, Bug] = {
     ),
     "networks are kept": (
         "networks stay when their last container went (I9)",
-        1,
+        3,
         ((planning, "unneeded", lambda *_, **__: ([], None)),),
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        27,
+        38,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "only what was seen to run was on": (
@@ -185,7 +185,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a change is all there is": (
         "what is not in a change of the assignment is not wanted any more (I3)",
-        1,
+        3,
         ((ledger.Ledger, "accept", _a_change_is_all),),
     ),
     "nothing is saved": (

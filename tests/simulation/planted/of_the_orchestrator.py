@@ -144,7 +144,7 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        4,
+        9,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
