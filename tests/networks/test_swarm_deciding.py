@@ -20,6 +20,7 @@ from domain.swarm import (
     SwarmOrder,
     SwarmRole,
     SwarmSeen,
+    at_rest,
     decide,
     is_ours,
     order_of,
@@ -424,3 +425,26 @@ def test_a_swarm_that_works_is_never_left(managers: int, workers: int, quiet: se
         told = order_of(after, each, decided, token="t", pool="p")
         assert each.overlay
         assert not any(isinstance(step, Leave | Begin | Recover) for step in plan_swarm(told, seen(each), in_use=True))
+
+
+def test_when_time_alone_changes_nothing() -> None:
+    _, found = running(1, 2)
+    assert at_rest(OVERLAY, found)
+    assert at_rest(OVERLAY, [member(1)]), "one alone needs no swarm"
+    assert not at_rest(OVERLAY, [*found, member(4)]), "what holds it back may be mended by hand"
+    assert not at_rest(OVERLAY, [replace(found[0], silent=1.0), *found[1:]])
+    assert at_rest(NetworkMode.PORTS, [member(1), member(2)])
+    assert not at_rest(NetworkMode.PORTS, found)
+    assert not at_rest(NetworkMode.PORTS, [member(1, reset="s1")])
+    assert not at_rest(NetworkMode.PORTS, [member(1, overlay=True)])
+
+
+def test_orders_that_ask_for_nothing_new() -> None:
+    """What such an order asks for changes only when that is said."""
+    assert SwarmOrder().quiet
+    assert SwarmOrder(role=SwarmRole.WORKER, address="10.0.0.1", pool="10.0.0.0/8").quiet
+    assert not SwarmOrder(begin=True).quiet
+    assert not SwarmOrder(leave="c").quiet
+    assert not SwarmOrder(join=("10.0.0.1",), token="t").quiet
+    assert not SwarmOrder(keep=(("s1", SwarmRole.WORKER),)).quiet
+    assert not SwarmOrder(remove=("n",)).quiet
