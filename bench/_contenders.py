@@ -259,9 +259,8 @@ class Tutela:
         )
 
     def crash(self) -> None:
-        label = f"tutela.service={self._service()['uuid']}"
         client = self._engine.client()
-        (found,) = client.containers(filters={"label": label})
+        (found,) = client.containers(filters={"label": "tutela.container"})
         pid = self._engine.pid_of(found["Id"])
         os.kill(pid, signal.SIGKILL)
 
@@ -297,6 +296,25 @@ class Tutela:
 
     def _run(self, count: int) -> None:
         self._until(lambda shown: shown["running_num_containers"] == count)
+
+
+class Unattended(Tutela):
+    """Its control plane and agent are killed once the containers run: from then on the engine is alone."""
+
+    name = "Tutela, stopped"
+
+    def __init__(self, engine: PrivateEngine, server: TutelaProcess) -> None:
+        super().__init__(engine, server)
+        self._server = server
+
+    def start(self, image: str, count: int) -> None:
+        super().start(image, count)
+        self._until(lambda shown: shown["state"] == "Running")
+        self._server.kill()
+
+    def clear(self) -> None:
+        self._server.start()
+        super().clear()
 
 
 @contextlib.contextmanager

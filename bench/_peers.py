@@ -115,7 +115,7 @@ def write(cases: Mapping[str, Case], about: Mapping[str, Any], rounds: int) -> P
     return path
 
 
-COLOURS = ("#9aa0a6", "#2496ed", "#8fc7f5", "#d9480f")
+COLOURS = ("#9aa0a6", "#2496ed", "#8fc7f5", "#d9480f", "#f4a77d")
 WIDTH, LABELS, ROW, GAP = 900, 250, 14, 12
 
 
@@ -125,8 +125,8 @@ def picture(cases: Mapping[str, Case], contenders: Sequence[str], beside: Path) 
     most = min(8.0, max((_times(case, who) or 0 for case in shown.values() for who in contenders), default=1.0))
     rows, y = list[str](), 40
     for number, who in enumerate(contenders):
-        x = LABELS + number * 160
-        rows.append(f'<rect x="{x}" y="12" width="10" height="10" fill="{COLOURS[number % 4]}"/>')
+        x = 20 + number * 175
+        rows.append(f'<rect x="{x}" y="12" width="10" height="10" fill="{_colour(number)}"/>')
         rows.append(f'<text x="{x + 14}" y="21">{escape(who)}</text>')
     for name, case in shown.items():
         rows.append(f'<text x="{LABELS - 8}" y="{y + 11}" text-anchor="end">{escape(name)}</text>')
@@ -136,9 +136,7 @@ def picture(cases: Mapping[str, Case], contenders: Sequence[str], beside: Path) 
                 continue
             width = (WIDTH - LABELS - 150) * min(times, most) / most
             middle = case.middle(who) or 0.0
-            rows.append(
-                f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{ROW - 3}" fill="{COLOURS[number % 4]}"/>'
-            )
+            rows.append(f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{ROW - 3}" fill="{_colour(number)}"/>')
             more = " (cut)" if times > most else ""
             rows.append(f'<text x="{LABELS + width + 5:.1f}" y="{y + 10}">x{times:.2f}, {middle:.2f} s{more}</text>')
             y += ROW
@@ -149,6 +147,10 @@ def picture(cases: Mapping[str, Case], contenders: Sequence[str], beside: Path) 
         f'<rect width="100%" height="100%" fill="white"/>{"".join(rows)}</svg>\n'
     )
     return path
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
 
 
 def _times(case: Case, who: str) -> float | None:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench._contenders import Contender, Raw, Swarm, Tutela, at_work
+from bench._contenders import Contender, Raw, Swarm, Tutela, Unattended, at_work
 from bench._figures import machine
 from bench._peers import BARS, Case, picture, table, write
 from bench._stage import stage
@@ -60,7 +60,8 @@ def away(contender: Contender) -> Iterator[Took]:
     yield timed("crash to running, registry black-holed", contender.crash)
 
 
-LIVES = (one, ten, fifty, away)
+Life = Callable[[Contender], Iterator[Took]]
+LIVES: tuple[Life, ...] = (one, ten, fifty, away)
 
 
 def main() -> None:
@@ -77,17 +78,26 @@ def main() -> None:
         repository, _, tag = AWAY.rpartition(":")
         client.tag(SLEEPER, repository, tag)
         swallow(engine.netns)
-        contenders: list[Contender] = [Raw(engine), Swarm(engine), Swarm(engine, 0.0), Tutela(engine, server)]
-        warm(contenders[-1])
+        tutela = Tutela(engine, server)
+        # What differs from another one in a single thing lives only where that shows.
+        lives: list[tuple[Contender, tuple[Life, ...]]] = [
+            (Raw(engine), LIVES),
+            (Swarm(engine), LIVES),
+            (Swarm(engine, 0.0), (one, away)),
+            (tutela, LIVES),
+            (Unattended(engine, server), (one,)),
+        ]
+        contenders = [each.name for each, _ in lives]
+        warm(tutela)
         for number in range(1, wanted.rounds + 1):
             for life in LIVES:
                 if wanted.only in {"", life.__name__}:
-                    for contender in contenders:
+                    for contender in (each for each, its in lives if life in its):
                         live(life, contender, cases, number)
-    print(table(cases, [each.name for each in contenders], wanted.rounds))
+    print(table(cases, contenders, wanted.rounds))
     if not wanted.no_file:
         path = write(cases, about, wanted.rounds)
-        print(f"kept in {path} and {picture(cases, [each.name for each in contenders], path)}")
+        print(f"kept in {path} and {picture(cases, contenders, path)}")
 
 
 def swallow(netns: str) -> None:
@@ -107,12 +117,8 @@ def warm(tutela: Contender) -> None:
         tutela.start(SLEEPER, 1)
 
 
-def live(
-    life: Callable[[Contender], Iterator[Took]], contender: Contender, cases: dict[str, Case], number: int
-) -> None:
+def live(life: Life, contender: Contender, cases: dict[str, Case], number: int) -> None:
     """Once; a contender that fails has no figure, and the others go on."""
-    if contender.name.endswith("delay 0") and life not in {one, away}:
-        return  # it differs from Swarm in that alone
     try:
         with at_work(contender):
             for name, seconds in life(contender):
