@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 
+from app.fleet.presence import GONE_SECONDS, HERE_SECONDS
 from tests.fleet.hosts import control_plane
 from tests.harness.hosts import Host, Hosts
 from tests.harness.server import Api, TutelaProcess
@@ -63,6 +64,16 @@ class Planes(Hosts):
         wait_for(
             lambda: all(doors <= set(_doors(host)) for host in self.hosts), timeout=20, what="agents to know of both"
         )
+
+    def shown(self, *expected: TutelaProcess) -> None:
+        """Until these are the control planes that health shows; one that was killed is shown until it is missed."""
+        doors = sorted(map(self.door_of, expected))
+        asked = expected[0].api
+
+        def urls() -> list[str]:
+            return sorted(each["agent_url"] for each in asked.get("/api/v1/admin/health/").json["control_planes"])
+
+        wait_for(lambda: urls() == doors, timeout=GONE_SECONDS + 2 * HERE_SECONDS, what=f"{doors} to be all")
 
     def serving(self, host: Host) -> str:
         """The door that the host's agent connected to last, by its own log."""
