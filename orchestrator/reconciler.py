@@ -29,11 +29,10 @@ class PassFailed(Exception):
 
 
 async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
-    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway.
-
-    When none is due, those that wakes were left for meanwhile are put in the queue.
-    """
-    return await _pass(db, installation, policy) or (await gather(db) > 0 and await _pass(db, installation, policy))
+    """As `one_pass`; when nothing is due, wakes are gathered first. For whoever does not keep to a worker's rounds."""
+    return await one_pass(db, installation, policy) or (
+        await gather(db) > 0 and await one_pass(db, installation, policy)
+    )
 
 
 async def gather(db: Database) -> int:
@@ -42,7 +41,8 @@ async def gather(db: Database) -> int:
         return await schedule.gather(conn)
 
 
-async def _pass(db: Database, installation: Installation, policy: Policy) -> bool:
+async def one_pass(db: Database, installation: Installation, policy: Policy) -> bool:
+    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway."""
     service_id: UUID | None = None
     began = time.monotonic()
     try:

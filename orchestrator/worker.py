@@ -9,7 +9,7 @@ import structlog
 
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.reconciler import gather, reconcile_due
+from orchestrator.reconciler import gather, one_pass
 from orchestrator.store import schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
@@ -51,7 +51,10 @@ class Worker:
                     await self._wakeups.service.wait()
 
     async def drain(self) -> None:
-        """Do passes until nothing is due. A lane that finds nothing costs queries: one service alone needs no lanes."""
+        """Do passes until nothing is due. A lane that finds nothing costs queries: one service alone needs no lanes.
+
+        A wake that nobody told of is due at once (`schedule.soonest`), so that the next round gathers it.
+        """
         await gather(self._db)
         for _ in range(2):
             if not await self._pass():
@@ -75,7 +78,7 @@ class Worker:
         if self._wakeups.service.is_set():
             self._wakeups.service.clear()
             await gather(self._db)
-        return await reconcile_due(self._db, self._installation, self._policy)
+        return await one_pass(self._db, self._installation, self._policy)
 
     async def _until_due(self) -> float:
         async with self._db.read() as conn:

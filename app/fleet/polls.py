@@ -59,18 +59,18 @@ class Polls:
     def __init__(self, wakeups: Wakeups, database: Callable[[], Database | None]) -> None:
         self._wakeups = wakeups
         self._database = database
-        self._open: set[Told] = set()
+        self._open: dict[Told, None] = {}  # in the order in which they began, whoever is woken first
 
     @contextlib.contextmanager
     def session(self, node_id: UUID, session: int) -> Iterator[Told]:
         """A session that was just begun, until it is over."""
         with self._wakeups.node(str(node_id)) as news:
             told = Told(node_id, session, news)
-            self._open.add(told)
+            self._open[told] = None
             try:
                 yield told
             finally:
-                self._open.discard(told)
+                del self._open[told]
 
     async def run(self) -> None:
         """Look again and again until cancelled."""

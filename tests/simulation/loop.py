@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import itertools
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from tests.simulation.process import HERE, Killed
 
+_Ts = TypeVarTuple("_Ts")
 DISK_SECONDS = 0.002
 """What the virtual threads take: they write to disks."""
 
@@ -20,10 +23,9 @@ class Deadlock(RuntimeError):
 
 
 class _Selector(selectors.BaseSelector):
-    """Waits by setting the clock forward. Nothing real is ever ready."""
+    """Nothing real is ever ready."""
 
     def __init__(self) -> None:
-        self.time = 0.0
         self._keys: dict[int, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -35,9 +37,6 @@ class _Selector(selectors.BaseSelector):
         return self._keys.pop(fileobj if isinstance(fileobj, int) else fileobj.fileno())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise Deadlock("nothing is scheduled")
-        self.time += max(0.0, timeout)
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -89,18 +88,64 @@ def _make(
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`disk` may fail a call that a process hands to a thread: it raises OSError, or returns."""
+    """`disk` may fail a call that a process hands to a thread: it raises OSError, or returns.
+
+    What the base class does for files, threads and debugging is left out here: a seed has 6,000 callbacks.
+    """
+
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
 
     def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
+        self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
+        super().__init__(_Selector())
         self.disk: Callable[[], None] = lambda: None
         _Task.numbers, Event.numbers = itertools.count(), itertools.count()
         self.set_task_factory(_make)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
-        return self._virtual.time
+        return self._now
+
+    def call_soon(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """As the base's."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As the base's."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As the base's; of several at one time the one that was asked for first comes first."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def _run_once(self) -> None:
+        """What is ready and what is due now; when there is neither, time goes on to the next timer."""
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not ready and not self._stopping:
+            if not timers:
+                raise Deadlock("nothing is scheduled")
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Done a moment later, at once and as a whole; not if its process is dead by then."""

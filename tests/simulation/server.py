@@ -29,6 +29,10 @@ OPTIONS = {
     # The same plans, and so the same order of rows, whatever a connection did before.
     "plan_cache_mode": "force_generic_plan",
     "max_parallel_workers_per_gather": "0",
+    # Nobody looks at what the server counts and shows.
+    "track_activities": "off",
+    "track_counts": "off",
+    "update_process_title": "off",
 }
 SETTINGS = {"search_path": "public, pg_catalog", "sim.now": "2026-01-01T00:00:00Z", "application_name": "simulation"}
 TEMPLATE = "simulation"

@@ -7,12 +7,14 @@ of its tasks holds. Between two statements time may pass, so that their process 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, NoReturn
 
 from orchestrator.store.db import Pool, translated
@@ -27,6 +29,35 @@ MOST_STEPS = 20_000
 """Statements without time passing; more is a loop without end."""
 
 LONGEST_TRANSACTION = 10.0
+
+
+class Kind(Enum):
+    """What a statement is to a virtual database."""
+
+    CLOCK = auto()
+    NOTIFY = auto()
+    NOTIFY_EACH = auto()
+    SELECT = auto()
+    OTHER = auto()
+
+
+@functools.cache
+def _kind(query: str) -> tuple[Kind, str, str | None]:
+    """Of a statement: its kind, and for a notification its channel, and its payload unless that is a parameter."""
+    if query == _NOW:
+        return Kind.CLOCK, "", None
+    if (match := _NOTIFY.match(query)) is not None:
+        return Kind.NOTIFY, match[1], match[2]
+    if (match := _NOTIFY_EACH.match(query)) is not None:
+        return Kind.NOTIFY_EACH, match[1], None
+    return (Kind.SELECT if query.lstrip().startswith("SELECT") else Kind.OTHER), "", None
+
+
+@functools.cache
+def _timed(query: str, parameters: int) -> str | None:
+    """The query with one more parameter in the place of its clocks; None when it has none."""
+    timed = _CLOCKS.sub(f"${parameters + 1}::timestamptz", query)
+    return None if timed == query else timed
 
 
 class Livelock(RuntimeError):
@@ -62,13 +93,13 @@ class Store:
         self.trouble = Trouble()
         self.lock = asyncio.Lock()
         self._told: datetime | None = None
-        self._moment: datetime | None = None
+        self._moment = 0.0
         self._steps = 0
         self._ended = False
 
     def run(self, method: str, query: str, *args: Any) -> Any:
         """One statement, at once."""
-        now = self.now()
+        now = asyncio.get_running_loop().time()
         if now != self._moment:
             self._moment, self._steps = now, 0
         self._steps += 1
@@ -93,10 +124,8 @@ class Store:
 
     def read(self, method: str, query: str, args: tuple[Any, ...]) -> Any:
         """A query before anything was written. Its clock is a parameter: that saves the round trip to set it."""
-        if "clock_timestamp()" in query or "now()" in query:
-            query = _CLOCKS.sub(f"${len(args) + 1}::timestamptz", query)
-            args = (*args, self.now())
-        return self.run(method, query, *args)
+        timed = _timed(query, len(args))
+        return self.run(method, query, *args) if timed is None else self.run(method, timed, *args, self.now())
 
     def back(self) -> None:
         """Undo the open transaction, the clock that was told in it too."""
@@ -126,16 +155,17 @@ class _Connection:
         self._process.check()
         if store.trouble.away:
             raise ConnectionResetError("the database was cut off")
-        if query == _NOW:
+        kind, channel, payload = _kind(query)
+        if kind is Kind.CLOCK:
             return store.now()
-        if (match := _NOTIFY.match(query)) is not None:
+        if kind is Kind.NOTIFY:
             # Sent at commit; `wake` alone sends any that is listened to.
-            self.notified.append((match[1], args[0] if args else match[2]))
+            self.notified.append((channel, args[0] if payload is None else payload))
             return "SELECT 1"
-        if (match := _NOTIFY_EACH.match(query)) is not None:
-            self.notified += [(match[1], each) for each in args[0]]
+        if kind is Kind.NOTIFY_EACH:
+            self.notified += [(channel, each) for each in args[0]]
             return f"SELECT {len(args[0])}"
-        if not self.written and query.lstrip().startswith("SELECT"):
+        if kind is Kind.SELECT and not self.written:
             # Transactions are serial, so that one without writes needs neither a beginning nor a commit.
             result = store.read(method, query, args)
         else:
