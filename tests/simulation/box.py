@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from agents.runtime.base import Json
@@ -26,7 +27,8 @@ class Box:
     """A container. `stopping`: whose stop is in its grace. `stuck`: its removal fails. `foreign`: nobody's business.
 
     `half_started`: it can never be started (E33). `ended_unseen`: with which code its process ended while the daemon
-    was down. `ended_by`: who ended its last run.
+    was down, or its shim did not say so. `ended_by`: who ended its last run. `shim`: None while that answers, else it
+    is set when it does again (F17).
     """
 
     id: str
@@ -47,6 +49,7 @@ class Box:
     stopping: str = ""
     stuck: bool = False
     half_started: bool = False
+    shim: asyncio.Event | None = None
     run: int = 0
     ended_unseen: int | None = None
     ended_by: str = ""
@@ -67,3 +70,22 @@ class Box:
         """Protocol and port of the host, of each that it takes while it runs."""
         bindings = (self.body.get("HostConfig") or {}).get("PortBindings") or {}
         return {(key.rpartition("/")[2], each["HostPort"]) for key, found in bindings.items() for each in found}
+
+    def inspected(self) -> Json:
+        """What an inspection says."""
+        return {
+            "Id": self.id,
+            "Name": self.name,
+            "Created": self.created_at,
+            "Config": self.body,
+            "HostConfig": {**(self.body.get("HostConfig") or {}), "RestartPolicy": {"Name": self.policy}},
+            "RestartCount": self.restarts,
+            "State": {
+                "Status": self.state,
+                "ExitCode": self.code,
+                "StartedAt": self.started_at,
+                "FinishedAt": self.finished_at,
+                "Error": self.error,
+            },
+            "NetworkSettings": {"Networks": {name: dict(each) for name, each in self.endpoints.items()}},
+        }

@@ -92,6 +92,11 @@ class Engine:
         self._count += 1
         return f"{self._count:08x}{self.chance.getrandbits(224):056x}"
 
+    def shim(self, engine_id: str) -> asyncio.Event | None:
+        """What is to be waited for before the container answers; None when it does."""
+        box = self.boxes.get(engine_id)
+        return box.shim if box is not None else None
+
     def found(self, engine_id: str) -> Box:
         """The container. Raises RuntimeRefused."""
         if engine_id not in self.boxes:
@@ -224,26 +229,6 @@ class Engine:
         if policy == "no" and box.state == RESTARTING:
             self._ended(box, box.code, "policy")
 
-    def inspected(self, box: Box) -> Json:
-        """What an inspection says."""
-        networks = {name: dict(each) for name, each in box.endpoints.items()}
-        return {
-            "Id": box.id,
-            "Name": box.name,
-            "Created": box.created_at,
-            "Config": box.body,
-            "HostConfig": {**(box.body.get("HostConfig") or {}), "RestartPolicy": {"Name": box.policy}},
-            "RestartCount": box.restarts,
-            "State": {
-                "Status": box.state,
-                "ExitCode": box.code,
-                "StartedAt": box.started_at,
-                "FinishedAt": box.finished_at,
-                "Error": box.error,
-            },
-            "NetworkSettings": {"Networks": networks},
-        }
-
     # What happens by itself.
 
     def crash(self, box: Box, code: int) -> None:
@@ -253,11 +238,25 @@ class Engine:
         if not box.up:
             return
         by = box.stopping or ITSELF
-        if self.down:
+        if self.down or box.shim is not None:
             box.ended_unseen, box.ended_by = code, by
             self.watcher.changed(self, box, f"ended by itself ({code}), unseen")
             return
         self._ended(box, code, by)
+
+    def freeze(self, box: Box) -> None:
+        """SIGSTOP of its shim: what is asked of this container alone has no answer, nor is its end seen (F17)."""
+        if box.shim is None:
+            box.shim = asyncio.Event()
+
+    def thaw(self, box: Box) -> None:
+        """Its shim goes on, and says what happened meanwhile."""
+        if box.shim is None:
+            return
+        box.shim.set()
+        box.shim = None
+        if box.ended_unseen is not None and not self.down and box.id in self.boxes:
+            self._ended(box, box.ended_unseen, box.ended_by)
 
     def die(self) -> None:
         """kill -9 of the daemon: streams end, containers live on (E1). A start under way may be lost half way (E33)."""
@@ -322,6 +321,7 @@ class Engine:
         """All processes are gone at once; what the disk holds says that they run (F19)."""
         self._away()
         for box in self.boxes.values():
+            self.thaw(box)
             box.stopping = ""
             if box.up:
                 box.ended_unseen, box.ended_by = 255, "engine"

@@ -305,6 +305,19 @@ async def copied_by_hand(faults: Faults) -> None:
         host.engine.volumes &= volumes  # one that is made for the copy is its maker's
 
 
+async def shim_frozen(faults: Faults) -> None:
+    """Whoever asks for this one container waits; lists and other containers do not (F17)."""
+    host = faults.host()
+    box = faults.box(host)
+    if box is None or not box.up or host.engine.down:
+        return
+    faults.say(f"the shim of {box.name} is frozen")
+    host.engine.freeze(box)
+    await faults.for_a_while(25.0)
+    faults.say(f"the shim of {box.name} goes on")
+    host.engine.thaw(box)
+
+
 async def removal_stuck(faults: Faults) -> None:
     """A file that cannot be deleted (F22, E17)."""
     box = faults.box(faults.host())
@@ -377,5 +390,6 @@ KINDS: dict[str, Fault] = {
         agent_killed, agent_frozen, plane_killed, plane_frozen, engine_killed, engine_hangs, power_lost, link_cut,
         database_away, plane_cut, process_dies, operator, removal_stuck, starts_refused, clock_jumps, ledger_torn,
         disk_full, image_gone, registry_away, acts_hang, events_lost, copied_by_hand, engine_restarted,
+        shim_frozen,
     )
 }  # fmt: skip

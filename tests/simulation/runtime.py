@@ -70,8 +70,8 @@ class ModelRuntime:
         return listed
 
     async def inspect(self, engine_id: str) -> Json:
-        await self._look()
-        found = self._engine.inspected(self._engine.found(engine_id))
+        await self._look(of=engine_id)
+        found = self._engine.found(engine_id).inspected()
         await self._answer()
         return found
 
@@ -87,18 +87,18 @@ class ModelRuntime:
         async def work() -> None:
             self._engine.start(engine_id)
 
-        await self._act(work, 0.03, 0.2, starts=engine_id)
+        await self._act(work, 0.03, 0.2, of=engine_id, starts=True)
 
     async def stop(self, engine_id: str, grace: int) -> None:
         # What takes as long as its grace is cut off more often than what takes a moment.
         stopped = partial(self._engine.stop, engine_id, grace)
-        await self._act(stopped, 0.0, 0.01, ACT_SECONDS + grace, self._cuts.after * STOPS_ARE_CUT)
+        await self._act(stopped, 0.0, 0.01, ACT_SECONDS + grace, self._cuts.after * STOPS_ARE_CUT, of=engine_id)
 
     async def remove(self, engine_id: str) -> None:
         async def work() -> None:
             self._engine.remove(engine_id)
 
-        await self._act(work, 0.01, 0.1)
+        await self._act(work, 0.01, 0.1, of=engine_id)
 
     async def remove_volume(self, name: str) -> None:
         async def work() -> None:
@@ -113,13 +113,13 @@ class ModelRuntime:
         async def work() -> None:
             self._engine.update_policy(engine_id, policy)
 
-        await self._act(work, 0.0, 0.02)
+        await self._act(work, 0.0, 0.02, of=engine_id)
 
     async def unpause(self, engine_id: str) -> None:
         async def work() -> None:
             self._engine.unpause(engine_id)
 
-        await self._act(work, 0.0, 0.02)
+        await self._act(work, 0.0, 0.02, of=engine_id)
 
     async def list_networks(self, cluster_id: UUID) -> list[Json]:
         await self._look()
@@ -224,17 +224,20 @@ class ModelRuntime:
 
     # Inside.
 
-    async def _look(self, *, acting: bool = False) -> None:
+    async def _look(self, *, acting: bool = False, of: str = "") -> None:
         """A question to the engine: it takes a moment, and has an answer or a deadline. `acting`: one that waits for
-        what is below the daemon."""
+        what is below the daemon; `of`: for the shim of this container."""
         await self._process.reach()
         engine = self._engine
         if engine.down:
             raise RuntimeBusy("the engine is away", away=True)
-        if engine.hung or (acting and not engine.acting.is_set()):
+        shim = engine.shim(of)
+        if engine.hung or shim is not None or (acting and not engine.acting.is_set()):
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await engine.going.wait()
+                    if shim is not None:
+                        await shim.wait()
                     if acting:
                         await engine.acting.wait()
             except TimeoutError:
@@ -257,8 +260,11 @@ class ModelRuntime:
         most: float,
         deadline: float = ACT_SECONDS,
         cut: float | None = None,
-        starts: str = "",
+        *,
+        of: str = "",
+        starts: bool = False,
     ) -> T:
+        """Work of the engine's; `of`: it needs the shim of this container."""
         await self._process.reach()
         engine, chance = self._engine, self._engine.chance
         if engine.down:
@@ -267,11 +273,14 @@ class ModelRuntime:
         async def carried_out() -> T:
             await engine.going.wait()
             if starts:
-                engine.beginning.add(starts)
+                engine.beginning.add(of)
             await asyncio.sleep(chance.uniform(least, most))
+            while (shim := engine.shim(of)) is not None:
+                await shim.wait()
             await engine.acting.wait()
             await engine.going.wait()
-            engine.beginning.discard(starts)
+            if starts:
+                engine.beginning.discard(of)
             deaths = engine.deaths
             if engine.down:
                 raise RuntimeBusy("the engine is away", away=True)

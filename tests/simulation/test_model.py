@@ -138,6 +138,25 @@ async def test_an_engine_that_is_told_to_end_answers_while_it_stops_its_containe
     assert {engine.boxes[each].ended_by for each in ids} == {"engine"}
 
 
+async def test_one_whose_shim_is_frozen_does_not_answer_and_the_others_do() -> None:
+    """F17; what it was asked for is carried out afterwards (E7), and its end is seen then."""
+    engine, runtime = _model()
+    one, other = [await runtime.create(CLUSTER, await cases.make(runtime), None) for _ in range(2)]
+    for engine_id in (one, other):
+        await runtime.start(engine_id)
+    engine.freeze(engine.boxes[one])
+    asked = asyncio.create_task(runtime.inspect(one)), asyncio.create_task(runtime.update_policy(one, "always"))
+    engine.crash(engine.boxes[one], 7)
+    assert {each["State"] for each in await runtime.list_containers(CLUSTER)} == {"running"}
+    await runtime.stop(other, 0)
+    assert (await runtime.inspect(other))["State"]["Status"] == "exited"
+    assert not any(each.done() for each in asked)
+    engine.thaw(engine.boxes[one])
+    inspected, _ = await asyncio.gather(*asked)
+    assert (inspected["State"]["Status"], inspected["State"]["ExitCode"]) == ("exited", 7)
+    assert engine.boxes[one].policy == "always"
+
+
 def test_waiting_takes_no_time_and_waiting_for_nothing_is_found() -> None:
     loop = VirtualLoop()
     try:

@@ -216,6 +216,7 @@ class World:
             engine.acting.set()
             for box in engine.boxes.values():
                 box.stuck = False
+                engine.thaw(box)
             if engine.restarting is not None:
                 await engine.restarting
             if engine.down:
