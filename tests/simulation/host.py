@@ -85,7 +85,7 @@ class Host:
         """Whether its agent could tell its engine something that is carried out."""
         engine, process = self.engine, self.process
         works = process.alive and not process.frozen and not engine.down and not engine.hung
-        return works and engine.acting.is_set()
+        return works and engine.acting.is_set() and not any(box.shim for box in engine.boxes.values())
 
     def fences(self, container: str) -> bool:
         """Whether the agent can be asked to have ended the container by now if it lost its lease. Nothing ends one on a
