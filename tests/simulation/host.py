@@ -99,6 +99,16 @@ class Host:
         known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None
         return known is not None and known.want is Want.RUN
 
+    def ordered(self, container: str) -> int | None:
+        """The order to start that its agent carries out, which may not be the last on record; None while no agent is
+        there to say.
+        """
+        if self._agent is None:
+            return None
+        ledger, key = self._agent._ledger, UUID(container)
+        intent, known = ledger.memory(key).intent, ledger.assignments.get(key)
+        return intent.start_gen if intent is not None else known.start_gen if known is not None else None
+
     async def kill(self) -> None:
         """As kill -9 of the agent: its disk stays, its memory does not."""
         agent, self._agent = self._agent, None

@@ -146,7 +146,9 @@ class Judge:
         policies = {row["autorestart"], row["autoreplace"]} if row is not None else set()
         if row is None or policies != {"OFF"} or str(box.labels.get(SERVICE)) in self._world.restart_policies_changed:
             return
-        now = row["start_gen"], engine.life, box.run
+        # An order that is on record but did not reach the agent yet stands: the start that it brings is no second one.
+        order = self._world.hosts[engine.name].ordered(box.labels[CONTAINER])
+        now = row["start_gen"] if order is None else order, engine.life, box.run
         before, self._started[box.id] = self._started.get(box.id), now
         ended = box.run > 0 and box.ended_by == ITSELF and box.code in {0, 1}
         if ended and before is not None and before[:2] == now[:2] and not self._world.knobs.tears:
