@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 class Host:
     """`skew`: how far its wall clock is ahead. `disk_full`: what its agent writes fails. `leased_at`: when it was
-    told last that it is heard. `hindered_at`: when it was seen last that its agent could not act.
+    told last that it is heard. `hindered_at`: when it was seen last that its agent could not act. `forgot`: an agent
+    was killed that had not been able to write what it was to remember.
     """
 
     def __init__(self, world: World, name: str, directory: Path, chance: random.Random, *, live_restore: bool) -> None:
@@ -34,6 +35,7 @@ class Host:
         self.cuts = Cuts()
         self.skew = timedelta()
         self.disk_full = False
+        self.forgot = self._unwritten = False
         self._chance = world.stream(f"network of {name}")
         self.leased_at = 0.0
         self.hindered_at = 0.0
@@ -69,6 +71,12 @@ class Host:
 
     def _leased(self) -> None:
         self.leased_at = self._world.loop.time()
+
+    def writes(self) -> None:
+        """Its agent writes to the disk. Raises OSError when that is full."""
+        self._unwritten = self.disk_full
+        if self.disk_full:
+            raise OSError(28, "No space left on device")
 
     @property
     def revision(self) -> int:
@@ -114,6 +122,7 @@ class Host:
         agent, self._agent = self._agent, None
         if agent is None or not self.process.alive:
             return
+        self.forgot |= self._unwritten
         ledger = agent._ledger
         close, ledger.close = ledger.close, lambda: None  # type: ignore[method-assign]
         await self.process.kill()

@@ -123,14 +123,12 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
             yield f"{name} is seen as {row['seen']}, and is {box.state}"
         if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS" and row["autoreplace"] == "OFF":
             yield f"{name} ended, and autorestart is ALWAYS"
-        # A stop that is in its grace is known by the ledger alone: where that is torn, a start in the grace is lost
-        # with it (seed 256; docs/design/agent.md).
-        torn = world.knobs.tears
-        if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent" and not torn:
+        # Why a run ended is known by the ledger alone: where that is torn, or could not be written before its agent
+        # was killed, it is lost with it (seeds 256, 21361; docs/design/agent.md).
+        remembered = not world.knobs.tears and not world.hosts[row["node"]].forgot
+        if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent" and remembered:
             yield f"{name} is wanted running, and was stopped by its agent"
-        # What was about to be started, or ran, is in the ledger: if that could be written, and is not lost.
-        written = not {"ledger_torn", "disk_full"} & set(world.knobs.kinds)
-        if row["seen"] == "EXITED" and box is not None and box.ended_by == "engine" and written:
+        if row["seen"] == "EXITED" and box is not None and box.ended_by == "engine" and remembered:
             yield f"{name} is wanted running, and was ended by its engine"
         if row["seen"] == "EXITED" and row["start_gen"] > world.judge.ordered_at_end.get(str(row["id"]), 10**9):
             yield f"{name} ended before order {row['start_gen']} to start it, and was not started"
