@@ -80,7 +80,7 @@ async def _passes(ground: Ground) -> tuple[list[float], int]:
             if number < WARM:
                 async with db.transaction() as conn:
                     taken = await schedule.take(conn)
-                    assert taken is not None
+                    assert isinstance(taken, schedule.Due)
                     _, plan = await decide(conn, taken.read(), installation, policy, taken.at)
                     steps += bool(plan.steps)
                 await reconcile_due(db, installation, policy)

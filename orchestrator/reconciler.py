@@ -29,10 +29,14 @@ class PassFailed(Exception):
 
 
 async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
-    """As `one_pass`; when nothing is due, wakes are gathered first. For whoever does not keep to a worker's rounds."""
-    return await one_pass(db, installation, policy) or (
-        await gather(db) > 0 and await one_pass(db, installation, policy)
-    )
+    """Do one pass; returns whether something was due. Raises DatabaseAway.
+
+    When nothing is, wakes are gathered first: for whoever does not keep to a worker's rounds.
+    """
+    idle = await one_pass(db, installation, policy)
+    if idle is not None and await gather(db) > 0:
+        idle = await one_pass(db, installation, policy)
+    return idle is None
 
 
 async def gather(db: Database) -> int:
@@ -41,15 +45,15 @@ async def gather(db: Database) -> int:
         return await schedule.gather(conn)
 
 
-async def one_pass(db: Database, installation: Installation, policy: Policy) -> bool:
-    """Do one pass for the service that is due longest; returns whether there was one. Raises DatabaseAway."""
+async def one_pass(db: Database, installation: Installation, policy: Policy) -> schedule.Idle | None:
+    """Do one pass for the service that is due longest, or return for how long none is. Raises DatabaseAway."""
     service_id: UUID | None = None
     began = time.monotonic()
     try:
         async with db.transaction() as conn:
             due = await schedule.take(conn)
-            if due is None:
-                return False
+            if isinstance(due, schedule.Idle):
+                return due
             service_id = due.id
             service = due.read()
             view, plan = await decide(conn, service, installation, policy, due.at)
@@ -61,18 +65,18 @@ async def one_pass(db: Database, installation: Installation, policy: Policy) -> 
         PASSES.add("raced")
         log.info("pass raced", service=str(service_id), reason=str(error))
         await _postpone(db, service_id, RACE_SECONDS)
-        return True
+        return None
     except Exception:
         # The boundary of one pass: a defect met by one service must not stop the others.
         PASSES.add("failed")
         log.exception("pass failed", service=str(service_id))
         await _postpone(db, service_id, POSTPONE_SECONDS)
-        return True
+        return None
     PASSES.add("done")
     PASS_SECONDS.observe(time.monotonic() - began)
     for step in plan.steps:
         log.info("step", service=service.unique_name, kind=type(step).__name__, cause=step.cause)
-    return True
+    return None
 
 
 async def decide(

@@ -10,9 +10,9 @@ import structlog
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.reconciler import gather, one_pass
-from orchestrator.store import schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
+from orchestrator.store.schedule import Idle
 
 log = structlog.get_logger("worker")
 TICK_SECONDS = 30.0
@@ -36,9 +36,7 @@ class Worker:
         while True:
             self._wakeups.service.clear()
             try:
-                await self.drain()
-                wait = await self._until_due()
-                pause = 0.1
+                wait, pause = _until(await self.drain()), 0.1
             except DatabaseAway as error:
                 log.warning("database away", reason=str(error), retry_in=pause)
                 wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
@@ -50,29 +48,33 @@ class Worker:
                 async with asyncio.timeout(wait):
                     await self._wakeups.service.wait()
 
-    async def drain(self) -> None:
+    async def drain(self) -> Idle:
         """Do passes until nothing is due. A lane that finds nothing costs queries: one service alone needs no lanes.
 
         A wake that nobody told of is due at once (`schedule.soonest`), so that the next round gathers it.
         """
         await gather(self._db)
         for _ in range(2):
-            if not await self._pass():
-                return
+            if (idle := await self._pass()) is not None:
+                return idle
+        ends = list[Idle]()
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(self._lanes):
-                    lanes.create_task(self._lane())
+                    lanes.create_task(self._lane(ends))
         except ExceptionGroup as failed:
             # Of several lanes the one that says most: a defect before a database that is away.
             _, others = failed.split(DatabaseAway)
             raise (others or failed).exceptions[0] from failed
+        return ends[-1]
 
-    async def _lane(self) -> None:
-        while await self._pass():
+    async def _lane(self, ends: list[Idle]) -> None:
+        """What the last lane to end found is true of all: an earlier one saw what others were still at."""
+        while (idle := await self._pass()) is None:
             pass
+        ends.append(idle)
 
-    async def _pass(self) -> bool:
+    async def _pass(self) -> Idle | None:
         """One pass. What was woken meanwhile takes its place in the queue first, so that it need not wait for an end
         of what is due."""
         if self._wakeups.service.is_set():
@@ -80,7 +82,6 @@ class Worker:
             await gather(self._db)
         return await one_pass(self._db, self._installation, self._policy)
 
-    async def _until_due(self) -> float:
-        async with self._db.read() as conn:
-            due = await schedule.soonest(conn)
-        return TICK_SECONDS if due is None else min(max(due, 0.01), TICK_SECONDS)
+
+def _until(idle: Idle) -> float:
+    return TICK_SECONDS if idle.seconds is None else min(max(idle.seconds, 0.01), TICK_SECONDS)

@@ -11,11 +11,18 @@ from domain.service import Service
 from orchestrator.store import services
 from orchestrator.store.db import Connection
 
+_SOONEST = """
+    SELECT extract(epoch FROM least((SELECT min(look_at) FROM services WHERE look_at IS NOT NULL AND paused_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)),
+        (SELECT min(at) FROM wakes)) - clock_timestamp())::float8
+"""
 _TAKE = f"""
-    SELECT {services.COLUMNS}, clock_timestamp() AS at {services.FROM}
-    WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
-        AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
-    ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
+    SELECT due.*, CASE WHEN due.id IS NULL THEN ({_SOONEST}) END AS soonest FROM (SELECT) one LEFT JOIN (
+        SELECT {services.COLUMNS}, clock_timestamp() AS at {services.FROM}
+        WHERE s.look_at <= clock_timestamp() AND s.paused_at IS NULL
+            AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)
+        ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
+    ) due ON true
 """  # noqa: S608 - our own columns
 # By arrays, so that it goes by the key of the services however few of them there are in `wakes`.
 _GATHER = """
@@ -43,13 +50,21 @@ class Due:
         return services.of_row(self.row)
 
 
-async def take(conn: Connection) -> Due | None:
-    """Lock the service that is due longest and return it, or None; other workers skip it meanwhile.
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is due that nobody else has; the next is in `seconds`, as `soonest` says."""
+
+    seconds: float | None
+
+
+async def take(conn: Connection) -> Due | Idle:
+    """Lock the service that is due longest and return it; other workers skip it meanwhile.
 
     What is paused is never due (decision 14).
     """
     row = await conn.fetchrow(_TAKE)
-    return Due(row["id"], row["at"], row) if row is not None else None
+    assert row is not None  # noqa: S101 - an outer join with one row
+    return Due(row["id"], row["at"], row) if row["id"] is not None else Idle(row["soonest"])
 
 
 async def gather(conn: Connection) -> int:
@@ -64,11 +79,7 @@ async def gather(conn: Connection) -> int:
 
 async def soonest(conn: Connection) -> float | None:
     """Seconds until the next service is due, or None when none is, or all are paused. Wakes that were left are due."""
-    value: float | None = await conn.fetchval(
-        "SELECT extract(epoch FROM least((SELECT min(look_at) FROM services WHERE look_at IS NOT NULL"
-        " AND paused_at IS NULL AND NOT EXISTS (SELECT 1 FROM installation WHERE paused_at IS NOT NULL)),"
-        " (SELECT min(at) FROM wakes)) - clock_timestamp())::float8"
-    )
+    value: float | None = await conn.fetchval(_SOONEST)
     return value
 
 

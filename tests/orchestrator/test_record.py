@@ -256,7 +256,7 @@ async def test_a_node_that_comes_during_a_pass_is_not_missed_for_long(record: Re
     await record.operate(service_id, Verb.START)
     async with record.db.transaction() as conn:
         taken = await schedule.take(conn)
-        assert taken is not None
+        assert isinstance(taken, schedule.Due)
         assert taken.id == service_id
         view, plan = await decide(conn, taken.read(), INSTALLATION, POLICY, taken.at)
         assert view.nodes == ()
@@ -341,7 +341,7 @@ async def test_a_change_of_one_service_reads_nothing_of_the_others(record: Recor
         async with record.db.transaction() as conn:
             with conn.query_logger(counted):
                 taken = await schedule.take(conn)
-                assert taken is not None
+                assert isinstance(taken, schedule.Due)
                 assert taken.id == service_id
                 await apply.apply(conn, *await decide(conn, taken.read(), INSTALLATION, POLICY, taken.at))
         return count

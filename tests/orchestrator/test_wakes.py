@@ -49,7 +49,7 @@ async def cached(record: Record, service: UUID) -> tuple[str, list[str]]:
 
 async def taken(conn: Connection, service: UUID) -> schedule.Due:
     found = await schedule.take(conn)
-    assert found is not None
+    assert isinstance(found, schedule.Due)
     assert found.id == service
     return found
 

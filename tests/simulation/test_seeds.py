@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.command import simulate
 
-SEEDS = 400
+SEEDS = 1000
 """As many as the build has time for; `./tutela simulate --runs 1000 --jobs 2` by hand before a release."""
 
 
