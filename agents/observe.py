@@ -211,7 +211,7 @@ class Observer:
         self._runtime = runtime
         self._late = late
         self._fresh: dict[str, tuple[object, _Answer]] = {}
-        self._asking: dict[str, asyncio.Task[_Answer | None]] = {}
+        self._asking: dict[str, asyncio.Task[_Answer | RuntimeFailed | None]] = {}
         self._changed: set[str] = set()
 
     def changed(self, engine_ids: Iterable[str]) -> None:
@@ -240,6 +240,8 @@ class Observer:
         unknown = {container_id for container_id in ours.values() if container_id is not None and container_id in busy}
         for engine_id in self._fresh.keys() - entries.keys():
             del self._fresh[engine_id]
+        for engine_id in [each for each, task in self._asking.items() if each not in entries and task.done()]:
+            del self._asking[engine_id]
         waiting = []
         for engine_id, entry in entries.items():
             container_id = ours[engine_id]
@@ -269,21 +271,20 @@ class Observer:
         kept = self._fresh.get(engine_id)
         return kept is not None and entry.get("State") == "running" and kept[0] == _mark(entry)
 
-    def _ask(self, engine_id: str) -> asyncio.Task[_Answer | None]:
+    def _ask(self, engine_id: str) -> asyncio.Task[_Answer | RuntimeFailed | None]:
         task = self._asking.get(engine_id)
         if task is None or (task.done() and engine_id in self._changed):
             self._changed.discard(engine_id)
             task = self._asking[engine_id] = asyncio.create_task(self._inspect(engine_id))
         return task
 
-    async def _inspect(self, engine_id: str) -> _Answer | None:
+    async def _inspect(self, engine_id: str) -> _Answer | RuntimeFailed | None:
+        """An error is an answer as well: nobody may be there any more to take it when it comes."""
         asked_at = clock.now()
         try:
             return _Answer(asked_at, await self._runtime.inspect(engine_id))
-        except RuntimeRefused as error:
-            if error.code == "not_found":
-                return None
-            raise
+        except RuntimeFailed as error:
+            return None if isinstance(error, RuntimeRefused) and error.code == "not_found" else error
 
     def _answer(self, engine_id: str, entry: Json) -> tuple[_Answer | None, bool]:
         """What is known of the container, and whether anything is."""
@@ -297,16 +298,15 @@ class Observer:
         del self._asking[engine_id]
         stale = engine_id in self._changed
         self._changed.discard(engine_id)
-        try:
-            answer = task.result()
-        except RuntimeFailed as error:
-            log.warning("container does not answer", engine_id=engine_id, reason=str(error))
+        answer = task.result()
+        if isinstance(answer, RuntimeFailed):
+            log.warning("container does not answer", engine_id=engine_id, reason=str(answer))
             return None, False
         if answer is not None and not stale:
             self._fresh[engine_id] = (_mark(entry), answer)
         return answer, True
 
-    def _came_late(self, task: asyncio.Task[_Answer | None]) -> None:
+    def _came_late(self, task: asyncio.Task[_Answer | RuntimeFailed | None]) -> None:
         if not task.cancelled():
             self._late()
 

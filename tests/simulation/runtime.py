@@ -26,6 +26,7 @@ from tests.simulation.process import HERE, Process
 T = TypeVar("T")
 LOOK_SECONDS, ACT_SECONDS = 10.0, 65.0
 STOPS_ARE_CUT = 4
+LATEST_SECONDS = 3.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -269,12 +270,18 @@ class ModelRuntime:
         engine, chance = self._engine, self._engine.chance
         if engine.down:
             raise RuntimeBusy("the engine is away", away=True)
+        lot = chance.random()
+        if lot < self._cuts.before:
+            raise RuntimeBusy("the engine is away", away=True)
+        cut_off = lot < self._cuts.before + (self._cuts.after if cut is None else cut)
+        # What was sent is carried out all the same, at once or so late that it was asked for again meanwhile.
+        late = chance.uniform(0.0, LATEST_SECONDS) if cut_off and chance.random() < 0.5 else 0.0
 
         async def carried_out() -> T:
             await engine.going.wait()
             if starts:
                 engine.beginning.add(of)
-            await asyncio.sleep(chance.uniform(least, most))
+            await asyncio.sleep(chance.uniform(least, most) + late)
             while (shim := engine.shim(of)) is not None:
                 await shim.wait()
             await engine.acting.wait()
@@ -289,14 +296,10 @@ class ModelRuntime:
                 raise RuntimeBusy("the engine is away", away=True)
             return result
 
-        lot = chance.random()
-        if lot < self._cuts.before:
-            raise RuntimeBusy("the engine is away", away=True)
         task = _apart(carried_out())
         engine.work = [each for each in engine.work if not each.done()]
         engine.work.append(task)
-        if lot < self._cuts.before + (self._cuts.after if cut is None else cut):
-            # The connection is cut; what was sent is carried out, now or some time later.
+        if cut_off:
             await asyncio.sleep(chance.uniform(0.0, 0.05))
             raise RuntimeBusy("the engine did not answer")
         done, _ = await asyncio.wait({task}, timeout=deadline)

@@ -94,7 +94,7 @@ BUGS: dict[str, Bug] = {
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        49,
+        38,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
@@ -104,7 +104,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the image comes later": (
         "old containers are stopped before the new image is known (I7)",
-        None,
+        68,
         ((advance, "_image", _image_later),),
     ),
     "joined actions are forgotten": (
@@ -114,7 +114,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        12,
+        3,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
@@ -124,7 +124,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
-        None,
+        21,
         ((advance, "vacate", _as_it_was), (service, "vacate", _as_it_was)),
     ),
     "nobody looks without being told": (
@@ -144,7 +144,7 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        9,
+        1,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "nobody expires": (
