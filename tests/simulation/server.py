@@ -167,11 +167,16 @@ class Wire:
 
 
 class Backend:
-    """A database's connections: the world's, and that of who judges, which sees what is committed."""
+    """A database's connections: the world's, that of who judges, which sees what is committed, and a witness.
+
+    That one looks at an installation as new for as long as a seed lasts, so that the server clears no page that it
+    could still see. When it clears them depends on who else is at work on it; and that is the order in which rows lie,
+    and come to whoever asks for none.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self.conn, self.judge = Wire(self._loop, dsn), Wire(self._loop, dsn)
+        self.conn, self.judge, self._witness = (Wire(self._loop, dsn) for _ in range(3))
         self._tables = self.conn.run(
             "fetchval",
             "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
@@ -183,21 +188,23 @@ class Backend:
 
     def pids(self) -> tuple[int, ...]:
         """The server's processes of these connections."""
-        return tuple(wire.run("fetchval", "SELECT pg_backend_pid()") for wire in (self.conn, self.judge))
+        return tuple(wire.run("fetchval", "SELECT pg_backend_pid()") for wire in (self.conn, self.judge, self._witness))
 
     def reset(self) -> None:
         """An installation as new. TRUNCATE and not DELETE: rows lie in the same order in each run."""
+        self._witness.run("execute", "ROLLBACK")
         script = (
             f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
             f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL;"  # names of our own tables
             " ALTER SEQUENCE subnet_number RESTART"
         )
         self.conn.run("execute", script)
+        self._witness.run("execute", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         self.statements = 0
 
     def close(self) -> None:
         """End the connections."""
-        self.conn.close()
-        self.judge.close()
+        for wire in (self.conn, self.judge, self._witness):
+            wire.close()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
