@@ -289,12 +289,17 @@ class World:
 
 def simulate(seed: int, backend: Backend) -> Outcome:
     """Live through one seed. The same seed gives the same history, to the last line."""
+    with _no_collector():
+        return _lived(seed, backend)
+
+
+def _lived(seed: int, backend: Backend) -> Outcome:
     backend.reset()
     directory = Path(tempfile.mkdtemp(prefix="tutela-sim-"))
     loop = VirtualLoop()
     world = World(seed, backend, directory, loop)
     rest = 0.0
-    with _in_the_place_of_chance_and_time(world), _no_collector():
+    with _in_the_place_of_chance_and_time(world):
         asyncio.set_event_loop(loop)
         try:
             main = loop.create_task(world.run())
@@ -310,6 +315,7 @@ def simulate(seed: int, backend: Backend) -> Outcome:
             asyncio.set_event_loop(None)
             loop.close()
             shutil.rmtree(directory, ignore_errors=True)
+    world.history.end()
     return Outcome(
         seed=seed,
         violations=tuple(world.history.violations),
@@ -323,14 +329,15 @@ def simulate(seed: int, backend: Backend) -> Outcome:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """What is collected when depends on what was before, and the end of a generator is an event of the loop."""
+    """What is collected when depends on what was before, and the end of a generator is an event of the loop. When a
+    seed is over, nothing refers to its world any more.
+    """
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
         gc.collect()
-        gc.freeze()  # what is still there stays for ever: to look at it after each seed took longer than half a seed
 
 
 @contextmanager
