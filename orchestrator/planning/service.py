@@ -97,7 +97,7 @@ def _requeued(plan: Plan, at: datetime | None) -> Plan:
 
 
 def _terminate(view: ServiceView, rows: Sequence[Container]) -> Plan:
-    left = _left_volumes(view, rows, above=0)
+    left = _left_volumes(view, above=0)
     if left:
         return Plan(steps=(*_retire(rows, "the service is terminated"), *left), waits_for="its volumes to be removed")
     if not rows:
@@ -184,13 +184,15 @@ def _excess(view: ServiceView, rows: Sequence[Container]) -> list[Step]:
     over = [row for row in rows if row.slot not in view.slots]
     every = view.service.spec.deployment_strategy is Strategy.EVERY_NODE
     cause = "its node is none of the service's" if every else f"its slot is above the target of {view.service.target}"
-    left = [] if every else _left_volumes(view, rows, above=view.service.target)
+    left = [] if every else _left_volumes(view, above=view.service.target)
     return [*_retire(over, cause), *left]
 
 
-def _left_volumes(view: ServiceView, rows: Sequence[Container], *, above: int) -> list[Step]:
-    """Volumes of slots that are no longer wanted and have no container to take them along."""
-    occupied = {row.slot for row in rows} | {row.slot for row in view.containers}
+def _left_volumes(view: ServiceView, *, above: int) -> list[Step]:
+    """Volumes of slots that are no longer wanted and have no container to take them along; one that is gone by now was
+    to leave them to its successor.
+    """
+    occupied = {row.slot for row in view.containers if not gone(row)}
     return [
         TakeVolumes(slot=slot, node_id=node, cause="nothing will use them")
         for slot, node in sorted(view.pinned.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenario import User, owned, until
+from tests.e2e.scenario import SLOW, User, owned, until
 from tests.e2e.test_main_job import by_slot, exec_in
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
@@ -93,6 +93,18 @@ def test_volumes_of_a_slot_without_a_container_go_too(user: User, engine: Privat
     user.do(uuid, "terminate", wait="Success")
     until(lambda: volumes(engine) == [], "all volumes to go")
     assert user.is_in(uuid, "Terminated")["current_num_containers"] == 0
+
+
+def test_the_volume_that_a_redeployment_keeps_goes_with_a_service_that_ends_meanwhile(
+    user: User, engine: PrivateEngine
+) -> None:
+    uuid = user.run("db", bindings=DATA, run_command=SLOW)
+    (container,) = user.containers(uuid)
+    redeployed = user.api.post(f"{container['resource_uri']}redeploy/")
+    user.do(uuid, "terminate", wait="Success")
+    user.ended(redeployed)
+    assert owned(engine) == []
+    assert volumes(engine) == []
 
 
 def test_a_path_of_the_host_is_mounted_when_it_is_there_and_may_be(

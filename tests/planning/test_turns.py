@@ -100,6 +100,29 @@ def test_volumes_that_nobody_will_use_are_taken() -> None:
     )
 
 
+def test_volumes_that_were_kept_for_a_successor_are_taken_when_there_will_be_none() -> None:
+    world = running(2)
+    (row,) = (row for row in world.open_rows() if row.slot == 2)
+    change(world, row, want=W.GONE, refill=True)
+
+    def told(**changes: object) -> str:
+        view = replace(world.view(), pinned={2: NODE})
+        service = replace(view.service, **changes)  # type: ignore[arg-type]
+        return render(plan_service(replace(view, service=service), POLICY))
+
+    less, dying = {"target": 1}, {"target": 0, "want": ServiceWant.TERMINATED}
+    assert "take" not in told(**less) + told(**dying), "its container may still use them"
+    world.see(2, S.GONE)
+    assert told() == "forget web-2: its successor takes its slot\ncreate slot 2 (successor): slot 2 is empty"
+    assert told(**less) == (
+        "forget web-2: its node confirmed that it is gone\ntake volumes of slot 2: nothing will use them"
+    )
+    assert told(**dying) == (
+        "forget web-2: its node confirmed that it is gone\nretire web-1: the service is terminated\n"
+        "take volumes of slot 2: nothing will use them\nwait: its volumes to be removed"
+    )
+
+
 def test_a_dead_service_stays_closed_and_one_without_an_operation_is_closed_too() -> None:
     world = World(a_service(want=ServiceWant.TERMINATED, target=0))
     assert render(world.plan()) == "close service: its last container is gone"

@@ -21,7 +21,7 @@ from orchestrator.store.errors import DatabaseAway
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
-_plan, _run = service.plan_service, commands.run
+_plan, _run, _left_volumes = service.plan_service, commands.run, service._left_volumes
 _newer = itertools.count(1_000_000)
 
 
@@ -50,6 +50,11 @@ def _image_later(view: Any, *, needed: bool) -> Any:
         if row.want is Want.RUN and row.deploy_gen < view.service.deploy_gen
     ]
     return replace(ready, steps=(*ready.steps, *old)), steps
+
+
+def _gone_take_none(view: Any, *, above: int) -> Any:
+    slots = {row.slot for row in view.containers}
+    return [step for step in _left_volumes(view, above=above) if getattr(step, "slot", None) not in slots]
 
 
 async def _first_action_only(conn: Any, ids: Any, state: Any, message: Any, at: Any) -> None:
@@ -146,6 +151,11 @@ BUGS: dict[str, Bug] = {
         "the volumes of what is gone for good stay on the host (I9)",
         1,
         ((apply, "own_volumes", lambda _: ()),),
+    ),
+    "the gone keep their volumes": (
+        "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
+        None,
+        ((service, "_left_volumes", _gone_take_none),),
     ),
     "nobody expires": (
         "a node that is silent counts as there",
