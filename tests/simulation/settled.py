@@ -33,6 +33,14 @@ _SERVICES = """
     FROM services s ORDER BY s.unique_name
 """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
+_OWN_PORT = """
+    SELECT s.unique_name AS name, a.message FROM actions a JOIN services s ON s.id = a.service_id
+    WHERE a.state = 'Failed' AND a.verb = 'Service Redeploy' AND a.message LIKE '%taken by another container%'
+        AND NOT EXISTS (SELECT 1 FROM containers c WHERE c.service_id = s.id AND c.slot <> 1)
+        AND NOT EXISTS (SELECT 1 FROM services o WHERE o.id <> s.id
+            AND o.spec #>> '{ports,0,outer_port}' = s.spec #>> '{ports,0,outer_port}')
+"""
+"""What failed for want of a port that nobody had but the container to be replaced."""
 _NODES = """
     SELECT name, state, drain_action, cordoned, assignment_revision AS revision
     FROM nodes WHERE state <> 'Terminated' ORDER BY name
@@ -155,6 +163,8 @@ def _host(host: Host, known: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def broken_words(world: World) -> Iterator[tuple[str, str]]:
     """What users were told and is not so: promise and sentence."""
+    for row in world.store.ask(_OWN_PORT):
+        yield "I3", f"a redeployment of {row['name']} failed for its own port: {row['message']}"
     services = {row["id"]: row for row in world.store.ask(_SERVICES)}
     for wish in world.wishes:
         row = services.get(wish.service_id)

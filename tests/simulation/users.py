@@ -121,6 +121,8 @@ class User:
     async def _create(self) -> None:
         chance, name = self._chance, f"s{self._number}"
         spec, target = self._spec(), chance.randint(1, 3)
+        if spec.ports:  # the port of a host is one container's: more would be waiting for room, and nothing else
+            target = min(target, len(self._world.hosts))
         links = []
         others = [each for each in self._world.wishes if each.want != "TERMINATED"]
         if others and chance.random() < 0.4:

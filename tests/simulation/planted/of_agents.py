@@ -155,7 +155,7 @@ BUGS: dict[str, Bug] = {
     ),
     "only what was seen to run was on": (
         "a run that was being started when its engine went away is left as one that ended by itself (I4)",
-        93,
+        144,
         ((memory, "engine_lost", _only_runs_are_lost),),
     ),
     "every run was on": (
@@ -165,7 +165,7 @@ BUGS: dict[str, Bug] = {
     ),
     "what ended before its engine ended by itself": (
         "an engine that is told to end answers while it stops its containers (E34)",
-        93,
+        144,
         ((memory, "observed", _nothing_before),),
     ),
     "every end is a good end": (
@@ -175,7 +175,7 @@ BUGS: dict[str, Bug] = {
     ),
     "who does not answer is not there": (
         "a container whose inspection takes too long counts as gone (I2a, E8)",
-        74,
+        287,
         ((observe, "EngineView", _all_answer),),
     ),
     "what is as wanted is set again": (

@@ -94,7 +94,7 @@ async def _nobody_expires(_db: Any) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        20,
+        31,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
@@ -129,7 +129,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
-        21,
+        51,
         ((advance, "vacate", _as_it_was), (service, "vacate", _as_it_was)),
     ),
     "nobody looks without being told": (
@@ -149,7 +149,7 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        1,
+        30,
         ((apply, "own_volumes", lambda _: ()),),
     ),
     "the gone keep their volumes": (
