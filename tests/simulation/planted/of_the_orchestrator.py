@@ -94,7 +94,7 @@ async def _nobody_expires(_db: Any) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        31,
+        35,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
@@ -124,7 +124,7 @@ BUGS: dict[str, Bug] = {
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        4,
+        24,
         ((ports, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
@@ -149,8 +149,8 @@ BUGS: dict[str, Bug] = {
     ),
     "volumes outlive their service": (
         "the volumes of what is gone for good stay on the host (I9)",
-        30,
-        ((apply, "own_volumes", lambda _: ()),),
+        1,
+        ((apply, "own_volumes", lambda _: ()), (service, "_left_volumes", lambda *_, **__: [])),
     ),
     "the gone keep their volumes": (
         "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
