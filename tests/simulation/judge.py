@@ -39,13 +39,15 @@ SERVING_SECONDS = 2.0
 
 class Judge:
     """Watches all engines. `quiet`: nothing may be changed on them now (I12). `ordered_at_end`: the last order to start
-    that was on record when a container, by its id of ours, ended and has not run since.
+    that was on record when a container, by its id of ours, ended and has not run since; `clock_at_end`: how its host's
+    clock was off then.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._started: dict[str, tuple[int, int, int]] = {}
         self.ordered_at_end: dict[str, int] = {}
+        self.clock_at_end: dict[str, timedelta] = {}
         self.quiet = False
 
     def changed(self, engine: Engine, box: Box, what: str) -> None:
@@ -60,6 +62,7 @@ class Judge:
             row = self._rows([box]).get(box.labels[CONTAINER])
             if row is not None:
                 self.ordered_at_end[box.labels[CONTAINER]] = row["start_gen"]
+                self.clock_at_end[box.labels[CONTAINER]] = self._world.hosts[engine.name].skew
 
     def touched(self, engine: Engine, box: Box | None, what: str) -> None:
         """A call that changes something is carried out."""

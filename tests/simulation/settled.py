@@ -136,6 +136,10 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
         remembered = not world.knobs.tears and not world.hosts[row["node"]].forgot
         if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent" and remembered:
             yield f"{name} is wanted running, and was stopped by its agent"
+        # Whether an engine ended a run that obeyed with a code of its own, times of its host's clock tell: where that
+        # was set meanwhile, they do not (seed 22001; docs/design/agent.md).
+        clock = world.hosts[row["node"]].skew
+        remembered = remembered and world.judge.clock_at_end.get(str(row["id"]), clock) == clock
         if row["seen"] == "EXITED" and box is not None and box.ended_by == "engine" and remembered:
             yield f"{name} is wanted running, and was ended by its engine"
         if row["seen"] == "EXITED" and row["start_gen"] > world.judge.ordered_at_end.get(str(row["id"]), 10**9):
