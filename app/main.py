@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 
 from app.api import (
     actions,
@@ -34,7 +34,8 @@ from app.api import (
 from app.api.audited import Audited
 from app.api.middleware import BodyLimit, Forwarded, Heads, Paths
 from app.api.observed import Observed
-from app.api.security import permitted
+from app.api.routing import Router
+from app.api.shown import Made
 from app.limits import Limits
 from app.migrate import newest
 from app.passwords import Passwords
@@ -73,7 +74,7 @@ def create_monitor(settings: Settings, db: Database, secrets: SecretBox) -> Fast
     return _app(settings, db, secrets, [health.router, metrics.router])
 
 
-def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[APIRouter]) -> FastAPI:
+def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[Router]) -> FastAPI:
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
@@ -84,11 +85,12 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     app.state.limits = Limits.of(settings)
     app.state.passwords = Passwords()
     app.state.watch = Watch(db)
+    app.state.made = Made()
     errors.install(app)
     once.install(app)
     app.state.routers = routers
     for router in routers:
-        app.include_router(router, dependencies=[Depends(permitted), Depends(once.begun)])
+        app.router.routes.extend(router.routes)
     app.add_middleware(once.Once)
     app.add_middleware(BodyLimit)
     app.add_middleware(Heads)
@@ -99,7 +101,7 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[API
     return app
 
 
-def all_routers() -> list[APIRouter]:
+def all_routers() -> list[Router]:
     """What is served over HTTP."""
     return [
         health.router,

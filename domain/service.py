@@ -170,7 +170,8 @@ def up_to_date(service: Service, container: Container) -> bool:
 
 def synchronized(service: Service, containers: Sequence[Container]) -> bool:
     """Whether every live container is up to date (spec 2.3)."""
-    return all(up_to_date(service, each) for each in live(containers))
+    present = digest(service.spec)
+    return all(each.made_from == present and each.deploy_gen >= service.deploy_gen for each in live(containers))
 
 
 _AT_REST = frozenset(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import database
 from app.api.responses import reply
+from app.api.routing import Router
 from app.wire.lists import AUDIT, envelope, read_query
 from app.wire.users import audit_out
 from orchestrator.store import audit
 
-router = APIRouter(prefix="/api/v1/admin/audit")
+router = Router(prefix="/api/v1/admin/audit")
 
 
 @router.get("/")

@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import Caller, command, database, flag, fleet, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
+from app.api.routing import Router
 from app.commands import containers as commands
 from app.wire.container_output import ContainerDetails, container_out
 from app.wire.lists import CONTAINERS, envelope, read_query
 from app.wire.logs import joined
 from domain.container import Container
+from domain.node import NodeState
 from domain.service import Verb
-from orchestrator.store import actions, containers, nodes, relations, services
+from orchestrator.store import actions, containers, nodes, services
 from orchestrator.store.db import Connection
 
-router = APIRouter(prefix="/api/v1/container")
+router = Router(prefix="/api/v1/container")
 
 
 @router.get("/")
@@ -94,13 +96,14 @@ async def containers_out(
 ) -> list[dict[str, Any]]:
     """The representations of containers, in a fixed number of statements."""
     owners = await services.many(conn, account_id, sorted({row.service_id for row in found}))
-    targets = await relations.link_targets(conn, list(owners.values()))
-    concerned = {*targets, *(each.id for each in owners.values() if each.spec.sequential_deployment)}
+    targets = sorted({link.to_service for each in owners.values() for link in each.spec.links})
+    sequential = sorted(each.id for each in owners.values() if each.spec.sequential_deployment)
     others: dict[UUID, list[Container]] = {}
-    for row in await containers.open_rows(conn, sorted(concerned)) if concerned else ():
+    for row in await containers.linked(conn, targets, sequential) if targets or sequential else ():
         others.setdefault(row.service_id, []).append(row)
-    hosts = await nodes.many(conn, sorted({row.node_id for row in found}))
-    everyone = await fleet(conn, request)
+    concerned = {row.node_id for rows in (found, *others.values()) for row in rows}
+    hosts = await nodes.around(conn, sorted(concerned))
+    there = fleet(request, [node for node in hosts.values() if node.state is not NodeState.TERMINATED])
     newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
     shown = [
         container_out(
@@ -110,7 +113,7 @@ async def containers_out(
                 others=others,
                 actions=newest.get(commands.container_uri(row.id), ()),
                 node=hosts.get(row.node_id),
-                fleet=everyone,
+                fleet=there,
             ),
             public_domain=settings(request).public_domain,
             host=settings(request).public_host,

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Any
 from uuid import UUID, uuid4
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from app.api.bodies import for_record, without_values
-from app.api.security import account
 from app.commands.services import Context
 from app.installation import host_rules_of
 from app.settings import Settings
 from app.wire.logs import LogSource
-from app.wire.service_output import ServiceDetails, service_out
 from domain.access import Role
 from domain.action import Request as Origin
-from domain.container import Container
 from domain.errors import Invalid, NotFound
 from domain.networks import Fleet
-from domain.service import Service
-from orchestrator.store import actions, containers, nodes, relations
+from domain.node import Node
 from orchestrator.store.accounts import Account, Principal
-from orchestrator.store.db import Connection, Database
+from orchestrator.store.db import Database
+from orchestrator.store.shown import Host
 
-Caller = Annotated[Account, Depends(account)]
+Caller = Account
+"""As an annotation of an endpoint's parameter: who asks (`app.api.routing`)."""
 
 
 def ident(text: str, what: str) -> UUID:
@@ -101,44 +99,13 @@ def visible(request: Request, shown: list[dict[str, Any]]) -> list[dict[str, Any
     return [without_values(each) for each in shown] if who(request).role is Role.READ_ONLY else shown
 
 
-async def fleet(conn: Connection, request: Request) -> Fleet:
-    """The hosts as links see them."""
-    found, config = await nodes.everyone(conn), settings(request)
+def fleet(request: Request, hosts: Iterable[Node | Host]) -> Fleet:
+    """The hosts as links see them. `hosts`: those that matter, and enough others (`nodes.around`, `shown.load`)."""
+    config = settings(request)
+    there = list(hosts)
     return Fleet(
         mode=config.network,
-        overlay=frozenset(each.id for each in found if each.overlay),
-        reach={each.id: each.reach or each.name for each in found},
+        overlay=frozenset(each.id for each in there if each.overlay),
+        reach={each.id: each.reach or each.name for each in there},
         domain=config.public_domain,
     )
-
-
-async def services_out(conn: Connection, request: Request, found: Sequence[Service]) -> list[dict[str, Any]]:
-    """The representations of services, in a fixed number of statements."""
-    ids = [service.id for service in found]
-    rows = await containers.of_services(conn, ids)
-    newest = await actions.newest(conn, ids)
-    linked = await relations.linked_from(conn, ids)
-    targets = await relations.link_targets(conn, found)
-    sources: dict[UUID, list[Container]] = {}
-    for row in await containers.open_rows(conn, list(targets)) if targets else ():
-        sources.setdefault(row.service_id, []).append(row)
-    names = {each: target.unique_name for each, target in targets.items()}
-    config, hosts = settings(request), await fleet(conn, request)
-    shown = [
-        service_out(
-            ServiceDetails(
-                service=service,
-                containers=rows[service.id],
-                actions=newest[service.id],
-                linked_from=linked.get(service.id, []),
-                targets=names,
-                sources=sources,
-                fleet=hosts,
-            ),
-            api_url=config.public_url.rstrip("/"),
-            public_domain=config.public_domain,
-            host=config.public_host,
-        )
-        for service in found
-    ]
-    return visible(request, shown)

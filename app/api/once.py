@@ -53,7 +53,7 @@ def install(app: FastAPI) -> None:
 
 
 async def begun(request: Request) -> None:
-    """For all routers, once the caller is known: a request with a key that was done already ends here.
+    """For all operations, once the caller is known: a request with a key that was done already ends here.
 
     Raises Invalid for a key of another form, and Answered.
     """

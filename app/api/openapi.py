@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Request, Response
 
 from app.api.responses import reply
+from app.api.routing import Router
 from app.openapi.document import Served, document
 
-router = APIRouter()
+router = Router()
 
 
 @router.get("/openapi.json", include_in_schema=False)
@@ -23,7 +23,7 @@ async def openapi(request: Request) -> Response:
     return reply(request, state.document)
 
 
-def served(routers: Iterable[APIRouter]) -> list[Served]:
+def served(routers: Iterable[Router]) -> list[Served]:
     """Each operation of the API; `{name:path}` without its converter."""
     return [
         Served(
@@ -33,6 +33,6 @@ def served(routers: Iterable[APIRouter]) -> list[Served]:
         )
         for router in routers
         for route in router.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
+        if route.include_in_schema
         for method in sorted(route.methods or ())
     ]

@@ -12,7 +12,16 @@ from fastapi import Request, Response
 
 def reply(request: Request, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer; on a request that made an action, with its URI (spec 1.11)."""
-    data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return reply_made(request, encoded(content), status, headers)
+
+
+def encoded(content: Any) -> bytes:
+    """The content as it is sent."""
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def reply_made(request: Request, data: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The same, of JSON that is made already."""
     out = {**(headers or {}), **_action(request)}
     return Response(content=data, status_code=status, media_type="application/json", headers=out)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
+from app.api import shown
 from app.api.bodies import read_json
-from app.api.deps import Caller, command, database, flag, ident, log_source, services_out, settings
+from app.api.deps import Caller, command, database, flag, ident, log_source, settings
 from app.api.logs import read_tail
-from app.api.responses import reply
+from app.api.responses import encoded, reply, reply_made
+from app.api.routing import Router
 from app.commands import services as commands
 from app.installation import installation_of
 from app.wire.explain_output import explanation_out
@@ -25,8 +27,9 @@ from domain.spec import ServiceSpec
 from orchestrator.explaining import explain_service
 from orchestrator.planning.view import Policy
 from orchestrator.store import containers, services
+from orchestrator.store import shown as store
 
-router = APIRouter(prefix="/api/v1/service")
+router = Router(prefix="/api/v1/service")
 
 
 @router.get("/")
@@ -35,9 +38,10 @@ async def list_services(request: Request, caller: Caller) -> Response:
     params = request.query_params.multi_items()
     query = read_query(params, SERVICES)
     async with database(request).read() as conn:
-        found, total = await services.page(conn, caller.id, query.filters, query.limit, query.offset)
-        objects = await services_out(conn, request, found)
-    return reply(request, envelope(request.url.path, params, query, total, objects))
+        found, total = await store.page(conn, caller.id, query.filters, query.limit, query.offset)
+        objects = await shown.some(conn, request, caller.id, found)
+    around = encoded(envelope(request.url.path, params, query, total, []))
+    return reply_made(request, around.removesuffix(b"]}") + b",".join(objects) + b"]}")
 
 
 @router.post("/")
@@ -54,13 +58,15 @@ async def create_service(request: Request, caller: Caller) -> Response:
     done = await commands.create(
         context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=asked.links or ()
     )
-    return await _one(request, caller.id, done.service_id, 201)
+    return await _changed(request, caller.id, done.service_id, 201)
 
 
 @router.get("/{uuid}/")
 async def get_service(request: Request, caller: Caller, uuid: str) -> Response:
     """One service."""
-    return await _one(request, caller.id, ident(uuid, "service"), 200)
+    async with database(request).read() as conn:
+        data = await shown.one(conn, request, caller.id, ident(uuid, "service"))
+    return reply_made(request, data)
 
 
 @router.patch("/{uuid}/")
@@ -75,7 +81,7 @@ async def update_service(request: Request, caller: Caller, uuid: str) -> Respons
         return asked.spec, asked.target, asked.links
 
     done = await commands.update(command(request, caller, body), service_id, read)
-    return await _one(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
+    return await _changed(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
 
 
 @router.delete("/{uuid}/")
@@ -113,7 +119,7 @@ async def redeploy_service(request: Request, caller: Caller, uuid: str) -> Respo
         await commands.run(command(request, caller, None), service_id, Verb.REDEPLOY, reuse_volumes=reuse)
     else:
         await commands.redeploy_tag(command(request, caller, body), service_id, tag, reuse_volumes=reuse)
-    return await _one(request, caller.id, service_id, 202)
+    return await _changed(request, caller.id, service_id, 202)
 
 
 @router.get("/{uuid}/logs/")
@@ -141,14 +147,13 @@ async def why(request: Request, caller: Caller, uuid: str) -> Response:
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
     service_id = ident(uuid, "service")
     await commands.run(command(request, caller, None), service_id, verb)
-    return await _one(request, caller.id, service_id, 202)
+    return await _changed(request, caller.id, service_id, 202)
 
 
-async def _one(request: Request, account_id: UUID, service_id: UUID, status: int) -> Response:
+async def _changed(request: Request, account_id: UUID, service_id: UUID, status: int) -> Response:
     async with database(request).read() as conn:
-        service = await services.get(conn, account_id, service_id)
-        (shown,) = await services_out(conn, request, [service])
-    return reply(request, shown, status)
+        data = await shown.fresh(conn, request, account_id, service_id)
+    return reply_made(request, data, status)
 
 
 def _tag(body: Any) -> str | None:

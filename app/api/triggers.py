@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident
 from app.api.responses import reply
+from app.api.routing import Router
 from app.commands import triggers as commands
 from app.commands.services import SERVICES_URI
 from app.wire.lists import TRIGGERS, Query, envelope, read_query
@@ -17,7 +18,7 @@ from app.wire.resource_output import trigger_out
 from domain.trigger import TriggerOperation
 from orchestrator.store import services, triggers
 
-router = APIRouter(prefix="/api/v1/service")
+router = Router(prefix="/api/v1/service")
 _HANDLER = "/{uuid}/webhook/handler"
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import Caller, database, ident
 from app.api.responses import reply
+from app.api.routing import Router
 from app.wire.lists import VOLUME_GROUPS, VOLUMES, envelope, read_query
 from app.wire.resource_output import volume_group_out, volume_out
 from orchestrator.store import volumes
 
-router = APIRouter(prefix="/api/v1")
+router = Router(prefix="/api/v1")
 
 
 @router.get("/volume/")

@@ -43,5 +43,5 @@ async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes
         await mounts.terminate(conn, row.drop_volumes)
         await publish(conn, [row])
         rows = await containers.open_rows(conn, [service.id])
-        await services.save(conn, service, service_state(service, counts(rows)))
+        await services.save(conn, service, service_state(service, counts(rows)), relinked=False)
         await wake.service(conn, service.id)

@@ -168,6 +168,8 @@ async def new_service(
 async def check_volumes_from(conn: Connection, account_id: UUID, spec: ServiceSpec, own: UUID | None = None) -> None:
     """Raises Invalid when a binding names a service that is not there, or the service itself."""
     wanted = {each.volumes_from: index for index, each in enumerate(spec.bindings) if each.volumes_from}
+    if not wanted:
+        return
     found = await services.many(conn, account_id, list(wanted))
     errors = {}
     for each, index in wanted.items():
@@ -246,7 +248,7 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
             action=context.action_id,
             now=at,
         )
-        await _accept(conn, context, accepted, count, "Service Update", at)
+        await _accept(conn, context, service, accepted, count, "Service Update", at)
         if grows(service, accepted.service):
             await quotas.check(conn, context.account)
     return Done(service_id=service_id, effect=accepted.effect)
@@ -267,7 +269,7 @@ async def _change(
         users = await relations.volume_users(conn, service_id) if terminating else []
         if users:
             raise NotAllowed(f"its volumes are used by {', '.join(users)}: terminate or change those services first")
-        await _accept(conn, context, accepted, count, verb_name(verb), at)
+        await _accept(conn, context, service, accepted, count, verb_name(verb), at)
         if terminating:
             await services.unlink(conn, service_id)
         if verb in GROWING and accepted.effect is not Effect.NOTHING:
@@ -282,11 +284,18 @@ async def _locked(conn: Connection, context: Context, service_id: UUID) -> tuple
 
 
 async def _accept(
-    conn: Connection, context: Context, accepted: Accepted, count: Counts, verb: str, at: datetime
+    conn: Connection,
+    context: Context,
+    before: Service,
+    accepted: Accepted,
+    count: Counts,
+    verb: str,
+    at: datetime,
 ) -> None:
     await _open(conn, context, accepted.service.id, verb, accepted.effect, at)
     if accepted.effect is not Effect.NOTHING:
-        await services.save(conn, accepted.service, service_state(accepted.service, count))
+        relinked = accepted.service.spec.links != before.spec.links
+        await services.save(conn, accepted.service, service_state(accepted.service, count), relinked=relinked)
         await wake.service(conn, accepted.service.id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,7 @@ class ServiceDetails:
     containers: Sequence[Container]
     actions: Sequence[UUID]
     linked_from: Sequence[tuple[str, UUID]]
-    targets: Mapping[UUID, str] = field(default_factory=dict)
+    targets: Collection[UUID] = ()
     sources: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
 

@@ -144,21 +144,6 @@ async def page(
     return [_action(row) for row in rows], total
 
 
-async def newest(conn: Connection, service_ids: Sequence[UUID], limit: int = 25) -> dict[UUID, list[UUID]]:
-    """The newest actions of each service, newest first."""
-    rows = await conn.fetch(
-        "SELECT s.id AS service_id, a.id FROM unnest($1::uuid[]) AS s(id) CROSS JOIN LATERAL"
-        " (SELECT id, start_date FROM actions WHERE service_id = s.id ORDER BY start_date DESC, id LIMIT $2) a"
-        " ORDER BY s.id, a.start_date DESC, a.id",
-        list(service_ids),
-        limit,
-    )
-    out: dict[UUID, list[UUID]] = {each: [] for each in service_ids}
-    for row in rows:
-        out[row["service_id"]].append(row["id"])
-    return out
-
-
 async def newest_of_objects(
     conn: Connection, account_id: UUID, uris: Sequence[str], limit: int = 25
 ) -> dict[str, list[UUID]]:

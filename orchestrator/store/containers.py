@@ -108,6 +108,17 @@ async def open_rows(conn: Connection, service_ids: Sequence[UUID]) -> list[Conta
     return [of_row(row) for row in rows]
 
 
+async def linked(conn: Connection, targets: Sequence[UUID], own: Sequence[UUID]) -> list[Container]:
+    """As `open_rows`, of the services that links lead to and that are live, and of `own`."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM containers WHERE terminated_at IS NULL AND (service_id = ANY($2) OR service_id IN"  # noqa: S608
+        " (SELECT id FROM services WHERE id = ANY($1) AND want <> 'TERMINATED')) ORDER BY slot",
+        list(targets),
+        list(own),
+    )
+    return [of_row(row) for row in rows]
+
+
 async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Container:
     """One container of the account. Raises NotFound."""
     row = await conn.fetchrow(
@@ -123,21 +134,26 @@ async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Contain
 async def page(
     conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
 ) -> tuple[list[Container], int]:
-    """A page of the account's containers by age, and how many there are; terminated ones show for an hour."""
+    """A page of the account's containers by age, and how many there are; terminated ones show for an hour.
+
+    They are counted only where the page does not tell: a last one does.
+    """
     condition, arguments = where(filters, _FILTERS, first=2)
     base = (
         "FROM containers WHERE account_id = $1"
         f" AND (terminated_at IS NULL OR terminated_at > now() - interval '1 hour') AND {condition}"
     )
-    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} {base} ORDER BY created_at, id LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
         account_id,
         *arguments,
-        limit,
+        limit + 1,
         offset,
     )
-    return [of_row(row) for row in rows], total
+    found = [of_row(row) for row in rows[:limit]]
+    if len(rows) <= limit and (found or not offset):
+        return found, offset + len(found)
+    return found, await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
 
 
 _MADE = ", ".join(name for name in COLUMNS if name not in {"seen", "terminated_at"})

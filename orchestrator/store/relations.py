@@ -21,19 +21,6 @@ class LinkedTo:
     strategy: Strategy
 
 
-async def linked_from(conn: Connection, service_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID]]]:
-    """For each service, the links that others have to it: (link name, from service)."""
-    rows = await conn.fetch(
-        "SELECT l.to_service, l.name, l.from_service FROM links l JOIN services s ON s.id = l.from_service"
-        " WHERE l.to_service = ANY($1) AND s.want <> 'TERMINATED' ORDER BY l.to_service, l.name, l.from_service",
-        list(service_ids),
-    )
-    out: dict[UUID, list[tuple[str, UUID]]] = {}
-    for row in rows:
-        out.setdefault(row["to_service"], []).append((row["name"], row["from_service"]))
-    return out
-
-
 async def link_targets(conn: Connection, of: Sequence[Service]) -> Mapping[UUID, LinkedTo]:
     """What clients need to know of each service that these are linked to."""
     ids = sorted({link.to_service for service in of for link in service.spec.links})

@@ -94,13 +94,21 @@ async def insert(conn: Connection, service: Service, state: ServiceState) -> Non
         service.created_at,
         service.stack_id,
     )
-    await _write_links(conn, service)
+    await _add_links(conn, service)
 
 
-async def save(conn: Connection, service: Service, state: ServiceState) -> None:
-    """Write what a call may change of a service, its links too; the caller holds its row lock."""
+async def save(conn: Connection, service: Service, state: ServiceState, *, relinked: bool = True) -> None:
+    """Write what a call may change of a service; the caller holds its row lock. `relinked`: its links may be others."""
     await conn.execute(_SAVE, *_saved(service, state))
-    await _write_links(conn, service)
+    if relinked:
+        await conn.execute(
+            "DELETE FROM links WHERE from_service = $1"
+            " AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
+            service.id,
+            [link.name for link in service.spec.links],
+            [link.to_service for link in service.spec.links],
+        )
+        await _add_links(conn, service)
 
 
 async def save_pass(
@@ -130,23 +138,14 @@ def _saved(service: Service, state: ServiceState) -> tuple[object, ...]:
     )
 
 
-async def _write_links(conn: Connection, service: Service) -> None:
-    names = [link.name for link in service.spec.links]
-    targets = [link.to_service for link in service.spec.links]
-    await conn.execute(
-        "DELETE FROM links WHERE from_service = $1"
-        " AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
-        service.id,
-        names,
-        targets,
-    )
-    if names:
+async def _add_links(conn: Connection, service: Service) -> None:
+    if service.spec.links:
         await conn.execute(
             "INSERT INTO links (from_service, name, to_service) SELECT $1, * FROM unnest($2::text[], $3::uuid[])"
             " ON CONFLICT DO NOTHING",
             service.id,
-            names,
-            targets,
+            [link.name for link in service.spec.links],
+            [link.to_service for link in service.spec.links],
         )
 
 
@@ -190,10 +189,8 @@ async def many(conn: Connection, account_id: UUID, ids: Sequence[UUID]) -> dict[
     return {row["id"]: of_row(row) for row in rows}
 
 
-async def page(
-    conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
-) -> tuple[list[Service], int]:
-    """A page of the account's services by age, and how many there are in all.
+def listed(account_id: UUID, filters: Sequence[Filter]) -> tuple[str, list[object]]:
+    """FROM and WHERE of the account's services that a list shows, and the arguments.
 
     Terminated ones show for an hour; in a lookup by name, live matches hide them (spec 1.9, 7 no. 2 and 3).
     """
@@ -207,18 +204,10 @@ async def page(
             f" AND o.want <> 'TERMINATED' AND {alive}))"
         )
     base = (
-        f"{FROM} WHERE s.account_id = $1 AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')"
-        f" AND {condition}"
+        "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
+        f" AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
     )
-    total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
-    rows = await conn.fetch(
-        f"SELECT {COLUMNS} {base} ORDER BY s.created_at, s.id LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}",
-        account_id,
-        *arguments,
-        limit,
-        offset,
-    )
-    return [of_row(row) for row in rows], total
+    return base, [account_id, *arguments]
 
 
 SUFFIXES = 32
@@ -343,10 +332,15 @@ async def next_subnet(conn: Connection, pool: str) -> str:
     network = ipaddress.ip_network(pool)
     blocks = 2 ** (SUBNET_PREFIX - network.prefixlen)
     for _ in range(64):
-        number: int = await conn.fetchval("SELECT nextval('subnet_number')")
-        start = int(network.network_address) + (number % blocks) * 2 ** (32 - SUBNET_PREFIX)
-        subnet = f"{ipaddress.ip_address(start)}/{SUBNET_PREFIX}"
-        if not await conn.fetchval("SELECT 1 FROM services WHERE subnet = $1 AND destroyed_at IS NULL", subnet):
+        subnet: str | None = await conn.fetchval(
+            "SELECT block FROM (SELECT host($1::text::inet + (nextval('subnet_number') % $2) * $3) || $4 AS block) AS n"
+            " WHERE NOT EXISTS (SELECT 1 FROM services WHERE subnet = block AND destroyed_at IS NULL)",
+            str(network.network_address),
+            blocks,
+            2 ** (32 - SUBNET_PREFIX),
+            f"/{SUBNET_PREFIX}",
+        )
+        if subnet is not None:
             return subnet
     raise Conflict(f"no free network is left in {pool}: terminate services or set a larger TUTELA_NETWORK_POOL")
 

@@ -17,8 +17,11 @@ EVENT = "tutela_event"
 
 async def service(conn: Connection, service_id: UUID) -> None:
     """Make the workers look at the service once this transaction commits; the caller holds its lock."""
-    await conn.execute("UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1", service_id)
-    await conn.execute("SELECT pg_notify('tutela_service', '')")
+    await conn.execute(
+        "WITH due AS (UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = $1)"
+        " SELECT pg_notify('tutela_service', '')",
+        service_id,
+    )
 
 
 async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:

@@ -158,7 +158,7 @@ async def test_an_error_of_the_server_leaves_nothing(client: Client, monkeypatch
 
     # Its log is not rendered: outside of a server that shows every variable on the way.
     with monkeypatch.context() as planted, capture_logs():
-        planted.setattr("app.api.services.reply", broken)
+        planted.setattr("app.api.services.reply_made", broken)
         assert (await create(client)).status_code == 500
     assert (await client.count(), await client.count("actions"), await client.count("answers")) == (0, 0, 0)
     assert (await create(client)).status_code == 201

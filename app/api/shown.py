@@ -1,0 +1,118 @@
+"""Services as JSON, made once for each version of them (`orchestrator.store.shown`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from uuid import UUID
+
+from fastapi import Request
+
+from app.api.deps import fleet, settings, visible, who
+from app.api.responses import encoded
+from app.wire.service_output import ServiceDetails, service_out
+from domain.access import Role
+from domain.container import Container
+from domain.errors import NotFound
+from orchestrator.store import shown
+from orchestrator.store.db import Connection
+from orchestrator.store.shown import Shown
+
+MOST_BYTES = 16 * 1024 * 1024
+"""A few thousand services; what was not asked for the longest time is made anew."""
+
+Key = tuple[UUID, bool]
+"""A service, and whether its variables' values are hidden."""
+
+
+class Made:
+    """The JSON of services with the version that it was made from. The version is asked of the database before each
+    use, so what is here is never taken for what is true."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._of: OrderedDict[Key, tuple[str, bytes]] = OrderedDict()
+
+    def get(self, key: Key, version: str) -> bytes | None:
+        """What was made of this version, if it is still here."""
+        found = self._of.get(key)
+        if found is None or found[0] != version:
+            return None
+        self._of.move_to_end(key)
+        return found[1]
+
+    def put(self, key: Key, version: str, data: bytes) -> None:
+        """Keep it in place of that of another version."""
+        self._drop(key)
+        self._of[key] = version, data
+        self._bytes += len(version) + len(data)
+        while self._bytes > self._most and self._of:
+            self._drop(next(iter(self._of)))
+
+    def _drop(self, key: Key) -> None:
+        version, data = self._of.pop(key, ("", b""))
+        self._bytes -= len(version) + len(data)
+
+
+async def one(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> bytes:
+    """A service of the account. Raises NotFound."""
+    version = await shown.version(conn, account_id, service_id)
+    found = await some(conn, request, account_id, [(service_id, version)])
+    if not found:
+        raise NotFound(f"there is no service {service_id}")
+    return found[0]
+
+
+async def fresh(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> bytes:
+    """A service that was changed just now, so that nothing made before can be used. Raises NotFound."""
+    found = await _make(conn, request, account_id, [service_id])
+    if not found:
+        raise NotFound(f"there is no service {service_id}")
+    return found[service_id]
+
+
+async def some(conn: Connection, request: Request, account_id: UUID, wanted: Sequence[tuple[UUID, str]]) -> list[bytes]:
+    """Services of the account by id and version, in this order; what is deleted meanwhile is left out."""
+    made, hidden = _made(request), _hidden(request)
+    found = {ident: data for ident, version in wanted if (data := made.get((ident, hidden), version)) is not None}
+    missing = [ident for ident, _ in wanted if ident not in found]
+    if missing:
+        found |= await _make(conn, request, account_id, missing)
+    return [found[ident] for ident, _ in wanted if ident in found]
+
+
+async def _make(conn: Connection, request: Request, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    made, hidden, out = _made(request), _hidden(request), {}
+    for each in await shown.load(conn, account_id, ids):
+        data = out[each.service.id] = _encoded(request, each)
+        made.put((each.service.id, hidden), each.version, data)
+    return out
+
+
+def _encoded(request: Request, each: Shown) -> bytes:
+    config = settings(request)
+    sources: dict[UUID, list[Container]] = {}
+    for row in each.sources:
+        sources.setdefault(row.service_id, []).append(row)
+    details = ServiceDetails(
+        service=each.service,
+        containers=each.containers,
+        actions=each.actions,
+        linked_from=each.linked_from,
+        targets=each.targets,
+        sources=sources,
+        fleet=fleet(request, each.hosts),
+    )
+    out = service_out(
+        details, api_url=config.public_url.rstrip("/"), public_domain=config.public_domain, host=config.public_host
+    )
+    return encoded(visible(request, [out])[0])
+
+
+def _made(request: Request) -> Made:
+    found: Made = request.app.state.made
+    return found
+
+
+def _hidden(request: Request) -> bool:
+    return who(request).role is Role.READ_ONLY
