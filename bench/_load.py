@@ -56,8 +56,7 @@ class _Connection(asyncio.Protocol):
         self._held, self._missing, self._began = b"", -1, 0.0
         self.over = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvloop's is another
         self._transport = transport
         self._ask()
 

@@ -41,7 +41,7 @@ def definition(name: str) -> dict[str, Any]:
         "target_num_containers": EACH,
         "container_envvars": [{"key": f"SETTING_{n}", "value": f"value {n} of the application"} for n in range(8)],
         "container_ports": [{"protocol": "tcp", "inner_port": 80}],
-        "tags": ["web", "production"],
+        "labels": {"team": "web", "stage": "production"},
     }
 
 
