@@ -45,8 +45,9 @@ def flag(request: Request, name: str, *, default: bool) -> bool:
 
 
 def database(request: Request) -> Database:
-    """The application's database; of a request with an `Idempotency-Key`, its own (`app.api.once`)."""
-    db: Database = request.scope.get("tutela.database") or request.app.state.db
+    """The application's database; of a request that reads, or has an `Idempotency-Key`, its own (`app.api.routing`,
+    `app.api.once`)."""
+    db: Database = request.scope.get("tutela.database") or request.scope.get("tutela.lent") or request.app.state.db
     return db
 
 

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from app.api.once import begun
 from app.api.security import guard_of, permitted
+from orchestrator.store.lent import Lent
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -28,6 +29,11 @@ class Operation(Route):
         super().__init__(path, endpoint, methods=[method], include_in_schema=include_in_schema)
         self.methods = {method}  # of HEAD `app.api.middleware.Heads` makes a GET
         self.app = _guarded(path, endpoint, method)
+        self._stem = path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As any route; most of the many are told apart by how their paths begin."""
+        return super().matches(scope) if scope["path"].startswith(self._stem) else (Match.NONE, {})
 
 
 def _guarded(path: str, endpoint: Endpoint, method: str) -> Any:
@@ -36,17 +42,27 @@ def _guarded(path: str, endpoint: Endpoint, method: str) -> Any:
     _, *parameters = inspect.signature(endpoint).parameters.values()
     callers = [each.name for each in parameters if each.annotation == "Caller"]
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
+    async def made(request: Request) -> Response:
         await permitted(request, guard)
         await begun(request)
-        arguments: dict[str, Any] = scope["path_params"]
+        arguments: dict[str, Any] = {**request.scope["path_params"]}
         for name in callers:
             arguments[name] = request.state.who.account
-        response = await endpoint(request, **arguments)
+        return await endpoint(request, **arguments)
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        lent = scope["tutela.lent"] = Lent(scope["app"].state.db)
+        try:
+            response = await made(Request(scope, receive, send))
+        finally:
+            await lent.give_back()
         await response(scope, receive, send)
 
-    return answer
+    async def change(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await made(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return read if method == "GET" else change
 
 
 class Router:

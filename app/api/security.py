@@ -25,6 +25,7 @@ from orchestrator.store import accounts, audit
 from orchestrator.store.accounts import Principal
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
+from orchestrator.store.lent import Lent
 
 AUTH_URI = "/api/v1/auth/"
 CROWD_SECONDS = 3
@@ -76,16 +77,19 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
     The key is empty when a password was given. Raises 401, or 429 after too many wrong keys from one address.
     """
     db: Database = connection.app.state.db
+    lent: Lent | None = connection.scope.get("tutela.lent")
     token = bearer(header)
     given = credentials(header) if token is None else None
     if token is not None or given is not None:
-        async with db.read() as conn:
+        async with lent.first() if lent else db.read() as conn:
             if token is not None:
                 found = await _of_container(conn, connection, token)
             else:
                 found = await accounts.authenticate(conn, *given) if given else None
         if found is not None:
             return found, token or (given[1] if given else "")
+        if lent:
+            await lent.give_back()
         if given is not None and header.strip().lower().startswith("basic"):
             found = await _by_password(connection, *given)
             if found is not None:
