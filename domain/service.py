@@ -170,8 +170,8 @@ def up_to_date(service: Service, container: Container) -> bool:
 
 def synchronized(service: Service, containers: Sequence[Container]) -> bool:
     """Whether every live container is up to date (spec 2.3)."""
-    present = digest(service.spec)
-    return all(each.made_from == present and each.deploy_gen >= service.deploy_gen for each in live(containers))
+    made, newest = digest(service.spec), service.deploy_gen
+    return all(each.made_from == made and each.deploy_gen >= newest for each in live(containers))
 
 
 _AT_REST = frozenset(

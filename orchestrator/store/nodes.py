@@ -261,10 +261,11 @@ async def purge_terminated(conn: Connection, older_than_hours: int) -> None:
     )
 
 
-SAMPLE = """
-    (SELECT id FROM nodes WHERE overlay AND state <> 'Terminated' ORDER BY id LIMIT 2)
-    UNION ALL (SELECT id FROM nodes WHERE NOT overlay AND state <> 'Terminated' ORDER BY id LIMIT 2)
-"""
+_THERE = f"state <> '{NodeState.TERMINATED.value}'"
+SAMPLE = f"""
+    (SELECT id FROM nodes WHERE overlay AND {_THERE} ORDER BY id LIMIT 2)
+    UNION ALL (SELECT id FROM nodes WHERE NOT overlay AND {_THERE} ORDER BY id LIMIT 2)
+"""  # noqa: S608 - constants of the domain
 """Nodes that tell what others there are: two of each kind are enough (`domain.networks.Fleet.general`)."""
 
 

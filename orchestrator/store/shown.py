@@ -16,6 +16,7 @@ from uuid import UUID
 
 from domain.container import Container
 from domain.errors import NotFound
+from domain.node import NodeState
 from domain.service import Service
 from orchestrator.store import containers, nodes, services
 from orchestrator.store.db import Connection
@@ -23,7 +24,8 @@ from orchestrator.store.filters import Filter
 
 MOST_ACTIONS = 25
 _RECENT = "(c.terminated_at IS NULL OR c.terminated_at > now() - interval '1 hour')"
-_SEEN_AT = "n.name, n.public_ip, n.address, n.overlay, n.state = 'Terminated'"
+_GONE = NodeState.TERMINATED.value
+_SEEN_AT = f"n.name, n.public_ip, n.address, n.overlay, n.state = '{_GONE}'"
 _ACTIONS = f"""
     ARRAY(SELECT e.id FROM actions e WHERE e.service_id = s.id ORDER BY e.start_date DESC, e.id LIMIT {MOST_ACTIONS})
 """  # noqa: S608 - constants of this module
@@ -55,7 +57,7 @@ _LOAD = f"""
         ARRAY(SELECT ROW({_CONTAINER}) FROM containers c WHERE c.terminated_at IS NULL
             AND c.service_id IN (SELECT to_service FROM links WHERE from_service = s.id) ORDER BY c.slot) AS sources,
         ARRAY(SELECT ROW(n.id, n.name, n.overlay, coalesce(nullif(n.public_ip, ''), n.address)) FROM nodes n
-            WHERE n.state <> 'Terminated' AND n.id IN ({nodes.SAMPLE} UNION ALL SELECT c.node_id FROM containers c
+            WHERE n.state <> '{_GONE}' AND n.id IN ({nodes.SAMPLE} UNION ALL SELECT c.node_id FROM containers c
                 WHERE c.service_id = s.id AND {_RECENT} UNION ALL SELECT c.node_id FROM containers c
                 JOIN links l ON l.to_service = c.service_id WHERE l.from_service = s.id AND c.terminated_at IS NULL)
         ) AS hosts
