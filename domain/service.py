@@ -1,7 +1,6 @@
 """A service, the operations on it, and its eleven states.
 
-Every rule about "what is allowed when" and "what is it called now" is here and nowhere else
-(spec 2.13 and 2.14; the seed's state table).
+Every rule about "what is allowed when" and "what is it called now" is here and nowhere else (spec 2.13 and 2.14).
 """
 
 from __future__ import annotations
@@ -170,8 +169,8 @@ def up_to_date(service: Service, container: Container) -> bool:
 
 def synchronized(service: Service, containers: Sequence[Container]) -> bool:
     """Whether every live container is up to date (spec 2.3)."""
-    made, newest = digest(service.spec), service.deploy_gen
-    return all(each.made_from == made and each.deploy_gen >= newest for each in live(containers))
+    made = digest(service.spec)
+    return not any(each.made_from != made or each.deploy_gen < service.deploy_gen for each in live(containers))
 
 
 _AT_REST = frozenset(
