@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from app.api.audited import entry_of
-from app.api.rights import RIGHTS, template
+from app.api.rights import right_of, template
 from app.limits import Limits, neighbourhood
 from app.openapi.table import OPERATIONS
 from app.passwords import Passwords
@@ -22,10 +22,9 @@ from domain.access import Right, Via, refusal
 from domain.errors import NotFound
 from orchestrator.metrics import FAILED_LOGINS
 from orchestrator.store import accounts, audit
-from orchestrator.store.accounts import Principal
+from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
-from orchestrator.store.lent import Lent
 
 AUTH_URI = "/api/v1/auth/"
 CROWD_SECONDS = 3
@@ -77,19 +76,16 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
     The key is empty when a password was given. Raises 401, or 429 after too many wrong keys from one address.
     """
     db: Database = connection.app.state.db
-    lent: Lent | None = connection.scope.get("tutela.lent")
     token = bearer(header)
     given = credentials(header) if token is None else None
     if token is not None or given is not None:
-        async with lent.first() if lent else db.read() as conn:
+        async with db.read() as conn:
             if token is not None:
                 found = await _of_container(conn, connection, token)
             else:
                 found = await accounts.authenticate(conn, *given) if given else None
         if found is not None:
             return found, token or (given[1] if given else "")
-        if lent:
-            await lent.give_back()
         if given is not None and header.strip().lower().startswith("basic"):
             found = await _by_password(connection, *given)
             if found is not None:
@@ -166,43 +162,18 @@ def identified(connection: HTTPConnection, principal: Principal) -> None:
     entry.via, entry.key_id = principal.via, principal.key_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """What is known of a route before anybody asks. `name`: `GET /path/`, as `app.api.rights` lists it.
-
-    `done` and `begun`: its good codes, for the audit log; `counted`: by key, in a minute.
-    """
-
-    path: str
-    name: str
-    done: int | None
-    begun: int | None
-    counted: bool
-
-
-def guard_of(method: str, path: str) -> Guard:
-    """The guard of a route."""
-    listed = template(path)
-    row = OPERATIONS.get((method, listed))
-    return Guard(
-        path=listed,
-        name=f"{method} {listed}",
-        done=row.code if row else None,
-        begun=(202 if 202 in row.also else row.code) if row else None,
-        counted=(method, listed) in CREATES,
-    )
-
-
-async def permitted(request: Request, guard: Guard) -> None:
+async def permitted(request: Request) -> None:
     """The guard of every router: the caller has the right that the route declares, or the request ends here.
 
     Raises 401, 429, 403, and NotFound for a namespace that is not the caller's own (spec 5.7).
     """
-    request.scope["tutela.matched"].route = guard.path
-    right = RIGHTS.get(guard.name)
+    path = template(request.scope["route"].path)
+    request.scope["tutela.matched"].route = path
+    right = right_of(request.method, path)
+    row = OPERATIONS.get((request.method, path))
     entry: Entry = request.scope["tutela.audit"]
-    if guard.done is not None and guard.begun is not None:
-        entry.done, entry.begun = guard.done, guard.begun
+    if row is not None:
+        entry.done, entry.begun = row.code, 202 if 202 in row.also else row.code
     if right is Right.OPEN or (right is Right.METRICS and _open_here(request)):
         return
     principal, request.state.key = await login(request, request.headers.get("authorization", ""))
@@ -214,7 +185,7 @@ async def permitted(request: Request, guard: Guard) -> None:
     if why is not None:
         entry.denied = True
         raise Refused(403, f"Not permitted: {why}.", "forbidden", {})
-    if guard.counted:
+    if (request.method, path) in CREATES:
         throttled(limits(request).creates.take(who_counts(principal)), "objects made with this key in a minute")
 
 
@@ -223,3 +194,9 @@ def _open_here(request: Request) -> bool:
     proxy on it."""
     forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
     return bool(request.app.state.settings.metrics_open) and is_loopback(_address(request)) and not forwarded
+
+
+async def account(request: Request, _permitted: Annotated[None, Depends(permitted)]) -> Account:
+    """The account of the request."""
+    who: Principal = request.state.who
+    return who.account

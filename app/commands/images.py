@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
 from uuid import uuid4
 
 from app.commands.recording import recorded
@@ -65,7 +64,7 @@ async def delete(context: Context, name: str) -> None:
         await images.delete(work.conn, image.id)
 
 
-async def refuse_build(context: Context, name: str) -> NoReturn:
+async def refuse_build(context: Context, name: str) -> None:
     """Raises Invalid, and records that."""
     await record_refusal(context, "Image Build", NO_BUILDS, None, image_uri(name))
     raise Invalid({"build": NO_BUILDS})

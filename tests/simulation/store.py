@@ -23,6 +23,9 @@ from tests.simulation.server import Backend
 
 _NOTIFY = re.compile(r"^SELECT pg_notify\('(\w+)', (?:'(.*)'|\$1)\)$")
 _NOTIFY_EACH = re.compile(r"^SELECT pg_notify\('(\w+)', each\) FROM unnest\(\$1::text\[\]\) AS each$")
+_CHANGE = re.compile(r"^WITH due AS \((.*)\) SELECT pg_notify\('(\w+)', '(.*)'\)$")
+"""A change and its notification in one statement (`wake.service`)."""
+
 _NOW = "SELECT clock_timestamp()"
 _CLOCKS = re.compile(r"\b(?:clock_timestamp|now)\(\)")
 MOST_STEPS = 20_000
@@ -50,6 +53,7 @@ def _kind(query: str) -> tuple[Kind, str, str | None]:
         return Kind.NOTIFY, match[1], match[2]
     if (match := _NOTIFY_EACH.match(query)) is not None:
         return Kind.NOTIFY_EACH, match[1], None
+    assert "pg_notify" not in query, f"a notification that the world would not hear: {query}"
     return (Kind.SELECT if query.lstrip().startswith("SELECT") else Kind.OTHER), "", None
 
 
@@ -155,6 +159,9 @@ class _Connection:
         self._process.check()
         if store.trouble.away:
             raise ConnectionResetError("the database was cut off")
+        if (change := _CHANGE.match(query)) is not None:
+            query = change[1]
+            self.notified.append((change[2], change[3]))
         kind, channel, payload = _kind(query)
         if kind is Kind.CLOCK:
             return store.now()
