@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from app.api import (
     actions,
@@ -34,7 +34,7 @@ from app.api import (
 from app.api.audited import Audited
 from app.api.middleware import BodyLimit, Forwarded, Heads, Paths
 from app.api.observed import Observed
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.api.shown import Made
 from app.limits import Limits
 from app.migrate import newest
@@ -74,7 +74,7 @@ def create_monitor(settings: Settings, db: Database, secrets: SecretBox) -> Fast
     return _app(settings, db, secrets, [health.router, metrics.router])
 
 
-def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[Router]) -> FastAPI:
+def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[APIRouter]) -> FastAPI:
     app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
@@ -90,6 +90,10 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[Rou
     once.install(app)
     app.state.routers = routers
     for router in routers:
+        strange = [each for each in router.routes if not isinstance(each, Operation)]
+        if strange:
+            raise TypeError(f"past the guard, as its router has no route_class=Operation: {strange}")
+        # Not `include_router`, whose routes are looked through twice for each request (docs/performance.md).
         app.router.routes.extend(router.routes)
     app.add_middleware(once.Once)
     app.add_middleware(BodyLimit)
@@ -101,7 +105,7 @@ def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[Rou
     return app
 
 
-def all_routers() -> list[Router]:
+def all_routers() -> list[APIRouter]:
     """What is served over HTTP."""
     return [
         health.router,

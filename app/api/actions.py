@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import Caller, command, database, flag, ident
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import actions as commands
 from app.wire.lists import ACTIONS, Query, envelope, read_query
 from app.wire.others import action_out
@@ -16,7 +16,7 @@ from orchestrator.store import actions, related
 from orchestrator.store.accounts import Account
 from orchestrator.store.db import Connection
 
-router = Router(prefix="/api/v1/action")
+router = APIRouter(prefix="/api/v1/action", route_class=Operation)
 
 
 @router.get("/")

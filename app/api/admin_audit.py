@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import database
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.wire.lists import AUDIT, envelope, read_query
 from app.wire.users import audit_out
 from orchestrator.store import audit
 
-router = Router(prefix="/api/v1/admin/audit")
+router = APIRouter(prefix="/api/v1/admin/audit", route_class=Operation)
 
 
 @router.get("/")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident, settings
 from app.api.nodes import own_name
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import nodes as commands
 from app.commands.nodes import Attributes, node_uri
 from app.wire.others import node_out
@@ -18,7 +18,7 @@ from app.wire.resource_input import read_admin_node
 from domain.quarantine import Word
 from orchestrator.store import nodes
 
-router = Router(prefix="/api/v1/admin/node")
+router = APIRouter(prefix="/api/v1/admin/node", route_class=Operation)
 
 
 @router.patch("/{uuid}/")

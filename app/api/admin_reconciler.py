@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.admin_nodes import node_shown
 from app.api.deps import Caller, command, database, ident
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import reconciler as commands
 from app.wire.lists import QUEUE, envelope, read_query
 from app.wire.reconciler import reconciler_out, waiting_out
 from orchestrator.store import pauses, queue, schedule
 
-router = Router(prefix="/api/v1/admin")
+router = APIRouter(prefix="/api/v1/admin", route_class=Operation)
 
 
 @router.get("/reconciler/")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident
 from app.api.keys import keys_listed, made
 from app.api.responses import nothing, reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import users as commands
 from app.commands.services import refusals_recorded
 from app.wire.lists import USERS, envelope, read_query
 from app.wire.users import USERS_URI, read_change, read_key, read_user, user_out
 from orchestrator.store import users
 
-router = Router(prefix="/api/v1/admin/user")
+router = APIRouter(prefix="/api/v1/admin/user", route_class=Operation)
 
 
 @router.get("/")

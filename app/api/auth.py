@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, database, who
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import accounts as commands
 from app.commands.services import refusals_recorded
 from app.wire.lists import Query, envelope
@@ -15,7 +15,7 @@ from app.wire.resource_input import read_password
 from domain.access import Role
 from domain.errors import NotAllowed
 
-router = Router(prefix="/api/v1/auth")
+router = APIRouter(prefix="/api/v1/auth", route_class=Operation)
 
 
 @router.get("/")

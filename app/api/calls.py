@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import command, database, ident, settings
 from app.api.once import begin
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.api.security import limits, place, throttled
 from app.commands import calls as commands
 from app.wire.reading import Reading
@@ -17,7 +17,7 @@ from domain.errors import Invalid, NotFound
 from orchestrator.store import triggers
 from orchestrator.store.audit import Entry
 
-router = Router(prefix="/api/v1/service")
+router = APIRouter(prefix="/api/v1/service", route_class=Operation)
 MOST_BODY = 64 * 1024
 
 

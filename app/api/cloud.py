@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, settings
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands.services import record_refusal
 from app.fleet.authority import open_authority
 from app.fleet.tokens import TOKEN_URI, make_token
@@ -19,7 +19,7 @@ from app.wire.tokens import read_token_request, token_out
 from domain.errors import Invalid, NotFound
 from orchestrator.store import images
 
-router = Router(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=Operation)
 NO_CLOUD = "this installation has no cloud providers; register nodes with a token"
 
 

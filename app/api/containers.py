@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import Caller, command, database, flag, fleet, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import containers as commands
 from app.wire.container_output import ContainerDetails, container_out
 from app.wire.lists import CONTAINERS, envelope, read_query
@@ -22,7 +22,7 @@ from domain.service import Verb
 from orchestrator.store import actions, containers, nodes, services
 from orchestrator.store.db import Connection
 
-router = Router(prefix="/api/v1/container")
+router = APIRouter(prefix="/api/v1/container", route_class=Operation)
 
 
 @router.get("/")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from app.api.bodies import for_record, without_values
 from app.commands.services import Context
@@ -22,7 +22,13 @@ from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.db import Database
 from orchestrator.store.shown import Host
 
-Caller = Account
+
+def account(request: Request) -> Account:
+    """The account of a request that had to log in."""
+    return who(request).account
+
+
+Caller = Annotated[Account, Depends(account)]
 """As an annotation of an endpoint's parameter: who asks (`app.api.routing`)."""
 
 
@@ -45,9 +51,8 @@ def flag(request: Request, name: str, *, default: bool) -> bool:
 
 
 def database(request: Request) -> Database:
-    """The application's database; of a request that reads, or has an `Idempotency-Key`, its own (`app.api.routing`,
-    `app.api.once`)."""
-    db: Database = request.scope.get("tutela.database") or request.scope.get("tutela.lent") or request.app.state.db
+    """The application's database; of a request with an `Idempotency-Key`, its own (`app.api.once`)."""
+    db: Database = request.scope.get("tutela.database") or request.app.state.db
     return db
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import platform
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import database
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.wire.health import health_out, ready_out
 from app.wire.reconciler import reconciler_out
 from orchestrator.store import health as store
@@ -20,7 +20,7 @@ from orchestrator.store import pauses, queue, schedule
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.health import Readiness
 
-router = Router()
+router = APIRouter(route_class=Operation)
 READY_SECONDS = 3.0
 
 

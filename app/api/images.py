@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database
 from app.api.responses import nothing, reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import images as commands
 from app.commands.images import IMAGES_URI, NO_BUILDS, Wanted, image_uri
 from app.wire.lists import IMAGES, envelope, read_query
@@ -37,7 +37,7 @@ class ImageName(Convertor[str]):
 
 
 register_url_convertor("image", ImageName())
-router = Router(prefix="/api/v1/image")
+router = APIRouter(prefix="/api/v1/image", route_class=Operation)
 
 
 @router.get("/")
@@ -69,13 +69,13 @@ async def get_build_setting(request: Request, _caller: Caller, name: str, settin
 
 @router.post("/{name:image}/buildsetting/")
 @router.post("/{name:image}/buildsetting/{setting:path}/")
-async def create_build_setting(request: Request, caller: Caller, name: str, setting: str = "") -> NoReturn:
+async def create_build_setting(request: Request, caller: Caller, name: str, setting: str = "") -> None:
     """Refused: nothing is built here."""
     await commands.refuse_build(command(request, caller, None), name)
 
 
 @router.post("/{name:image}/tag/{tag}/build/")
-async def build_image(request: Request, caller: Caller, name: str, tag: str) -> NoReturn:
+async def build_image(request: Request, caller: Caller, name: str, tag: str) -> None:
     """Refused: nothing is built here."""
     await commands.refuse_build(command(request, caller, None), name)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident, who
 from app.api.responses import nothing, reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import users as commands
 from app.commands.services import refusals_recorded
 from app.wire.lists import KEYS, envelope, read_query
@@ -17,7 +17,7 @@ from app.wire.users import OWN_KEYS_URI, key_out, read_key, user_out
 from orchestrator.store import users
 from orchestrator.store.users import ApiKey
 
-router = Router(prefix="/api/v1/auth")
+router = APIRouter(prefix="/api/v1/auth", route_class=Operation)
 
 
 @router.get("/account/")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import database
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.streams.watch import Watch
 from orchestrator import metrics
 from orchestrator.metrics import gauge
 from orchestrator.store import health, queue
 from orchestrator.store.errors import DatabaseAway
 
-router = Router()
+router = APIRouter(route_class=Operation)
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, flag, ident, settings
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import nodes as commands
 from app.commands.nodes import Description, node_uri
 from app.settings import Settings
@@ -19,7 +19,7 @@ from app.wire.resource_input import read_node
 from domain.node import Node
 from orchestrator.store import nodes
 
-router = Router(prefix="/api/v1/node")
+router = APIRouter(prefix="/api/v1/node", route_class=Operation)
 
 
 @router.get("/")

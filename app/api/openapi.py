@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.openapi.document import Served, document
 
-router = Router()
+router = APIRouter(route_class=Operation)
 
 
 @router.get("/openapi.json", include_in_schema=False)
@@ -23,7 +23,7 @@ async def openapi(request: Request) -> Response:
     return reply(request, state.document)
 
 
-def served(routers: Iterable[Router]) -> list[Served]:
+def served(routers: Iterable[APIRouter]) -> list[Served]:
     """Each operation of the API; `{name:path}` without its converter."""
     return [
         Served(
@@ -33,6 +33,6 @@ def served(routers: Iterable[Router]) -> list[Served]:
         )
         for router in routers
         for route in router.routes
-        if route.include_in_schema
+        if isinstance(route, Operation) and route.include_in_schema
         for method in sorted(route.methods or ())
     ]

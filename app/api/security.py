@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -22,7 +21,7 @@ from domain.access import Right, Via, refusal
 from domain.errors import NotFound
 from orchestrator.metrics import FAILED_LOGINS
 from orchestrator.store import accounts, audit
-from orchestrator.store.accounts import Account, Principal
+from orchestrator.store.accounts import Principal
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
 
@@ -163,7 +162,7 @@ def identified(connection: HTTPConnection, principal: Principal) -> None:
 
 
 async def permitted(request: Request) -> None:
-    """The guard of every router: the caller has the right that the route declares, or the request ends here.
+    """The guard of every operation: the caller has the right that the route declares, or the request ends here.
 
     Raises 401, 429, 403, and NotFound for a namespace that is not the caller's own (spec 5.7).
     """
@@ -194,9 +193,3 @@ def _open_here(request: Request) -> bool:
     proxy on it."""
     forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
     return bool(request.app.state.settings.metrics_open) and is_loopback(_address(request)) and not forwarded
-
-
-async def account(request: Request, _permitted: Annotated[None, Depends(permitted)]) -> Account:
-    """The account of the request."""
-    who: Principal = request.state.who
-    return who.account

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api import shown
 from app.api.bodies import read_json
 from app.api.deps import Caller, command, database, flag, ident, log_source, settings
 from app.api.logs import read_tail
 from app.api.responses import encoded, reply, reply_made
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import services as commands
 from app.installation import installation_of
 from app.wire.explain_output import explanation_out
@@ -29,7 +29,7 @@ from orchestrator.planning.view import Policy
 from orchestrator.store import containers, services
 from orchestrator.store import shown as store
 
-router = Router(prefix="/api/v1/service")
+router = APIRouter(prefix="/api/v1/service", route_class=Operation)
 
 
 @router.get("/")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.bodies import masked
 from app.api.deps import Caller, command, database, flag, ident, settings, who
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import stacks as commands
 from app.wire.lists import STACKS, envelope, read_query
 from app.wire.stack_file import to_file
@@ -24,7 +24,7 @@ from domain.stack import Stack, StackState
 from orchestrator.store import containers, services, stacks
 from orchestrator.store.db import Connection
 
-router = Router(prefix="/api/v1/stack")
+router = APIRouter(prefix="/api/v1/stack", route_class=Operation)
 
 
 @router.get("/")

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident
 from app.api.responses import nothing, reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import nodes as node_commands
 from app.commands import services as service_commands
 from app.commands.nodes import Description, node_uri
@@ -27,7 +27,7 @@ from domain.service import Service
 from domain.spec import ServiceSpec
 from orchestrator.store import nodes, services, tags
 
-router = Router(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=Operation)
 Names = tuple[str, ...]
 Change = Callable[[Names], Names]
 

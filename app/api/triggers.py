@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
 from app.api.deps import Caller, command, database, ident
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.commands import triggers as commands
 from app.commands.services import SERVICES_URI
 from app.wire.lists import TRIGGERS, Query, envelope, read_query
@@ -18,7 +18,7 @@ from app.wire.resource_output import trigger_out
 from domain.trigger import TriggerOperation
 from orchestrator.store import services, triggers
 
-router = Router(prefix="/api/v1/service")
+router = APIRouter(prefix="/api/v1/service", route_class=Operation)
 _HANDLER = "/{uuid}/webhook/handler"
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import Caller, database, ident
 from app.api.responses import reply
-from app.api.routing import Router
+from app.api.routing import Operation
 from app.wire.lists import VOLUME_GROUPS, VOLUMES, envelope, read_query
 from app.wire.resource_output import volume_group_out, volume_out
 from orchestrator.store import volumes
 
-router = Router(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=Operation)
 
 
 @router.get("/volume/")

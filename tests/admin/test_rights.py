@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from fastapi import APIRouter, Request, Response
 from starlette.routing import Route, WebSocketRoute
 
+from app.api import health
 from app.api.openapi import served
 from app.api.rights import RIGHTS, right_of
+from app.api.routing import Operation
 from app.limits import Limits
-from app.main import all_routers
+from app.main import all_routers, create_monitor
 from app.streams.routes import routes
 from domain.access import Right
 from tests.admin.conftest import ADMIN, Office
@@ -44,6 +47,25 @@ async def test_the_application_serves_nothing_but_these(office: Office) -> None:
     kinds = {type(route).__name__ for route in office.app.router.routes}
     assert kinds == {"Operation", "WebSocketRoute"}
     assert len([each for each in office.app.router.routes if isinstance(each, WebSocketRoute)]) == len(routes())
+
+
+async def test_no_application_is_made_with_a_route_past_the_guard(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = APIRouter()
+    plain.add_api_route("/health", health.health)
+    monkeypatch.setattr(health, "router", plain)
+    with pytest.raises(TypeError, match="past the guard"):
+        create_monitor(office.app.state.settings, office.db, office.app.state.secrets)
+
+
+def test_no_route_is_made_of_an_endpoint_that_asks_for_more_than_it_is_given() -> None:
+    async def endpoint(request: Request, uuid: UUID) -> Response:
+        return Response(str(uuid))
+
+    router = APIRouter(route_class=Operation)
+    with pytest.raises(TypeError, match="endpoint takes a Request first"):
+        router.get("/{uuid}/")(endpoint)
 
 
 def test_what_is_open_is_this_and_nothing_else() -> None:
