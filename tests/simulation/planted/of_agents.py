@@ -160,7 +160,7 @@ BUGS: dict[str, Bug] = {
     ),
     "every run was on": (
         "a run that came after its engine's return counts as interrupted when it ends (I12)",
-        24,
+        706,
         ((memory, "observed", _on_all_along),),
     ),
     "what ended before its engine ended by itself": (
@@ -175,7 +175,7 @@ BUGS: dict[str, Bug] = {
     ),
     "who does not answer is not there": (
         "a container whose inspection takes too long counts as gone (I2a, E8)",
-        287,
+        739,
         ((observe, "EngineView", _all_answer),),
     ),
     "what is as wanted is set again": (
