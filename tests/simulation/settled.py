@@ -35,12 +35,13 @@ _SERVICES = """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
 _OWN_PORT = """
     SELECT s.unique_name AS name, a.message FROM actions a JOIN services s ON s.id = a.service_id
-    WHERE a.state = 'Failed' AND a.verb = 'Service Redeploy' AND a.message LIKE '%taken by another container%'
+    WHERE a.state = 'Failed' AND a.verb = 'Service Redeploy' AND a.message LIKE '%slot 1: %taken by another%'
         AND NOT EXISTS (SELECT 1 FROM containers c WHERE c.service_id = s.id AND c.slot <> 1)
         AND NOT EXISTS (SELECT 1 FROM services o WHERE o.id <> s.id
             AND o.spec #>> '{ports,0,outer_port}' = s.spec #>> '{ports,0,outer_port}')
 """
-"""What failed for want of a port that nobody had but the container to be replaced."""
+"""What failed for want of a port that nobody had but the container to be replaced; another slot of its service may
+lack a host."""
 _NODES = """
     SELECT name, state, drain_action, cordoned, assignment_revision AS revision
     FROM nodes WHERE state <> 'Terminated' ORDER BY name

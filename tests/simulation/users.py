@@ -325,10 +325,14 @@ class User:
             await self._do(f"drain {row['name']} for", lambda c, _: node_commands.drain(c, row["id"]))
 
     async def last_words(self) -> None:
-        """Terminate whatever is there; again until somebody listens."""
-        while self._wish is not None and self._wish.want != "TERMINATED":
+        """Terminate whatever is there; again until somebody listens, or it turns out that somebody did before."""
+        while self._wish is not None and self._wish.want != "TERMINATED" and not self._is_terminated(self._wish):
             await self._do("terminate", lambda c, i: service_commands.run(c, i, Verb.TERMINATE), want="TERMINATED")
             await asyncio.sleep(0.5)
+
+    def _is_terminated(self, wish: Wish) -> bool:
+        rows = self._world.store.ask("SELECT want FROM services WHERE id = $1", wish.service_id)
+        return any(row["want"] == "TERMINATED" for row in rows)
 
     async def uncordon(self) -> None:
         """Let all nodes take containers again."""
