@@ -103,8 +103,12 @@ class Host:
         return self.able and here and self.alone(container)
 
     def is_to_run(self, container: str) -> bool:
-        """Whether the agent has it that the container is to run: such a one stops for a moment, or without a lease."""
-        known = self._agent._ledger.assignments.get(UUID(container)) if self._agent else None
+        """Whether the agent has it that the container is to run: such a one stops for a moment, or without a lease.
+        True too while no agent is there to say: what it asked for may be carried out late (E7).
+        """
+        if self._agent is None:
+            return True
+        known = self._agent._ledger.assignments.get(UUID(container))
         return known is not None and known.want is Want.RUN
 
     def ordered(self, container: str) -> int | None:
