@@ -30,7 +30,10 @@ class Life:
 
 
 def twice(lives: Iterable[Life]) -> Iterator[str]:
-    """Slots that certainly ran twice at one instant (I2a)."""
+    """Slots that certainly ran twice at one instant (I2a).
+
+    Not one container, which has one process: started again between two looks it is seen running in its earlier life.
+    """
     slots: dict[tuple[str, str], list[Life]] = defaultdict(list)
     for life in lives:
         slots[life.service, life.name].append(life)
@@ -38,7 +41,8 @@ def twice(lives: Iterable[Life]) -> Iterator[str]:
         several.sort(key=lambda life: life.began)
         for number, later in enumerate(several):
             for earlier in several[:number]:
-                if earlier.last > later.began:
+                one = (earlier.host, earlier.engine_id) == (later.host, later.engine_id)
+                if earlier.last > later.began and not one:
                     yield (
                         f"I2a: {later.name} ran twice for {earlier.last - later.began:.2f} s at least: since"
                         f" {earlier.began:.2f} on {earlier.host} ({earlier.engine_id[:12]}) and since"

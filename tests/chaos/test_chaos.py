@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def test_a_slot_runs_twice_only_when_that_is_certain() -> None:
     assert list(twice([life(1, 5), life(4, 9, host="h2", name="web-2")])) == []
     (found,) = twice([life(4, 9, host="h2"), life(1, 5)])
     assert found.startswith("I2a: web-1 ran twice for 1.00 s at least")
+    again = replace(life(4, 9), engine_id=life(1, 5).engine_id)
+    assert list(twice([life(1, 5), again])) == [], "one container, started again between two looks"
 
 
 def test_a_life_that_no_fault_explains_is_told() -> None:

@@ -26,7 +26,6 @@ from tests.simulation.process import HERE, Process
 T = TypeVar("T")
 LOOK_SECONDS, ACT_SECONDS = 10.0, 65.0
 STOPS_ARE_CUT = 4
-LATEST_SECONDS = 3.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -274,14 +273,12 @@ class ModelRuntime:
         if lot < self._cuts.before:
             raise RuntimeBusy("the engine is away", away=True)
         cut_off = lot < self._cuts.before + (self._cuts.after if cut is None else cut)
-        # What was sent is carried out all the same, at once or so late that it was asked for again meanwhile.
-        late = chance.uniform(0.0, LATEST_SECONDS) if cut_off and chance.random() < 0.5 else 0.0
 
         async def carried_out() -> T:
             await engine.going.wait()
             if starts:
                 engine.beginning.add(of)
-            await asyncio.sleep(chance.uniform(least, most) + late)
+            await asyncio.sleep(chance.uniform(least, most))
             while (shim := engine.shim(of)) is not None:
                 await shim.wait()
             await engine.acting.wait()
@@ -299,7 +296,7 @@ class ModelRuntime:
         task = _apart(carried_out())
         engine.work = [each for each in engine.work if not each.done()]
         engine.work.append(task)
-        if cut_off:
+        if cut_off:  # what was sent is carried out all the same
             await asyncio.sleep(chance.uniform(0.0, 0.05))
             raise RuntimeBusy("the engine did not answer")
         done, _ = await asyncio.wait({task}, timeout=deadline)
