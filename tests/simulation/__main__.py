@@ -23,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tutela simulate", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--runs", type=int, default=1, help="how many seeds; of planted bugs: how many at most")
+    parser.add_argument("--seconds", type=float, help="begin none after that time")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--history", action="store_true", help="print the whole history of the one seed")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed with a finding")
@@ -38,7 +39,7 @@ def main() -> int:
         if wanted.planted is not None:
             names = [wanted.planted] if wanted.planted else list(PLANTED)
             return _planted(runner, names, seeds, known=wanted.known)
-        return _all(runner, seeds, keep_going=wanted.keep_going, digests=wanted.digests)
+        return _all(runner, seeds, wanted.seconds, keep_going=wanted.keep_going, digests=wanted.digests)
 
 
 def _whole(seed: int, bug: str | None) -> int:
@@ -47,7 +48,7 @@ def _whole(seed: int, bug: str | None) -> int:
     return 1 if result.violations else 0
 
 
-def _all(runner: Runner, seeds: range, *, keep_going: bool, digests: bool) -> int:
+def _all(runner: Runner, seeds: range, seconds: float | None, *, keep_going: bool, digests: bool) -> int:
     began, found, results = time.monotonic(), list[int](), list[Result]()
     for result in runner.seeds(seeds):
         results.append(result)
@@ -58,6 +59,8 @@ def _all(runner: Runner, seeds: range, *, keep_going: bool, digests: bool) -> in
             _show(result)
             if not keep_going:
                 break
+        if seconds is not None and time.monotonic() - began > seconds:
+            break
     took = time.monotonic() - began
     results.sort(key=lambda each: each.seed)
     rests = sorted(each.rest for each in results)
