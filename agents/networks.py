@@ -129,10 +129,13 @@ def unneeded(
 ) -> tuple[list[Step], datetime | None]:
     """Remove our networks that no assignment needs and none of our containers sits on.
 
-    A container that a line is at work on keeps its networks, whatever is wanted of it meanwhile: so while any
-    is under way that is not in the view, only networks of known assignments can be judged.
+    Which ones a container sits on that a line is at work on, or that does not answer, nobody can say: what is wanted of
+    it may have changed meanwhile. So while there is any (`busy`) nothing is removed: one that is made and not yet
+    started would never start, for want of a network that it is not even to be on (seed 974).
     """
-    present = {each.container_id for each in observed.containers} | set(busy)
+    if busy:
+        return [], None
+    present = {each.container_id for each in observed.containers}
     rows = list(assignments)
     needed = {
         networks.id_of(attachment.network.name)
@@ -141,8 +144,6 @@ def unneeded(
         for attachment in row.networks
     }
     used = {endpoint.network_id for each in observed.containers for endpoint in each.endpoints}
-    if set(busy) - {row.container_id for row in rows}:
-        return [], None
     steps: list[Step] = []
     dues: list[datetime] = []
     # Overlay networks are other hosts' too: the control plane says when they go.

@@ -172,7 +172,8 @@ class Engine:
                 # It had its SIGTERM already.
                 box.ended_unseen, box.ended_by = 143, by
                 self.watcher.changed(self, box, "ended by itself (143), unseen")
-        box.stopping = ""
+        if box.run == run:
+            box.stopping = ""
 
     def kill(self, engine_id: str) -> None:
         """Through the API: a manual stop, whatever the policy (E18)."""
@@ -289,7 +290,8 @@ class Engine:
         await asyncio.sleep(self.chance.uniform(0.01, 0.5) if obeys else SHUTDOWN_SECONDS)
         if box.run == run and box.up and not self.down:
             self._ended(box, self.chance.choice((0, 143)) if obeys else 137, "engine")
-        box.stopping = ""
+        if box.run == run:
+            box.stopping = ""
 
     async def come_back(self) -> None:
         """Its next start (E2, E3, E4). Without live-restore it stops what it finds first, answering nobody."""
@@ -350,6 +352,7 @@ class Engine:
 
     def _begin(self, box: Box) -> None:
         box.state, box.code, box.error, box.ended_unseen = RUNNING, 0, "", None
+        box.stopping = ""  # whoever still waits for a stop waits for the run before
         box.run += 1
         box.began = asyncio.get_running_loop().time()
         box.started_at = self.stamp()
