@@ -32,8 +32,9 @@ def exec_in(engine: PrivateEngine, engine_id: str, command: list[str]) -> str:
 
 
 def by_slot(engine: PrivateEngine, service: str) -> dict[str, str]:
-    found = owned(engine, running=True)
-    return {each["Names"][0].lstrip("/").split(".")[0]: each["Id"] for each in found if service in each["Names"][0]}
+    # By the begin of the name: what follows the slot is a part of an id, which may spell another service's name.
+    found = [each for each in owned(engine, running=True) if each["Names"][0].startswith(f"/{service}-")]
+    return {each["Names"][0].lstrip("/").split(".")[0]: each["Id"] for each in found}
 
 
 def test_paths_as_clients_spell_them(user: User) -> None:
