@@ -17,7 +17,7 @@ from domain.node import Candidate, NodeState
 from domain.placement import Room
 from domain.spec import ServiceSpec
 from orchestrator.planning.view import Policy
-from orchestrator.reconciler import decide, reconcile_due
+from orchestrator.reconciler import decide, one_pass
 from orchestrator.store import schedule
 from orchestrator.store.db import Database
 
@@ -83,11 +83,11 @@ async def _passes(ground: Ground) -> tuple[list[float], int]:
                     assert isinstance(taken, schedule.Due)
                     _, plan = await decide(conn, taken.read(), installation, policy, taken.at)
                     steps += bool(plan.steps)
-                await reconcile_due(db, installation, policy)
+                await one_pass(db, installation, policy)
                 await other.execute("SELECT pg_stat_statements_reset()")
                 continue
             began = time.perf_counter()
-            await reconcile_due(db, installation, policy)
+            await one_pass(db, installation, policy)
             times.append(time.perf_counter() - began)
     finally:
         await db.close()

@@ -28,17 +28,6 @@ class PassFailed(Exception):
     """A pass could not be done; its service was put off, so that the others go on."""
 
 
-async def reconcile_due(db: Database, installation: Installation, policy: Policy) -> bool:
-    """Do one pass; returns whether something was due. Raises DatabaseAway.
-
-    When nothing is, wakes are gathered first: for whoever does not keep to a worker's rounds.
-    """
-    idle = await one_pass(db, installation, policy)
-    if idle is not None and await gather(db) > 0:
-        idle = await one_pass(db, installation, policy)
-    return idle is None
-
-
 async def gather(db: Database) -> int:
     """Put the services in the queue that wakes were left for; returns how many. Raises DatabaseAway."""
     async with db.transaction() as conn:

@@ -104,9 +104,7 @@ async def save(conn: Connection, service: Service, state: ServiceState, *, relin
         await conn.execute(
             "DELETE FROM links WHERE from_service = $1"
             " AND NOT (name, to_service) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))",
-            service.id,
-            [link.name for link in service.spec.links],
-            [link.to_service for link in service.spec.links],
+            *_linked(service),
         )
         await _add_links(conn, service)
 
@@ -143,10 +141,16 @@ async def _add_links(conn: Connection, service: Service) -> None:
         await conn.execute(
             "INSERT INTO links (from_service, name, to_service) SELECT $1, * FROM unnest($2::text[], $3::uuid[])"
             " ON CONFLICT DO NOTHING",
-            service.id,
-            [link.name for link in service.spec.links],
-            [link.to_service for link in service.spec.links],
+            *_linked(service),
         )
+
+
+def _linked(service: Service) -> tuple[object, ...]:
+    return (
+        service.id,
+        [link.name for link in service.spec.links],
+        [link.to_service for link in service.spec.links],
+    )
 
 
 async def locked(conn: Connection, service_id: UUID) -> Service:

@@ -17,7 +17,7 @@ from uuid import UUID
 from domain.container import Container
 from domain.errors import NotFound
 from domain.node import NodeState
-from domain.service import Service
+from domain.service import Service, ServiceWant
 from orchestrator.store import containers, nodes, services
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter
@@ -25,6 +25,7 @@ from orchestrator.store.filters import Filter
 MOST_ACTIONS = 25
 _RECENT = "(c.terminated_at IS NULL OR c.terminated_at > now() - interval '1 hour')"
 _GONE = NodeState.TERMINATED.value
+_ENDED = ServiceWant.TERMINATED.value
 _SEEN_AT = f"n.name, n.public_ip, n.address, n.overlay, n.state = '{_GONE}'"
 _ACTIONS = f"""
     ARRAY(SELECT e.id FROM actions e WHERE e.service_id = s.id ORDER BY e.start_date DESC, e.id LIMIT {MOST_ACTIONS})
@@ -34,11 +35,11 @@ _VERSION = f"""ROW(a.username, s.ctid, s.xmin, k.ctid, k.xmin, {_ACTIONS}, {_KIN
     ARRAY(SELECT ROW(c.ctid, c.xmin, {_SEEN_AT}) FROM containers c JOIN nodes n ON n.id = c.node_id
         WHERE c.service_id = s.id AND {_RECENT} ORDER BY c.ctid),
     ARRAY(SELECT ROW(l.ctid, l.xmin) FROM links l JOIN services f ON f.id = l.from_service
-        WHERE l.to_service = s.id AND f.want <> 'TERMINATED' ORDER BY l.ctid),
+        WHERE l.to_service = s.id AND f.want <> '{_ENDED}' ORDER BY l.ctid),
     ARRAY(SELECT ROW(l.ctid, l.xmin, ARRAY(SELECT ROW(c.ctid, c.xmin, {_SEEN_AT}) FROM containers c
             JOIN nodes n ON n.id = c.node_id WHERE c.service_id = t.id AND c.terminated_at IS NULL ORDER BY c.ctid))
         FROM links l JOIN services t ON t.id = l.to_service
-        WHERE l.from_service = s.id AND t.want <> 'TERMINATED' ORDER BY l.ctid)
+        WHERE l.from_service = s.id AND t.want <> '{_ENDED}' ORDER BY l.ctid)
     )::text AS version
 """  # noqa: S608 - constants of this module
 _OF_ONE = f"SELECT {_VERSION} {services.FROM} WHERE s.account_id = $1 AND s.id = $2"
@@ -51,9 +52,9 @@ _LOAD = f"""
         ARRAY(SELECT ROW({_CONTAINER}) FROM containers c WHERE c.service_id = s.id AND {_RECENT}
             ORDER BY c.slot, c.created_at) AS own,
         ARRAY(SELECT ROW(l.name, l.from_service) FROM links l JOIN services f ON f.id = l.from_service
-            WHERE l.to_service = s.id AND f.want <> 'TERMINATED' ORDER BY l.name, l.from_service) AS linked_from,
+            WHERE l.to_service = s.id AND f.want <> '{_ENDED}' ORDER BY l.name, l.from_service) AS linked_from,
         ARRAY(SELECT t.id FROM links l JOIN services t ON t.id = l.to_service
-            WHERE l.from_service = s.id AND t.want <> 'TERMINATED') AS targets,
+            WHERE l.from_service = s.id AND t.want <> '{_ENDED}') AS targets,
         ARRAY(SELECT ROW({_CONTAINER}) FROM containers c WHERE c.terminated_at IS NULL
             AND c.service_id IN (SELECT to_service FROM links WHERE from_service = s.id) ORDER BY c.slot) AS sources,
         ARRAY(SELECT ROW(n.id, n.name, n.overlay, coalesce(nullif(n.public_ip, ''), n.address)) FROM nodes n

@@ -12,11 +12,11 @@ from domain.pause import Pause
 from domain.service import Verb
 from orchestrator.planning.explain import Reason, explain
 from orchestrator.planning.view import Policy
-from orchestrator.reconciler import reconcile_due
 from orchestrator.store import schedule
 from tests.admin.conftest import ADMIN, Office
 from tests.admin.servers import control_plane
 from tests.api.client import API
+from tests.harness.passes import reconcile_due
 from tests.harness.wait import wait_for
 from tests.orchestrator.world import INSTALLATION, POLICY, Node
 from tests.planning.model import START, World, a_service

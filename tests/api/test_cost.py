@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.reconciler import reconcile_due
 from orchestrator.store.db import Connection, Database
 from tests.api.client import API, Client, application
+from tests.harness.passes import reconcile_due
 
 LARGE = ("services", "containers", "actions", "links", "volumes", "volume_groups", "stacks")
 INSTALLATION = Installation(api_url="http://api.test", stream_url="ws://api.test")

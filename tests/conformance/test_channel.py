@@ -18,9 +18,9 @@ from domain.container import Observed, Seen
 from domain.errors import Conflict, NotAllowed
 from domain.service import Verb
 from orchestrator.planning.view import Policy
-from orchestrator.reconciler import reconcile_due
 from orchestrator.store import accounts, nodes, wake
 from tests.fleet.plane import Plane, engine, plane
+from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, Record
 
 

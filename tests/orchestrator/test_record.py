@@ -19,11 +19,12 @@ from domain.service import ServiceState, Verb
 from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
-from orchestrator.reconciler import decide, reconcile_due
+from orchestrator.reconciler import decide
 from orchestrator.store import ports, schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.worker import Worker
+from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 

@@ -14,9 +14,10 @@ import pytest
 from domain.container import ContainerState, Observed, Seen
 from domain.service import ServiceState, Verb
 from orchestrator import apply
-from orchestrator.reconciler import decide, gather, reconcile_due
+from orchestrator.reconciler import decide, gather
 from orchestrator.store import nodes, pauses, schedule, wake
 from orchestrator.store.db import Connection, Database
+from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import ENGINE, INSTALLATION, POLICY, Node, Record, done
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from domain.container import Seen
 from domain.service import ServiceState, Verb
-from orchestrator.reconciler import gather, reconcile_due
+from orchestrator.reconciler import gather
 from orchestrator.store import schedule
 from tests.api.test_cost import FILL, logged, scanned
+from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 REPORTED = 30

@@ -22,9 +22,9 @@ from domain.service import Service, ServiceState, ServiceWant, Verb, change, cou
 from domain.spec import ServiceSpec
 from orchestrator import dispatch
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.reconciler import reconcile_due
 from orchestrator.store import accounts, actions, containers, services, wake
 from orchestrator.store.db import Database, now
+from tests.harness.passes import reconcile_due
 
 ENGINE = EngineInfo(engine_id="E", version="20.10", storage_driver="overlay2", cpus=2, memory=4096)
 INSTALLATION = Installation(api_url="http://api.test", stream_url="ws://api.test")

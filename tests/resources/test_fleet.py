@@ -12,9 +12,9 @@ from domain.assignment import ContainerReport, NodeReport
 from domain.container import Observed, Seen
 from orchestrator.dispatch import record
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.reconciler import reconcile_due
 from orchestrator.store import drains, nodes
 from orchestrator.store.db import now
+from tests.harness.passes import reconcile_due
 from tests.resources.conftest import ENGINE, World
 
 API = "/api/v1"
