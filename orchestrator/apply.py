@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.action import Action, ActionState, Request
 from domain.assignment import ImageRequest
@@ -15,6 +15,7 @@ from domain.errors import NotAllowed
 from domain.placement import Verdict
 from domain.restarts import recent
 from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
+from orchestrator.ids import new_id
 from orchestrator.making import carrier, create
 from orchestrator.planning.steps import (
     AdjustContainer,
@@ -210,7 +211,7 @@ def _policy_action(service: Service, row: Container, verb: Verb, cause: str, now
     """The record of what a crash policy does: nobody asked for it (spec 4.2)."""
     path = f"/api/v1/container/{row.id}/"
     return Action(
-        id=uuid4(),
+        id=new_id(),
         account_id=service.account_id,
         service_id=service.id,
         verb=f"Container {verb.value.capitalize()}",

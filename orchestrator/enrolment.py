@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.access import Via
 from domain.assignment import EngineInfo
 from domain.errors import Conflict, Invalid, NotAllowed
 from orchestrator.dispatch import TAKEN_OUT, refuse_second_agent
+from orchestrator.ids import new_id
 from orchestrator.store import audit, fleet, nodes, wake
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database, now
@@ -66,7 +67,7 @@ async def enrol(
 
 def _joining(node_id: UUID, name: str, ip: str) -> Entry:
     return Entry(
-        id=uuid4(),
+        id=new_id(),
         request_id="",
         ip=ip,
         method="",

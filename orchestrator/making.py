@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.container import Container, ContainerSpec, Mount, Want
 from domain.image import ResolvedImage
 from domain.service import Service, usable_image
 from domain.spec import CrashPolicy, digest
+from orchestrator.ids import new_id
 from orchestrator.planning.render import container_name, effective_ports, new_container
 from orchestrator.planning.steps import CreateContainer, TakeVolumes
 from orchestrator.planning.view import ServiceView
@@ -31,7 +32,7 @@ async def create(
     image = usable_image(service)
     if image is None:
         raise LookupError(f"service {service.id} has no image for slot {step.slot}: a plan must look it up first")
-    container_id = uuid4()
+    container_id = new_id()
     asked = effective_ports(service.spec.ports, image) if service.spec.net != "host" else ()
     row = new_container(view, service, step, container_id=container_id, image=image, before=before)
     bound = (
@@ -47,7 +48,7 @@ async def carrier(conn: Connection, view: ServiceView, step: TakeVolumes) -> Con
     service, name = view.service, container_name(view, step.slot)
     names = await mounts.names_of(conn, service.id, step.slot)
     row = Container(
-        id=uuid4(),
+        id=new_id(),
         service_id=service.id,
         node_id=step.node_id,
         slot=step.slot,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import Depends, Request
 
@@ -18,6 +18,7 @@ from domain.action import Request as Origin
 from domain.errors import Invalid, NotFound
 from domain.networks import Fleet
 from domain.node import Node
+from orchestrator.ids import new_id
 from orchestrator.store.accounts import Account, Principal
 from orchestrator.store.db import Database
 from orchestrator.store.shown import Host
@@ -79,7 +80,7 @@ def command(request: Request, caller: Account, body: Any, *, owner: Role | None 
 
     `owner`: the account's role where nobody has logged in, which then defines nothing.
     """
-    request.state.action_id = uuid4()
+    request.state.action_id = new_id()
     rules = host_rules_of(settings(request))
     origin = Origin(
         method=request.method,

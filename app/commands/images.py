@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
 
 from app.commands.recording import recorded
 from app.commands.services import Context, record_refusal, refusals_recorded
@@ -12,6 +11,7 @@ from app.registries import check_login
 from app.secretbox import SecretBox
 from domain.errors import Invalid
 from domain.registry import RegisteredImage, RegistryAuth
+from orchestrator.ids import new_id
 from orchestrator.store import images
 
 IMAGES_URI = "/api/v1/image/"
@@ -39,7 +39,7 @@ async def register(context: Context, secrets: SecretBox, read: Callable[[], Want
         wanted = read()
         auth = await _checked(wanted, None)
     async with recorded(context, "Image Create", IMAGES_URI) as work:
-        image = RegisteredImage(id=uuid4(), account_id=context.account.id, name=wanted.name)
+        image = RegisteredImage(id=new_id(), account_id=context.account.id, name=wanted.name)
         await images.insert(work.conn, _with(image, wanted, auth, secrets))
         work.object_uri = image_uri(wanted.name)
     return wanted.name

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.commands import policy, quotas
 from domain.action import Action, ActionState, Request
@@ -35,6 +35,7 @@ from domain.service import (
 )
 from domain.service import change as apply_change
 from domain.spec import Link, ServiceSpec
+from orchestrator.ids import new_id
 from orchestrator.store import actions, audit, containers, relations, services, wake
 from orchestrator.store.accounts import Account
 from orchestrator.store.audit import Entry
@@ -151,7 +152,7 @@ async def new_service(
     await check_volumes_from(conn, context.account.id, spec)
     await policy.check(conn, context.account.id, spec, context.may)
     return Service(
-        id=uuid4(),
+        id=new_id(),
         account_id=context.account.id,
         account=context.account.username,
         name=name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.commands import policy, quotas
 from app.commands.services import (
@@ -35,6 +35,7 @@ from domain.service import (
 )
 from domain.spec import Binding, ServiceSpec
 from domain.stack import Stack, check, order
+from orchestrator.ids import new_id
 from orchestrator.store import containers, relations, services, stacks, wake
 from orchestrator.store.db import Connection, now
 
@@ -95,7 +96,7 @@ async def create(context: Context, read: Callable[[], AskedStack], *, most_conta
     async with refusals_recorded(context, "Stack Create", None, STACKS_URI), context.db.transaction() as conn:
         asked, at = read(), await now(conn)
         stack = Stack(
-            id=uuid4(),
+            id=new_id(),
             account_id=context.account.id,
             name=asked.name or "",
             nickname=asked.nickname,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.commands.recording import recorded
 from app.commands.services import SERVICES_URI, Context
 from domain.errors import Invalid
 from domain.service import ServiceWant
 from domain.trigger import Trigger, TriggerOperation
+from orchestrator.ids import new_id
 from orchestrator.store import services, triggers
 from orchestrator.store.db import now
 
@@ -32,7 +33,7 @@ async def create(
         made = []
         for number, (name, operation) in enumerate(asked, start=there + 1):
             trigger = Trigger(
-                id=uuid4(), service_id=service_id, name=name or f"trigger-{number}", operation=operation, created_at=at
+                id=new_id(), service_id=service_id, name=name or f"trigger-{number}", operation=operation, created_at=at
             )
             await triggers.insert(work.conn, trigger)
             made.append(trigger)

@@ -11,10 +11,11 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.access import Role, Via, least
 from domain.errors import NotFound
+from orchestrator.ids import new_id
 from orchestrator.store.db import Connection
 
 LOGIN_KEY = "cli login"
@@ -204,7 +205,7 @@ async def ensure_admin(conn: Connection, username: str, key: str) -> bool:
     await conn.execute("SELECT pg_advisory_xact_lock(7226371)")
     if await conn.fetchval("SELECT 1 FROM accounts LIMIT 1"):
         return False
-    account_id = uuid4()
+    account_id = new_id()
     await conn.execute(
         "INSERT INTO accounts (id, username, role) VALUES ($1, $2, $3)", account_id, username, Role.ADMIN.value
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.assignment import EngineInfo
 from domain.node import NodeState
+from orchestrator.ids import new_id
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 
@@ -103,7 +104,7 @@ async def enrol(
     conn: Connection, name: str, engine: EngineInfo | None, secret_hash: bytes, key_hash: bytes, expires: datetime
 ) -> UUID:
     """A new node, not heard yet; returns its id. Raises Conflict when the name or the key is taken."""
-    node_id = uuid4()
+    node_id = new_id()
     await conn.execute(
         "INSERT INTO nodes (id, name, state, engine, joined_with, credential_key, credential_expires)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",

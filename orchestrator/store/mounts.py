@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.service import Service
+from orchestrator.ids import new_id
 from orchestrator.store.db import Connection
 
 PREFIX = "tutela-"
@@ -33,7 +34,7 @@ async def of_slot(conn: Connection, service: Service, slot: int, node_id: UUID, 
         group: UUID = await conn.fetchval(
             "INSERT INTO volume_groups (id, account_id, service_id, name, path) VALUES ($1, $2, $3, $4, $5)"
             " ON CONFLICT (service_id, path) DO UPDATE SET terminated_at = NULL RETURNING id",
-            uuid4(),
+            new_id(),
             service.account_id,
             service.id,
             f"{service.unique_name}_{path.strip('/').replace('/', '_')}",
@@ -43,7 +44,7 @@ async def of_slot(conn: Connection, service: Service, slot: int, node_id: UUID, 
             "SELECT id FROM volumes WHERE group_id = $1 AND slot = $2 AND terminated_at IS NULL", group, slot
         )
         if volume is None:
-            volume = uuid4()
+            volume = new_id()
             await conn.execute(
                 "INSERT INTO volumes (id, account_id, group_id, node_id, slot) VALUES ($1, $2, $3, $4, $5)",
                 volume,

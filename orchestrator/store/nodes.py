@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.assignment import EngineInfo, ImageRequest, ImageResult, Strangers
 from domain.errors import NotFound
 from domain.image import Pull, ResolvedImage, parse
 from domain.node import Node, NodeState, StartFailure
 from domain.registry import RegistryAuth, canonical
+from orchestrator.ids import new_id
 from orchestrator.store import codec, images
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
@@ -86,7 +87,7 @@ async def register(conn: Connection, name: str, engine: EngineInfo | None) -> tu
         "INSERT INTO nodes (id, name, state, engine, session, last_seen) VALUES ($1, $2, $3, $4, 1, clock_timestamp())"
         " ON CONFLICT (name) DO UPDATE SET session = nodes.session + 1, state = $3, last_seen = clock_timestamp(),"
         " engine = coalesce($4, nodes.engine) RETURNING id, session",
-        uuid4(),
+        new_id(),
         name,
         (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value,
         codec.dump(codec.ENGINE, engine),

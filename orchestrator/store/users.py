@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.access import Role
 from domain.errors import NotFound
 from domain.quota import Quota
+from orchestrator.ids import new_id
 from orchestrator.store.accounts import key_hash
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
@@ -82,7 +83,7 @@ async def admins(conn: Connection) -> int:
 
 async def insert(conn: Connection, username: str, role: Role, password_hash: str | None) -> UUID:
     """A new user. Raises Conflict when the name is taken."""
-    user_id = uuid4()
+    user_id = new_id()
     await conn.execute(
         "INSERT INTO accounts (id, username, role, password_hash) VALUES ($1, $2, $3, $4)",
         user_id,
