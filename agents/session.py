@@ -252,13 +252,17 @@ class Session:
     async def _serve(self, registration: Registration) -> None:
         """Pull and push until either ends; raises what ended it."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pull_loop(registration))
-                group.create_task(self._push_loop(registration))
-                group.create_task(self._beat_loop(registration))
+            # In a task of its own: a group that failed would have the next `asyncio.timeout` end this task, see `Worker.drain`.
+            await asyncio.create_task(self._loops(registration))
         except BaseExceptionGroup as failed:
             lost = failed.subgroup((SessionLost, DomainError))
             raise (lost or failed).exceptions[0] from failed
+
+    async def _loops(self, registration: Registration) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pull_loop(registration))
+            group.create_task(self._push_loop(registration))
+            group.create_task(self._beat_loop(registration))
 
     async def _pull_loop(self, registration: Registration) -> None:
         loop = asyncio.get_running_loop()

@@ -57,16 +57,22 @@ class Worker:
         for _ in range(2):
             if (idle := await self._pass()) is not None:
                 return idle
-        ends = list[Idle]()
         try:
-            async with asyncio.TaskGroup() as lanes:
-                for _ in range(self._lanes):
-                    lanes.create_task(self._lane(ends))
+            # In a task of its own. A group that fails leaves a cancellation counted on its task (Python before 3.13), and
+            # with one counted `asyncio.timeout` ends the task (before 3.11.3, which Debian 12 has): no pass any more.
+            ends = await asyncio.create_task(self._all_lanes())
         except ExceptionGroup as failed:
             # Of several lanes the one that says most: a defect before a database that is away.
             _, others = failed.split(DatabaseAway)
             raise (others or failed).exceptions[0] from failed
         return ends[-1]
+
+    async def _all_lanes(self) -> list[Idle]:
+        ends = list[Idle]()
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(self._lanes):
+                lanes.create_task(self._lane(ends))
+        return ends
 
     async def _lane(self, ends: list[Idle]) -> None:
         """What the last lane to end found is true of all: an earlier one saw what others were still at."""
