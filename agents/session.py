@@ -252,7 +252,7 @@ class Session:
     async def _serve(self, registration: Registration) -> None:
         """Pull and push until either ends; raises what ended it."""
         try:
-            # In a task of its own: a group that failed would have the next `asyncio.timeout` end this task, see `Worker.drain`.
+            # In a task of its own, for what a failed group does to the next `asyncio.timeout`: see `Worker.drain`.
             await asyncio.create_task(self._loops(registration))
         except BaseExceptionGroup as failed:
             lost = failed.subgroup((SessionLost, DomainError))

@@ -58,8 +58,8 @@ class Worker:
             if (idle := await self._pass()) is not None:
                 return idle
         try:
-            # In a task of its own. A group that fails leaves a cancellation counted on its task (Python before 3.13), and
-            # with one counted `asyncio.timeout` ends the task (before 3.11.3, which Debian 12 has): no pass any more.
+            # In a task of its own: a group that fails leaves a cancellation counted on its task (Python before 3.13),
+            # and with one counted the next `asyncio.timeout` ends that task (before 3.11.3; Debian 12 has 3.11.2).
             ends = await asyncio.create_task(self._all_lanes())
         except ExceptionGroup as failed:
             # Of several lanes the one that says most: a defect before a database that is away.
