@@ -89,8 +89,6 @@ def interrupted(kept: ObservedContainer, memory: ContainerMemory) -> bool:
     if away is None or away.run != kept.started_at:
         return False
     near = _near(away, kept.finished_at)
-    if away.over:
-        # One that ended as jobs do just before is started once more: nothing tells it from one that obeyed.
-        return near and kept.exit_code in {0, *ENGINES_DOING}
-    # A process that obeys SIGTERM may end with any code, so the time tells.
-    return kept.exit_code in ENGINES_DOING or near
+    # A process that obeys SIGTERM may end with any code, so the time tells. One that ended by itself just before an
+    # engine that answered to its end is started once more: nothing tells it from one that obeyed, and is rarer.
+    return near or (kept.exit_code in ENGINES_DOING and not away.over)

@@ -250,7 +250,7 @@ def test_which_ends_were_the_engines_doing(code: int, finished: float | None, si
 
 @pytest.mark.parametrize(
     ("code", "finished", "doing"),
-    [(0, 95, True), (143, 95, True), (0, 79, False), (137, 79, False), (3, 95, False), (0, 117, False)],
+    [(0, 95, True), (143, 95, True), (3, 95, True), (0, 79, False), (137, 79, False), (3, 79, False), (0, 117, False)],
 )
 def test_ends_that_were_seen_before_the_engine_went_were_its_doing_if_it_went_soon_after(
     code: int, finished: float, doing: bool
