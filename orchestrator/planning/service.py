@@ -49,8 +49,10 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     leavers = sorted((row for row in view.containers if row.leaving and not gone(row)), key=lambda row: row.slot)
     # A definition whose image nobody looked up, since its deployment failed, fills nothing before the next operation.
     fills = view.service.want is ServiceWant.RUNNING and (view.service.operation or usable_image(view.service))
-    refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in view.slots]
     rows = sorted((row for row in view.containers if not gone(row) and not row.leaving), key=lambda row: row.slot)
+    # One that was to be followed is not where its own predecessor has the slot again: a drain was given up.
+    empty = set(view.slots) - {row.slot for row in rows}
+    refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in empty]
     over = [row for row in over if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.
     view = replace(view, nodes=reduce(vacate, over, view.nodes))

@@ -151,6 +151,22 @@ def test_a_drain_that_is_given_up_keeps_what_has_no_successor_yet() -> None:
     assert not any(row.leaving for row in world.open_rows())
 
 
+def test_a_lost_successor_is_forgotten_where_the_drain_was_given_up_meanwhile() -> None:
+    """Its predecessor has the slot, so nothing follows it: it waited for that for ever (seed 24068)."""
+    world = running(A, B, lost_after=60)
+    (kept,) = at(world, B)
+    change(world, B, cordoned=True, draining=True)
+    world.step()
+    world.step()
+    (lost,) = [row for row in world.open_rows() if row.slot == kept.slot and not row.leaving]
+    world.rows[lost.id] = replace(lost, leaving=True, refill=True, want=Want.GONE)
+    change(world, B, cordoned=False, draining=False)
+    assert render(world.step()).startswith("keep web-2: its node is not drained any more")
+    world.rows[lost.id] = replace(world.rows[lost.id], seen=Observed(state=Seen.GONE))
+    assert "forget web-2: its node confirmed that it is gone" in render(world.step())
+    assert [row.id for row in world.open_rows() if row.slot == kept.slot] == [kept.id]
+
+
 def drained(**spec: object) -> World:
     world = running(A, B, **spec)  # type: ignore[arg-type]
     change(world, B, cordoned=True, draining=True)
