@@ -29,7 +29,8 @@ _SERVICES = """
             WHERE a.service_id = s.id AND a.verb LIKE 'Service %' AND a.end_date > a.start_date
             ORDER BY a.end_date DESC, a.id LIMIT 1) AS last,
         EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id
-            AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken
+            AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken,
+        coalesce(s.image->>'reference' = s.spec->>'image', false) AS deployed
     FROM services s ORDER BY s.unique_name
 """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
@@ -83,8 +84,10 @@ def _unsettled(world: World) -> Iterator[str]:
     for row in services.values():
         # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many
         # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15); so
-        # does one that was missing when a single container of a stopped service was started.
+        # does one that was missing when a single container of a stopped service was started. An image that was only
+        # stored, while nothing ran, is for the next start (seed 26379).
         strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
+        strict = strict and row["deployed"]
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())
         if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
             yield f"{row['name']} has {by_service[row['id']]} containers, {row['target']} are wanted"
