@@ -7,7 +7,6 @@ survive a kill -9 of dockerd, as they would on a host.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import docker
 
+from tests.harness.claims import claim
 from tests.harness.wait import wait_for
 
 _PREFIX = "tutela-test"
@@ -25,28 +25,12 @@ _PANIC = "libnetwork.(*controller).reservePools"
 _count = 0
 
 
-def run(*argv: str, check: bool = True, timeout: float = 20) -> str:
+def run(*argv: str, check: bool = True, timeout: float = 60) -> str:
     """Run a command; returns what it printed."""
     done = subprocess.run(argv, check=False, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
-
-
-def _claim(count: int) -> int:
-    """A number below `count` that no other test process on the machine has: tests run side by side.
-
-    A claim is a locked file, so it ends with the process.
-    """
-    for number in range(count):
-        file = os.open(f"{tempfile.gettempdir()}/{_PREFIX}-net-{count}-{number}", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            continue
-        return number
-    raise RuntimeError("no network is free for another engine of the tests")
 
 
 class Lan:
@@ -59,7 +43,8 @@ class Lan:
     def __init__(self) -> None:
         global _count
         _count += 1
-        self._net = f"10.{209 + (block := _claim(512)) // 256}.{block % 256}"
+        block = claim("net-512", 512)
+        self._net = f"10.{209 + block // 256}.{block % 256}"
         self._hosts, self._ports = 1, 0
         self.address = f"{self._net}.1"
         self._name = f"{_PREFIX}-{os.getpid()}-{_count}-lan"
@@ -117,7 +102,7 @@ class PrivateEngine:
         self._arguments = [*extra, *(["--live-restore"] if live_restore else [])]
         self._holder: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
-        block = _claim(16000)
+        block = claim("net-16000", 16000)
         self._net = f"10.{211 + block // 64 // 256}.{block // 64 % 256}.{block % 64 * 4}"
         head, _, last = self._net.rpartition(".")
         self.host_address = f"{head}.{int(last) + 1}"
@@ -174,7 +159,7 @@ class PrivateEngine:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
-        wait_for(lambda: self._ready() or None, timeout=10, what="the namespace")
+        wait_for(lambda: self._ready() or None, timeout=30, what="the namespace")
         self.launch()
 
     def _ready(self) -> bool:
@@ -222,7 +207,7 @@ class PrivateEngine:
         assert self._dockerd is not None
         self._keep_networks()
         self._dockerd.kill()
-        self._dockerd.wait(timeout=10)
+        self._dockerd.wait(timeout=30)
 
     def restart(self) -> None:
         """Start dockerd again after `kill` or `terminate`.
@@ -296,7 +281,7 @@ class PrivateEngine:
         for pid in {pid for name in names for pid in self.processes(name)} | _confined(self._name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not _confined(self._name), timeout=20, what=f"the containers of {self._name} to end")
+        wait_for(lambda: not _confined(self._name), timeout=30, what=f"the containers of {self._name} to end")
         mounts = Path(f"/proc/{self._holder.pid}/mounts").read_text().splitlines()
         for point in reversed([line.split()[1] for line in mounts]):
             if point.startswith(("/run/docker/", f"{self._dir}/data/")):
@@ -330,7 +315,7 @@ class PrivateEngine:
             client.close()
         _end(self._name, self._dir)
         if self._holder is not None:
-            self._holder.wait(timeout=10)
+            self._holder.wait(timeout=30)
 
 
 def _end(name: str, directory: Path) -> None:
@@ -338,7 +323,7 @@ def _end(name: str, directory: Path) -> None:
     for pid in _processes(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not _processes(name), timeout=10, what=f"{name} to end")
+    wait_for(lambda: not _processes(name), timeout=30, what=f"{name} to end")
     run("ip", "netns", "del", name, check=False)
     for line in Path("/proc/mounts").read_text().splitlines():
         if str(directory) in line:

@@ -18,10 +18,10 @@ from typing import Any
 from domain.node import NodeState
 from tests.harness.engine import Lan, PrivateEngine
 from tests.harness.images import SLEEPER, WEB, ensure_images
-from tests.harness.server import ROOT, Api, TutelaProcess, wait_for
+from tests.harness.server import ROOT, Api, TutelaProcess
+from tests.harness.wait import BESIDE, wait_for
 
 LONG = 90
-BESIDE = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0
 RAW_RESTART = 0.35
 """Seconds that an engine takes to restart a container that was killed, on the box that the bars are for (LIMITS)."""
 
@@ -107,7 +107,7 @@ class Host:
         """kill -9."""
         if self._agent is not None and self._agent.poll() is None:
             self._agent.kill()
-            self._agent.wait(timeout=10)
+            self._agent.wait(timeout=30)
 
     def end_agent(self) -> None:
         """SIGTERM; returns when it ended."""
@@ -170,7 +170,7 @@ class Host:
         path = self.state / "agent.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def run(self, container: str, *command: str, timeout: int = 10) -> str:
+    def run(self, container: str, *command: str, timeout: int = 30) -> str:
         """What a command in a container says."""
         client = self.engine.client(timeout)
         made = client.exec_create(container, list(command))
@@ -369,8 +369,7 @@ class Hosts:
     def slowness(self) -> float:
         """How much slower the machine is now than the box that the bars are for; 1 when it is not.
 
-        A bar is multiplied by it, since tests run beside each other and on slower machines (RELIABILITY 3). Another
-        worker's load comes and goes, so beside one a bar only catches what is far off; alone it is the bar itself.
+        A bar is multiplied by it (`bar`), since tests run beside each other and on slower machines (RELIABILITY 3).
         """
         raw = sorted(host.raw_restart() for host in self.up())
         found = max(1.0, raw[len(raw) // 2] / RAW_RESTART) * BESIDE

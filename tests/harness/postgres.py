@@ -51,19 +51,20 @@ class TestPostgres:
     async def fresh(self) -> str:
         """A new migrated database; returns its DSN."""
         name = f"t{next(self._numbers)}"
-        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "template_tutela"')
+        await self._patiently(f'CREATE DATABASE "{name}" TEMPLATE "template_tutela"')
         return self.url(name)
 
     async def drop(self, dsn: str) -> None:
-        """Drop a database that `fresh` made, with whoever is connected to it.
-
-        An autovacuum worker in it is not ours to end; it is done in a moment.
-        """
+        """Drop a database that `fresh` made, with whoever is connected to it."""
         name = dsn.split("?")[0].rsplit("/", 1)[-1]
-        for last in (False,) * 20 + (True,):
+        await self._patiently(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    async def _patiently(self, statement: str) -> None:
+        """An autovacuum worker in the database is not ours to end, nor is one who is ended gone at once."""
+        for last in (False,) * 200 + (True,):
             try:
-                await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            except asyncpg.InsufficientPrivilegeError:
+                await self._execute(statement)
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
                 if last:
                     raise
                 await asyncio.sleep(0.1)

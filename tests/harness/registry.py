@@ -44,7 +44,7 @@ class Registry:
             self._process = subprocess.Popen(
                 ["docker-registry", "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for(self._answers, timeout=10, what="the registry to answer")
+        wait_for(self._answers, timeout=30, what="the registry to answer")
 
     def _auth_config(self) -> str:
         if self._token_server is not None:
@@ -76,7 +76,7 @@ class Registry:
         """End it; what was pushed stays for the next start."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=30)
 
     def close(self) -> None:
         """End it and take its files away."""

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.harness.claims import free_port
 from tests.harness.wait import wait_for
 
 __all__ = ["Api", "Response", "TutelaProcess", "free_port", "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,7 @@ class TutelaProcess:
         """kill -9."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
