@@ -84,12 +84,12 @@ class Hostile:
         self._run(say())
 
     def ended(self) -> bool:
-        """Whether the control plane ended the connection, within a few seconds."""
+        """Whether the control plane ended the connection, within half a minute."""
 
         async def ended() -> bool:
             assert self._socket is not None
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await self._socket.wait_closed()
                     return True
             return False

@@ -20,6 +20,7 @@ from app.secretbox import SecretBox
 from orchestrator.store import accounts, fleet
 from orchestrator.store.db import Database
 from tests.harness.server import ROOT, TutelaProcess, wait_for
+from tests.streams.client import rest, stream
 
 SECRET = base64.urlsafe_b64encode(bytes(32)).decode()
 
@@ -52,6 +53,19 @@ def join_token(dsn: str) -> str:
         return beside.submit(asyncio.run, make()).result()
 
 
+async def echoed(server: TutelaProcess, container: str, *, header: str | None = None) -> tuple[str, int]:
+    """What `echo there` says in the container, and the code that its stream ends with.
+
+    A host that takes more than 2 s to dial back counts as away, and a busy machine does: it is asked again then.
+    """
+    for _ in range(10):
+        async with stream(server, f"/v1/container/{container}/exec/?command=echo+there", header=header) as socket:
+            frames, code = await rest(socket)
+        if code == 1000:
+            break
+    return "".join(str(each.get("output", each)) for each in frames), code
+
+
 class JoinedHost:
     """A host that joins at the door of a control plane and runs its agent, in front, as a process."""
 
@@ -72,7 +86,7 @@ class JoinedHost:
                  "--docker-host", self._docker_host, "--foreground"],
                 env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        wait_for(lambda: self.state(seen_by) == "Deployed" or None, timeout=60, what=f"{self.name} to join")
+        wait_for(lambda: self.state(seen_by) == "Deployed" or None, timeout=90, what=f"{self.name} to join")
 
     def state(self, server: TutelaProcess) -> str | None:
         """The node's state in the API."""
@@ -85,7 +99,7 @@ class JoinedHost:
         """kill -9 of the agent."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
 
     def stop(self) -> None:
         """SIGTERM."""

@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import credentials, enrol
+import pytest
+
+from agents import credentials, dial, enrol
 from agents.channel_socket import SocketChannel
 from agents.frames import Join
+from app.fleet import dialbacks
 from app.fleet.authority import Authority, open_authority
 from app.fleet.calls import ControlPlane
 from app.fleet.door import Door
@@ -77,7 +80,17 @@ class Plane:
 
 @contextlib.asynccontextmanager
 async def plane(dsn: str, folder: Path, *, secret: str | None = None) -> AsyncIterator[Plane]:
-    """A control plane at work, with its sweeps."""
+    """A control plane at work, with its sweeps; a machine that pauses in the middle of a dial is waited for."""
+    with pytest.MonkeyPatch.context() as patience:
+        patience.setattr(dial, "CONNECT_SECONDS", 30.0)
+        patience.setattr(dial, "HANDSHAKE_SECONDS", 30.0)
+        patience.setattr(dialbacks, "DIAL_SECONDS", 30.0)
+        async with _plane(dsn, folder, secret) as made:
+            yield made
+
+
+@contextlib.asynccontextmanager
+async def _plane(dsn: str, folder: Path, secret: str | None) -> AsyncIterator[Plane]:
     db = await Database.open(dsn, size=6)
     secrets = SecretBox.open(folder / "plane", secret)
     async with db.transaction() as conn:
@@ -102,7 +115,7 @@ async def plane(dsn: str, folder: Path, *, secret: str | None = None) -> AsyncIt
         )
     ]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", made.port)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import docker
 
-from app.fleet.presence import GONE_SECONDS, HERE_SECONDS
+from app.fleet.presence import GONE_SECONDS
 from tests.fleet.hosts import control_plane
 from tests.harness.hosts import Host, Hosts
 from tests.harness.server import Api, TutelaProcess
@@ -62,7 +62,7 @@ class Planes(Hosts):
         """Until every agent has the addresses of both on its disk."""
         doors = {self.door_of(each) for each in self.planes}
         wait_for(
-            lambda: all(doors <= set(_doors(host)) for host in self.hosts), timeout=20, what="agents to know of both"
+            lambda: all(doors <= set(_doors(host)) for host in self.hosts), timeout=60, what="agents to know of both"
         )
 
     def shown(self, *expected: TutelaProcess) -> None:
@@ -73,7 +73,7 @@ class Planes(Hosts):
         def urls() -> list[str]:
             return sorted(each["agent_url"] for each in asked.get("/api/v1/admin/health/").json["control_planes"])
 
-        wait_for(lambda: urls() == doors, timeout=GONE_SECONDS + 2 * HERE_SECONDS, what=f"{doors} to be all")
+        wait_for(lambda: urls() == doors, timeout=60 + GONE_SECONDS, what=f"{doors} to be all")
 
     def serving(self, host: Host) -> str:
         """The door that the host's agent connected to last, by its own log."""
@@ -88,7 +88,7 @@ class Planes(Hosts):
     def moved(self, hosts: Sequence[Host], to: TutelaProcess, since: float) -> float:
         """Until the agents are all connected there; the seconds since `since` (monotonic)."""
         door = self.door_of(to)
-        wait_for(lambda: all(self.serving(each) == door for each in hosts), timeout=20, what=f"agents at {door}")
+        wait_for(lambda: all(self.serving(each) == door for each in hosts), timeout=60, what=f"agents at {door}")
         return time.monotonic() - since
 
     def events(self, kind: str, since: float) -> Counter[str]:

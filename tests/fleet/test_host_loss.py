@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.harness.hosts import Host, Hosts, Turn
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry
-from tests.harness.wait import wait_for
+from tests.harness.wait import BESIDE, bar, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SPREAD: dict[str, Any] = {
@@ -128,7 +129,7 @@ def test_a_host_that_is_cut_off_while_registry_and_dns_are_black_holes(hosts: Ho
     slow = hosts.slowness()
     crashes = sorted(restarted_after_crash(host, name_on[host]) for host in hosts.hosts)
     print(f"crash restart, registry and DNS black-holed: {', '.join(f'{each:.2f}' for each in crashes)} s")
-    assert crashes[1] <= 0.6 * slow
+    assert crashes[1] <= bar(0.6, slow)
     for host in hosts.hosts:
         wait_for(lambda host=host: len(lives(host)) == 6, timeout=30, what="all to run")  # type: ignore[misc]
     before = lives(one)
@@ -137,7 +138,7 @@ def test_a_host_that_is_cut_off_while_registry_and_dns_are_black_holes(hosts: Ho
     one.engine.cut()
     until_unreachable(hosts, one)
     print(f"Unreachable {time.time() - cut:.1f} s after the cut")
-    assert time.time() - cut <= 6 * slow
+    assert time.time() - cut <= bar(6, slow)
     listed = hosts.api.get("/api/v1/container/?limit=100").json["objects"]
     node = hosts.node(one)
     for each in listed:
@@ -149,10 +150,10 @@ def test_a_host_that_is_cut_off_while_registry_and_dns_are_black_holes(hosts: Ho
     moved = {name: replacement(hosts, uuid, one, cut) for name, uuid in (("quick", quick), ("plain", plain))}
     moved |= {name: replacement(hosts, uuid, one, cut) for name, uuid in (("app", app), ("writer", writer))}
     print(f"replaced after: {', '.join(f'{name} {each.at - cut:.1f} s' for name, each in moved.items())}")
-    assert moved["quick"].at - cut <= 10 * slow
-    # Silence counts from the last beat, which was up to a second or two before the cut.
-    assert moved["plain"].at - cut >= 13
-    assert max(each.at for each in moved.values()) - cut <= 20 * slow
+    assert moved["quick"].at - cut <= bar(10, slow)
+    # Silence counts from the last beat, which may have been a while before the cut.
+    assert moved["plain"].at >= parsedate_to_datetime(node["last_seen"]).timestamp() + 15
+    assert max(each.at for each in moved.values()) - cut <= bar(20, slow)
     (ended,) = [each for each in hosts.turns(cut) if not each.began]
     assert (ended.service, ended.host) == (writer, one.name)
     assert ended.at < moved["writer"].at
@@ -183,7 +184,7 @@ def test_a_host_that_is_cut_off_while_registry_and_dns_are_black_holes(hosts: Ho
 
     wait_for(lambda: names() == {kept, stopped}, timeout=30, what="what is too much to be gone")
     print(f"extra containers gone {time.time() - healed:.1f} s after the heal")
-    assert time.time() - healed <= 2 * slow
+    assert time.time() - healed <= bar(2, slow)
     hosts.deployed(one)
     wait_for(lambda: set(lives(one)) == {kept}, timeout=30, what=f"{stopped} to stop")
     assert lives(one)[kept] == before[kept]
@@ -217,9 +218,10 @@ def test_a_short_cut_and_a_busy_cpu_raise_no_alarm_and_move_nothing(hosts: Hosts
         alarms.update(host.name for host in hosts.hosts if state(hosts, host) == UNREACHABLE)
         return time.time() - began > seconds
 
+    # Beside another worker the machine's own pauses come on top of the cut, and 5 s of both would be silence.
     for host in hosts.hosts:
         host.engine.cut()
-    wait_for(lambda: passed(3), timeout=10, what="3 s to pass")
+    wait_for(lambda: passed(3 / BESIDE), timeout=10, what="the cut to last")
     for host in hosts.hosts:
         host.engine.heal()
     wait_for(lambda: passed(6), timeout=10, what="3 s more to pass", every=0.1)

@@ -18,7 +18,6 @@ from cryptography.x509.oid import NameOID
 from agents import credentials
 from domain.container import Seen
 from domain.errors import NotAllowed
-from domain.node import NodeState
 from tests.fleet.hostile import ENGINE, Hostile
 from tests.harness.hosts import Host, Hosts
 from tests.harness.images import SLEEPER
@@ -78,8 +77,8 @@ def rows(hosts: Hosts, uuid: str) -> list[dict[str, Any]]:
 
 def well(hosts: Hosts, bank: str) -> None:
     """The honest host and its service are as they were."""
+    hosts.deployed(hosts.hosts[0])
     host, node = honest(hosts)
-    assert node["state"] == NodeState.DEPLOYED.value
     (container,) = rows(hosts, bank)
     assert (container["state"], container["node"]) == ("Running", node["resource_uri"])
     (running,) = host.engine.client().containers(filters={"label": f"tutela.service={bank}"})
@@ -132,7 +131,9 @@ def test_it_reads_nothing_of_others(hosts: Hosts, hostile: Hostile, bank: str) -
     unknown = {**hostile.registration(), "node_id": str(uuid4())}
     assert kind(hostile.call("assignments", {"registration": unknown, "since": 0})) == "not_allowed"
     # Logs and commands of others: it is not asked, and does not get in by asking.
-    assert hosts.api.get(f"/api/v1/service/{bank}/logs/").status == 200
+    # It is told that its node is away when that takes more than 2 s to dial back.
+    log = f"/api/v1/service/{bank}/logs/"
+    wait_for(lambda: hosts.api.get(log).status == 200, timeout=30, what="the log of the bank")
     assert not any("ask" in json.loads(text) for text in hostile.heard)
     for path in (f"/stream/{uuid4().hex}", "/stream/"):
         with pytest.raises(NotAllowed, match="not waited for with this ticket"):

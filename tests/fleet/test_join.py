@@ -27,6 +27,7 @@ from tests.agents.harness import eventually
 from tests.fleet.plane import Plane, engine, plane
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import free_port
+from tests.harness.wait import bar
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ async def test_a_node_that_is_taken_out_is_cut_off_within_a_second(control: Plan
     registration = await channel.register(NodeHello(name="n1", cluster_id=None, engine=engine("n1")))
     began = time.monotonic()
     await take_out(control, channel, registration.node_id)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < bar(1)
     with pytest.raises(NotAllowed, match="taken out"):
         await channel.register(NodeHello(name="n1", cluster_id=None, engine=engine("n1")))
     await channel.close()
@@ -227,7 +228,7 @@ async def take_out(control: Plane, channel: SocketChannel, node_id: UUID) -> Non
     async with control.db.transaction() as conn:
         await nodes.terminate(conn, node_id, await conn.fetchval("SELECT now()"))
         await wake.revoked(conn, node_id)
-    await eventually(lambda: channel.url is None, "the session to end", within=3)
+    await eventually(lambda: channel.url is None, "the session to end", within=20)
 
 
 async def test_the_certificate_is_renewed_over_the_session(control: Plane, tmp_path: Path) -> None:

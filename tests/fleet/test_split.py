@@ -19,12 +19,11 @@ from app.settings import Settings
 from tests.agents.harness import eventually
 from tests.conftest import sweep
 from tests.e2e.scenario import User, owned
-from tests.fleet.hosts import control_plane
+from tests.fleet.hosts import control_plane, echoed
 from tests.harness.engine import PrivateEngine
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import Api, TutelaProcess
 from tests.harness.wait import wait_for
-from tests.streams.client import rest, stream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -88,9 +87,7 @@ async def test_each_role_alone_and_all_together(split: Split, engine: PrivateEng
     wait_for(lambda: user.api.get(f"/api/v1/service/{uuid}/logs/").json["logs"].count("begun") == 2, timeout=20,
              what="the logs of both")  # fmt: skip
     container = user.containers(uuid)[0]["uuid"]
-    async with stream(api, f"/v1/container/{container}/exec/?command=echo+there") as console:
-        got, code = await rest(console)
-    assert ("".join(each["output"] for each in got), code) == ("there\r\nEOF", 1000)
+    assert await echoed(api, container) == ("there\r\nEOF", 1000)
 
 
 def test_what_is_asked_without_the_orchestrator_is_done_when_it_is_back(split: Split, engine: PrivateEngine) -> None:
@@ -109,7 +106,7 @@ def test_what_is_asked_without_the_orchestrator_is_done_when_it_is_back(split: S
     engine.client().remove_container(there["Id"], force=True)
     wait_for(lambda: len(owned(engine, running=True)) == len(others) + 2, timeout=30, what="all to run")
     api.start()
-    assert user.get(first)["state"] == "Running"
+    wait_for(lambda: user.get(first)["state"] == "Running", timeout=30, what="it to be known")
 
 
 async def test_a_port_that_is_taken_ends_no_role(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -25,6 +26,8 @@ from agents.dialback import DialBack
 from agents.frames import Broken
 from agents.stream_frames import StreamKind, StreamRequest
 from agents.streams import ContainerStreams, LogLine
+from app.fleet import dialbacks
+from app.fleet.dialbacks import DIAL_SECONDS
 from app.fleet.streams import FleetStreams
 from domain.assignment import NodeHello
 from domain.errors import Conflict, NotAllowed
@@ -35,10 +38,11 @@ from tests.agents.harness import eventually
 from tests.conftest import sweep
 from tests.e2e.scenario import User
 from tests.fleet import plane as planes
-from tests.fleet.hosts import JoinedHost, control_plane, join_token
+from tests.fleet.hosts import JoinedHost, control_plane, echoed, join_token
 from tests.fleet.plane import Plane, plane
 from tests.harness.engine import PrivateEngine
 from tests.harness.images import SLEEPER
+from tests.harness.wait import bar
 from tests.streams.client import frame, rest, stream
 from tests.streams.test_exec import processes, shows
 
@@ -169,7 +173,7 @@ async def test_ten_thousand_lines_are_complete_and_in_order(asked: Asked) -> Non
     began = time.monotonic()
     found = await reads(asked).logs([ONE], 10_000)
     assert [each.text for each in found] == [f"line {number}" for number in range(10_000)]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < bar(10)
 
 
 async def test_who_never_reads_stops_one_writer_and_lets_go_of_it(asked: Asked) -> None:
@@ -186,7 +190,7 @@ async def test_who_never_reads_stops_one_writer_and_lets_go_of_it(asked: Asked) 
         await anext(stuck)
     assert writer.made <= 50 + 2 * stream_frames.WINDOW
     await stuck.aclose()
-    await eventually(lambda: writer.let_go == 1, "the follow to end on the node", within=5)
+    await eventually(lambda: writer.let_go == 1, "the follow to end on the node")
 
 
 async def test_a_command_is_typed_to_read_and_ended(asked: Asked) -> None:
@@ -205,7 +209,7 @@ async def test_a_command_is_typed_to_read_and_ended(asked: Asked) -> None:
     await console.write(b"end")
     assert await console.read() == b""
     await console.close()
-    await eventually(lambda: writer.closed, "the process to be let go", within=5)
+    await eventually(lambda: writer.closed, "the process to be let go")
 
 
 async def test_keystrokes_that_are_not_read_wait_and_hold_up_nobody(asked: Asked) -> None:
@@ -218,7 +222,7 @@ async def test_keystrokes_that_are_not_read_wait_and_hold_up_nobody(asked: Asked
     typing.cancel()
     await asyncio.gather(typing, return_exceptions=True)
     await console.close()
-    await eventually(lambda: writer.closed, "the process to be let go", within=5)
+    await eventually(lambda: writer.closed, "the process to be let go")
 
 
 async def type_much(console: Any) -> None:
@@ -231,7 +235,7 @@ async def ticket_of(control: Plane, victim: Node) -> tuple[str, asyncio.Task[Any
     victim.deaf()
     request = StreamRequest(kind=StreamKind.LOGS, containers=(ONE,), tail=1)
     waiting = asyncio.create_task(control.shared.dialbacks.open(control.db, victim.host(control), request))
-    await eventually(lambda: victim.asked, "the node to be asked", within=2)
+    await eventually(lambda: victim.asked, "the node to be asked")
     return str(victim.asked[-1]["ticket"]), waiting
 
 
@@ -267,7 +271,10 @@ def test_lines_that_are_none(wrong: dict[str, Any]) -> None:
         stream_frames.read_lines(wrong, (ONE,))
 
 
-async def test_a_node_that_does_not_answer_is_not_waited_for_long(control: Plane) -> None:
+async def test_a_node_that_does_not_answer_is_not_waited_for_long(
+    control: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialbacks, "DIAL_SECONDS", DIAL_SECONDS)
     async with node(control, "n1") as away:
         away.deaf()
         streams = Reads(control, away.host(control))
@@ -275,11 +282,11 @@ async def test_a_node_that_does_not_answer_is_not_waited_for_long(control: Plane
             began = time.monotonic()
             with pytest.raises(Conflict, match="node n1 did not answer within 2 s"):
                 await call
-            assert 1.5 < time.monotonic() - began < 4
+            assert 1.5 < time.monotonic() - began < bar(4)
         began = time.monotonic()
         with pytest.raises(Conflict, match="node n1 is Unreachable"):
             await Reads(control, away.host(control, state=NodeState.UNREACHABLE)).logs([ONE], 10)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < bar(1)
 
 
 async def test_the_lines_of_the_others_are_told_with_a_word_about_those_that_are_missing(control: Plane) -> None:
@@ -301,7 +308,7 @@ async def test_streams_of_a_node_that_is_taken_out_end(control: Plane) -> None:
         async with control.db.transaction() as conn:
             await nodes.terminate(conn, victim.node_id, await conn.fetchval("SELECT now()"))
             await wake.revoked(conn, victim.node_id)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await ended(socket)
         assert socket.close_code == frames.REVOKED_CODE
 
@@ -345,9 +352,7 @@ async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
     path = f"/api/v1/service/{uuid}/logs/"
     await eventually(lambda: user.api.get(path).json["logs"].count("begun") == 2, "both to have begun")
     for container in on.values():
-        async with stream(asked, f"/v1/container/{container}/exec/?command=echo+there") as socket:
-            got, code = await rest(socket)
-        assert ("".join(each["output"] for each in got), code) == ("there\r\nEOF", 1000)
+        assert await echoed(asked, container) == ("there\r\nEOF", 1000)
     async with stream(asked, f"/v1/service/{uuid}/logs/") as reader:
         got = [await frame(reader) for _ in range(2)]
         assert {each["source"] for each in got} == {"web-1", "web-2"}
@@ -360,18 +365,18 @@ async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
         began = time.monotonic()
         answer = await asyncio.to_thread(user.api.get, path)
         assert answer.json["logs"].count("begun") == 1
-        assert "lines are missing: node n2 did not answer within 2 s" in answer.json["logs"]
+        assert re.search("lines are missing: node n2 (did not answer within 2 s|is Unreachable)", answer.json["logs"])
         answer = await asyncio.to_thread(user.api.get, f"/api/v1/container/{on['n2']}/logs/")
         assert answer.status == 409, answer.text
         assert "node n2" in answer.text
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < bar(8)
         for kind in ("logs", "exec"):
             began = time.monotonic()
             async with stream(asked, f"/v1/container/{on['n2']}/{kind}/") as socket:
                 (told,), code = await rest(socket)
             assert (told["type"], code) == ("error", 4409)
             assert "node n2" in told["data"]["errorMessage"]
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < bar(5)
         async with stream(asked, f"/v1/service/{uuid}/logs/?follow=false") as socket:
             got, code = await rest(socket)
         assert ([each["log"][:8] for each in got], code) == (["begun\n", "Tutela: "], 1000)
@@ -380,7 +385,7 @@ async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
         await shows(socket, "ready")
         await eventually(lambda: processes(engine, "sleep 4321"), "the command to run")
         await asyncio.to_thread(asked.kill)
-        await eventually(lambda: not processes(engine, "sleep 4321"), "the command to be hung up on", within=10)
+        await eventually(lambda: not processes(engine, "sleep 4321"), "the command to be hung up on", within=30)
 
 
 def start_two(user: User) -> str:
