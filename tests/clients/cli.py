@@ -65,7 +65,8 @@ class Running:
         for key in keys:
             before = len(self.text)
             os.write(self.keyboard, key.encode())
-            wait_for(lambda: len(self.text) > before, timeout=10, what=f"an echo of {key!r}")  # noqa: B023
+            # The key itself: the shell says more, such as a question where its cursor is, and may say it just now.
+            wait_for(lambda: key in self.text[before:], timeout=30, what=f"an echo of {key!r}")  # noqa: B023
 
     def ends(self, timeout: float = 20) -> int:
         """Wait until it ends by itself; returns its exit code."""
