@@ -104,6 +104,7 @@ def keyed_once(document: Any) -> Any:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 def test_hostile_requests_to_every_operation(server: TutelaProcess, tmp_path: Path) -> None:
     """No 5xx, no undocumented code, no answer of another shape, for requests that fit the document and others."""
     (tmp_path / "schemathesis.toml").write_text(known_objects(User(server)))
@@ -128,6 +129,7 @@ NO_SUCH_PATH = {
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 def test_strangers_hear_nothing_else_from_any_operation(server: TutelaProcess, tmp_path: Path) -> None:
     """Without a key, and with a wrong one: 401 in the error's shape, or 429 once there were too many."""
     user = User(server)

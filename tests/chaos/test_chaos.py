@@ -108,7 +108,7 @@ def test_a_report_says_how_near_to_its_bound_each_kind_came() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_nothing_notices_when_everything_is_killed_in_turn(database_url: str, tmp_path: Path) -> None:
     report = run(
         database_url, hosts=1, seconds=0, seed=7, timeline=Timeline(tmp_path, print), users=1, kinds=KINDS, warm_up=1

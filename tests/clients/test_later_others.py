@@ -128,7 +128,7 @@ def test_action_retry(later: Cli, user: User, name: str, sleeping: Sleeping) -> 
     assert later.ok("action", "retry", str(first["uuid"])) == ""
     second = wait_for(
         lambda: [each for each in [action_of(user, uuid, "Service Redeploy")] if each["uuid"] != first["uuid"]],
-        timeout=10,
+        timeout=30,
         what="a second redeployment",
     )
     assert second[0]["object"] == f"/api/v1/service/{uuid}/"

@@ -73,7 +73,7 @@ class User:
         self.do(uuid, "start", wait="Success")
         return uuid
 
-    def is_in(self, uuid: str, state: str, timeout: float = 30) -> dict[str, Any]:
+    def is_in(self, uuid: str, state: str, timeout: float = 60) -> dict[str, Any]:
         def there() -> dict[str, Any] | None:
             service = self.get(uuid)
             return service if service["state"] == state else None
@@ -92,6 +92,6 @@ def owned(engine: PrivateEngine, *, running: bool | None = None) -> list[dict[st
     return [each for each in found if (each["State"] == "running") is running]
 
 
-def until(check: Callable[[], bool], what: str, timeout: float = 30) -> None:
+def until(check: Callable[[], bool], what: str, timeout: float = 60) -> None:
     """Wait until the check holds."""
     wait_for(lambda: check() or None, timeout=timeout, what=what)

@@ -70,7 +70,7 @@ def test_crashes_are_restarted_while_the_control_plane_is_away(user: User, engin
     user.server.kill()
     for each in owned(engine):
         os.kill(engine.pid_of(each["Id"]), signal.SIGKILL)
-    until(lambda: len(owned(engine, running=True)) == 2, "the crashed containers to run again", timeout=10)
+    until(lambda: len(owned(engine, running=True)) == 2, "the crashed containers to run again")
     user.server.start()
     user.is_in(uuid, "Running")
 

@@ -131,7 +131,7 @@ def test_a_row_that_restarts(place: Place, row: Row) -> None:
         containers = place.user.containers(place.uuids[row])
         return len(containers) == 1 and int(containers[0]["restart_count"]) >= 2
 
-    until(restarts, f"{row} to restart twice", timeout=120)
+    until(restarts, f"{row} to restart twice", timeout=180)
     assert place.shown(row)["state"] not in {"Scaling", "Redeploying", "Stopping", "Terminating"}
 
 
@@ -157,7 +157,7 @@ def test_what_came_to_rest_stays_so(place: Place) -> None:
 def test_restarts_come_before_replacements(place: Place) -> None:
     user = place.user
     uuid = launch(user, "both", (FAIL, FAIL, OFF, 1))
-    (first,) = user.containers(uuid) or [wait_for(lambda: user.containers(uuid) or None, timeout=10, what="it")[0]]
+    (first,) = user.containers(uuid) or [wait_for(lambda: user.containers(uuid) or None, timeout=30, what="it")[0]]
 
     def successor() -> dict[str, Any] | None:
         found = [each for each in user.containers(uuid) if each["uuid"] != first["uuid"]]

@@ -92,10 +92,10 @@ async def test_nothing_is_left_when_the_client_goes(user: User, server: TutelaPr
         await socket.send("echo re''ady; sleep 4321\n")
         await shows(socket, "ready")
         await asyncio.to_thread(
-            wait_for, lambda: processes(engine, "sleep 4321") or None, timeout=10, what="sleep to run"
+            wait_for, lambda: processes(engine, "sleep 4321") or None, timeout=30, what="sleep to run"
         )
     gone = lambda: (processes(engine, "sleep 4321") == 0 and processes(engine, "sh") == 0) or None  # noqa: E731
-    await asyncio.to_thread(wait_for, gone, timeout=15, what="the shell to be hung up on")
+    await asyncio.to_thread(wait_for, gone, timeout=30, what="the shell to be hung up on")
 
 
 async def test_who_types_without_reading_is_held_up_alone(user: User, server: TutelaProcess) -> None:

@@ -43,7 +43,7 @@ async def test_the_tail_of_a_container_and_of_a_service(user: User, server: Tute
         async with stream(server, path) as socket:
             return await rest(socket)
 
-    await asyncio.to_thread(wait_for, lambda: logged(user, uuid, 3), timeout=10, what="three lines")
+    await asyncio.to_thread(wait_for, lambda: logged(user, uuid, 3), timeout=30, what="three lines")
     got, code = await frames(f"/v1/container/{container}/logs/?follow=false")
     assert code == 1000
     assert [each["log"] for each in got if each["streamType"] == "stdout"] == ["one\n", "two\n"]
