@@ -18,6 +18,8 @@ from tests.streams.conftest import EVERYWHERE
 pytestmark = pytest.mark.e2e
 COUNT = "i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done"
 THEN_WAIT = "exec sleep 1000"
+WHEN_TOLD = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+"""Who has read the first line follows from there on: then, and not some seconds after its start, the container goes on."""
 
 
 def script(text: str) -> str:
@@ -27,6 +29,13 @@ def script(text: str) -> str:
 async def run(user: User, name: str, text: str, **more: object) -> str:
     uuid: str = await asyncio.to_thread(user.run, name, run_command=script(text), **more)
     return uuid
+
+
+def go_on(engine: PrivateEngine) -> None:
+    """Tell the one container that waits (WHEN_TOLD)."""
+    (found,) = owned(engine, running=True)
+    client = engine.client()
+    client.exec_start(client.exec_create(found["Id"], ["mkdir", "/tmp/go"])["Id"])
 
 
 async def container_of(user: User, uuid: str, number: int = 0) -> str:
@@ -69,14 +78,19 @@ def logged(user: User, uuid: str, lines: int) -> bool | None:
 
 
 @EVERYWHERE
-async def test_ten_thousand_lines_arrive_complete_and_in_order(user: User, server: TutelaProcess) -> None:
-    uuid = await run(user, "writer", "sleep 2; " + COUNT.format(n=10_000) + "; " + THEN_WAIT)
+async def test_ten_thousand_lines_arrive_complete_and_in_order(
+    user: User, server: TutelaProcess, engine: PrivateEngine
+) -> None:
+    uuid = await run(user, "writer", f"{WHEN_TOLD}; {COUNT.format(n=10_000)}; {THEN_WAIT}")
     container = await container_of(user, uuid)
     wanted = [f"line {number}\n" for number in range(10_000)]
     async with (
         stream(server, f"/v1/container/{container}/logs/") as first,
         stream(server, f"/v1/service/{uuid}/logs/?tail=10000") as second,
     ):
+        for socket in (first, second):
+            assert await text_of(socket, 1) == ["begun\n"]
+        await asyncio.to_thread(go_on, engine)
         for got in await asyncio.gather(text_of(first, 10_000), text_of(second, 10_000)):
             assert got == wanted
     async with stream(server, f"/v1/container/{container}/logs/?tail=10000&follow=false") as socket:
@@ -150,10 +164,10 @@ async def test_logs_go_on_when_the_engine_was_restarted(
 
 @EVERYWHERE
 @pytest.mark.slow
-async def test_who_never_reads_slows_nobody(user: User, server: TutelaProcess) -> None:
+async def test_who_never_reads_slows_nobody(user: User, server: TutelaProcess, engine: PrivateEngine) -> None:
     """Some 7 MB, less than the engine keeps in one file: what it has thrown away nobody can read any more."""
     lines, line = 30_000, "x" * 200
-    text = f"sleep 2; i=0; while [ $i -lt {lines} ]; do echo $i {line}; i=$((i+1)); done; {THEN_WAIT}"
+    text = f"{WHEN_TOLD}; i=0; while [ $i -lt {lines} ]; do echo $i {line}; i=$((i+1)); done; {THEN_WAIT}"
     uuid = await run(user, "writer", text)
     container = await container_of(user, uuid)
     before = memory(server)
@@ -162,7 +176,9 @@ async def test_who_never_reads_slows_nobody(user: User, server: TutelaProcess) -
         stream(server, f"/v1/service/{uuid}/logs/", unread=True),
         stream(server, f"/v1/service/{uuid}/logs/") as reader,
     ):
-        got = await text_of(reader, lines, within=90)
+        assert await text_of(reader, 1) == ["begun\n"]
+        await asyncio.to_thread(go_on, engine)
+        got = await text_of(reader, lines, within=120)
         assert [int(each.split()[0]) for each in got] == list(range(lines))
         assert memory(server) - before < 40 * 1024 * 1024
         assert user.api.get("/health", auth=False).status == 200
