@@ -182,6 +182,8 @@ async def test_nothing_is_lost_between_two_connections(server: TutelaProcess, co
         async with stream(server, f"{ALL}?cursor={cursor}") as socket:
             for _ in range(min(400, wanted - len(seen)) + 1):
                 got = await frame(socket)
+                if got["type"] == "error":
+                    break  # a server that was held up has a thousand waiting, and says to go on by the cursor
                 cursor = got["cursor"]
                 if got["type"] == "stack" and got["state"] not in seen:
                     seen.append(got["state"])
