@@ -173,7 +173,7 @@ async def test_a_drain_can_be_canceled(world: World) -> None:
 async def test_a_silent_node_is_told_with_its_containers_and_replaced_after_its_time(world: World) -> None:
     hands = Hands(world)
     a, b = await hands.join("a"), await hands.join("b")
-    uri = await service(world, target_num_containers=2, autoreplace="ALWAYS", lost_after=30)
+    uri = await service(world, target_num_containers=2, autoreplace="ALWAYS", lost_after=300)
     await world.call("POST", f"{uri}start/")
     await hands.settle(a, b)
     async with world.db.transaction() as conn:
@@ -191,7 +191,7 @@ async def test_a_silent_node_is_told_with_its_containers_and_replaced_after_its_
     assert lost["stale"] is True
     assert lost["last_seen"] is not None
     async with world.db.transaction() as conn:
-        await conn.execute("UPDATE nodes SET last_seen = now() - interval '31 s' WHERE id = $1", UUID(b))
+        await conn.execute("UPDATE nodes SET last_seen = now() - interval '301 s' WHERE id = $1", UUID(b))
     await hands.settle(a)
     assert {node: len(names) for node, names in (await where(world, uri)).items()} == {a: 2}
     shown = (await world.call("GET", uri)).json()
