@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 COUNT = "i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done"
 THEN_WAIT = "exec sleep 1000"
 WHEN_TOLD = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done"
-"""Who has read the first line follows from there on: then, and not some seconds after its start, the container goes on."""
+"""Who has read the first line follows from there on. Then the container goes on, not some seconds after its start."""
 
 
 def script(text: str) -> str:
