@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import docker.errors
 import pytest
 
 from tests.harness.engine import PrivateEngine
@@ -12,8 +14,9 @@ from tests.harness.examples import load_profile
 from tests.harness.hosts import Hosts
 from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
-from tests.harness.registry import Registry
+from tests.harness.registry import Registry, silent_registry
 from tests.harness.server import TutelaProcess
+from tests.harness.wait import wait_for
 
 load_profile()
 CLUSTER_LABEL = "tutela.cluster"
@@ -82,6 +85,13 @@ def registry(engine: PrivateEngine) -> Iterator[Registry]:
 
 
 @pytest.fixture
+def silent(engine: PrivateEngine) -> Iterator[str]:
+    """The address of a registry that never answers: what is pulled from there is under way for long."""
+    with silent_registry(engine.host_address) as address:
+        yield address
+
+
+@pytest.fixture
 def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
     """A running Tutela on the session's engine and a database of its own."""
     process = TutelaProcess(docker_host=engine.base_url, dsn=database_url)
@@ -96,8 +106,14 @@ def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
 def sweep(engine: PrivateEngine) -> None:
     """Remove what Tutela made on the engine."""
     client = engine.client()
-    for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
-        client.remove_container(each["Id"], force=True, v=True)
+
+    def empty() -> bool:
+        for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
+            with contextlib.suppress(docker.errors.APIError):  # its removal, or a restart of it, is under way
+                client.remove_container(each["Id"], force=True, v=True)
+        return not client.containers(all=True, filters={"label": CLUSTER_LABEL})
+
+    wait_for(empty, timeout=60, what="the containers of Tutela to go", every=0.1)
     for network in client.networks(filters={"label": CLUSTER_LABEL}):
         client.remove_network(network["Id"])
     for volume in client.volumes()["Volumes"] or ():

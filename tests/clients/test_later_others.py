@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -132,15 +131,6 @@ def test_action_retry(later: Cli, user: User, name: str, sleeping: Sleeping) -> 
         what="a second redeployment",
     )
     assert second[0]["object"] == f"/api/v1/service/{uuid}/"
-
-
-@pytest.fixture
-def silent(engine: PrivateEngine) -> Iterator[str]:
-    """The address of a registry that takes connections and never answers."""
-    with socket.socket() as listening:
-        listening.bind((engine.host_address, 0))
-        listening.listen(16)
-        yield f"{engine.host_address}:{listening.getsockname()[1]}"
 
 
 def test_action_cancel(later: Cli, user: User, name: str, silent: str) -> None:

@@ -22,6 +22,7 @@ from tests.conftest import sweep
 from tests.e2e.scenario import User
 from tests.harness.engine import PrivateEngine
 from tests.harness.postgres import TestPostgres
+from tests.harness.registry import silent_registry
 from tests.harness.server import Response, TutelaProcess
 
 pytestmark = pytest.mark.e2e
@@ -41,6 +42,8 @@ class Place:
 
     user: User
     node: str
+    silent: str
+    """The address of a registry that never answers."""
 
     def service(self, name: str, *, running: bool = False, **more: Any) -> str:
         made = self.user.run if running else self.user.create
@@ -64,7 +67,7 @@ class Place:
         return action_of(answer)
 
     def pulling(self, name: str) -> str:
-        path = self.service(name, image="10.255.255.1:5000/none:1")
+        path = self.service(name, image=f"{self.silent}/none:1")
         return action_of(self.user.api.post(f"{path}start/"))
 
     def trigger(self, name: str) -> str:
@@ -89,7 +92,8 @@ async def place(engine: PrivateEngine, postgres: TestPostgres) -> AsyncIterator[
     try:
         process.start()
         user = User(process)
-        yield Place(user, user.api.get("/api/v1/node/").json["objects"][0]["resource_uri"])
+        with silent_registry(engine.host_address) as silent:
+            yield Place(user, user.api.get("/api/v1/node/").json["objects"][0]["resource_uri"], silent)
     finally:
         process.close()
         sweep(engine)

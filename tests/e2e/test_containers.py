@@ -88,12 +88,12 @@ def test_a_crash_loop_can_be_ended_by_its_container(user: User) -> None:
     assert user.get(uuid)["state"] == "Stopped"
 
 
-def test_cancel_of_a_start_that_cannot_end(user: User, engine: PrivateEngine) -> None:
+def test_cancel_of_a_start_that_cannot_end(user: User, silent: str) -> None:
     uuid = user.create("blocked", tags=[{"name": "nowhere"}])
     answer = user.api.post(f"/api/v1/service/{uuid}/start/")
     action = user.ended(answer)
     assert action["state"] == "Failed", "a service that fits no node fails at once"
-    pull = user.create("pull", image="10.255.255.1:5000/none:1")
+    pull = user.create("pull", image=f"{silent}/none:1")
     answer = user.api.post(f"/api/v1/service/{pull}/start/")
     assert answer.json["state"] == "Starting"
     uri = answer.headers.get("X-Tutum-Action-URI") or answer.headers["x-tutum-action-uri"]

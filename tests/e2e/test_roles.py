@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import sweep
 from tests.e2e.scenario import WEB, User, owned, until
 from tests.e2e.test_main_job import exec_in
 from tests.harness.engine import PrivateEngine
@@ -26,6 +27,7 @@ def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
         yield process
     finally:
         process.close()
+        sweep(engine)
 
 
 def ask(engine: PrivateEngine, engine_id: str, url: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import shutil
+import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.harness.engine import PrivateEngine
@@ -94,3 +97,12 @@ class Registry:
             assert "error" not in line, line
         client.remove_image(reference, force=True)
         return identity
+
+
+@contextlib.contextmanager
+def silent_registry(host: str) -> Iterator[str]:
+    """The address of one that takes connections and never answers. (That nobody has is refused by some networks.)"""
+    with socket.socket() as listening:
+        listening.bind((host, 0))
+        listening.listen(16)
+        yield f"{host}:{listening.getsockname()[1]}"
