@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.scenario import SLEEPER, WEB, User, owned, until
-from tests.e2e.test_main_job import by_slot, exec_in
+from tests.e2e.test_main_job import answers, by_slot, exec_in
 from tests.harness.engine import PrivateEngine
 from tests.harness.server import TutelaProcess
 
@@ -49,7 +49,7 @@ def test_the_life_of_a_stack(user: User, engine: PrivateEngine) -> None:
     assert "API_1_PORT_80_TCP=tcp://api-1:80" in environment
     assert "TUTUM_STACK_NAME=shop" in environment
     assert "DB_ENV_PASS=x" in exec_in(engine, by_slot(engine, "api")["api-1"], ["env"])
-    assert "api-" in exec_in(engine, by_slot(engine, "web")["web-1"], ["wget", "-qO-", "http://api-2/"])
+    answers(engine, by_slot(engine, "web")["web-1"], "api-2", "api-2")
     do(user, uri, "stop")
     assert user.api.get(uri).json["state"] == "Stopped"
     assert owned(engine, running=True) == []
@@ -82,8 +82,8 @@ def test_one_bad_service_fails_the_action_and_the_others_run(user: User, engine:
     do(user, uri, "terminate")
 
 
-def test_cancel_of_a_stacks_start_lets_all_services_go(user: User) -> None:
-    waits = "10.255.255.1:5000/none:1"
+def test_cancel_of_a_stacks_start_lets_all_services_go(user: User, silent: str) -> None:
+    waits = f"{silent}/none:1"
     uri = make(user, [{"name": "web", "image": SLEEPER, "links": ["db"]}, {"name": "db", "image": waits}])
     answer = user.api.post(f"{uri}start/")
     action = {key.lower(): value for key, value in answer.headers.items()}["x-tutum-action-uri"]
