@@ -112,6 +112,7 @@ def shop(user: User) -> Shop:
         container_envvars=[{"key": "SHELF", "value": "books"}],
         run_command='sh -c "echo open for $SHELF; echo late >&2; exec httpd -f -p 80 -h /www"',
     )
+    user.logged(uuid, 4)
     return Shop("shop", uuid, [each["uuid"] for each in user.containers(uuid)])
 
 

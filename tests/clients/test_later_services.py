@@ -242,8 +242,8 @@ def test_logs(later: Cli, shop: Shop) -> None:
     assert sorted(result.err.splitlines()) == ["shop-1 | late", "shop-2 | late"]
 
 
-def test_the_last_lines_of_logs(later: Cli, name: str, sleeping: Sleeping) -> None:
-    sleeping(run_command='sh -c "echo one; echo two; echo größer; exec sleep 1000"')
+def test_the_last_lines_of_logs(later: Cli, user: User, name: str, sleeping: Sleeping) -> None:
+    user.logged(sleeping(run_command='sh -c "echo one; echo two; echo größer; exec sleep 1000"'), 3)
     assert later.ok("service", "logs", "-t", "2", name).splitlines() == [f"{name}-1 | two", f"{name}-1 | größer"]
 
 

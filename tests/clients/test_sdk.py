@@ -175,26 +175,33 @@ def test_events(sdk: Cli, name: str) -> None:
     found = program(
         sdk,
         f"""
-        heard, ready, done = [], threading.Event(), threading.Event()
+        heard = []
+        ready, listening, done, gone = [threading.Event() for _ in range(4)]
         def message(event):
             heard.append(event)
+            listening.set()
             if event["type"] == "service" and event["state"] == "Running":
                 done.set()
+            if event["type"] == "service" and event["state"] == "Terminated":
+                gone.set()
         events = tutum.TutumEvents()
         events.on_open(ready.set)
         events.on_message(message)
         thread = threading.Thread(target=events.run_forever)
         thread.setDaemon(True)
         thread.start()
-        assert ready.wait(10)
-        time.sleep(0.5)
+        assert ready.wait(30)
+        for _ in range(60):
+            tutum.Service.create(image="{SLEEPER}", name="{name}-before").save()
+            if listening.wait(0.5):
+                break
         service = tutum.Service.create(image="{SLEEPER}", name="{name}")
         service.save()
         service.start()
         assert done.wait(30), heard
         service.delete()
         until(service, "Terminated")
-        time.sleep(0.5)
+        assert gone.wait(30), heard
         print(json.dumps([service.resource_uri, heard]))
         sys.stdout.flush()
         os._exit(0)
@@ -225,7 +232,7 @@ def test_a_listener_outlives_its_pings(later: Cli) -> None:
         thread = threading.Thread(target=events.run_forever)
         thread.setDaemon(True)
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(30)
         print(json.dumps(closed.wait(11)))
         sys.stdout.flush()
         os._exit(0)
@@ -303,7 +310,11 @@ def test_the_seed_sdk(seed: Cli, user: User, name: str) -> None:
         service.tag.add(["b", "c"])
         tags = [each["name"] for each in service.tag.list()]
         service = tutum.Service.list(unique_name="{name}")[0]
-        logs = service.logs
+        for _ in range(300):
+            logs = service.logs
+            if logs.count(" hello\\n") == 2:
+                break
+            time.sleep(0.1)
         assert tutum.Node.list() and tutum.Action.list() and tutum.Image.list() is not None
         service.delete()
         until(service, "Terminated")

@@ -61,6 +61,7 @@ def test_the_life_of_a_service(seed: Cli, user: User, name: str) -> None:
     assert seed.ok("service", "scale", name, "2") == uuid + "\n"
     wait_for(lambda: user.get(uuid)["running_num_containers"] == 2, timeout=30, what="two containers")
     user.is_in(uuid, "Running")
+    user.logged(uuid, 2)
     lines = seed.ok("service", "logs", name).splitlines()
     assert sorted(line.split()[0] for line in lines if line.endswith(" hello")) == [f"[{name}-1]", f"[{name}-2]"]
     assert seed.ok("service", "set", "--autorestart", "ON_FAILURE", "--autoreplace", "OFF", name) == uuid + "\n"
@@ -111,6 +112,7 @@ def test_containers(seed: Cli, user: User, name: str, sleeping: Sleeping) -> Non
     for identifier in (f"{name}-1", uuid, uuid[:8]):
         assert seed.ok("container", "ps", "-q", "-i", identifier) == uuid + "\n"
         assert json.loads(seed.ok("container", "inspect", identifier))["uuid"] == uuid
+    user.logged(service, 1)
     (line,) = seed.ok("container", "logs", f"{name}-1").split("\n")[:1]
     assert line.endswith("Z hello")
 

@@ -80,6 +80,11 @@ class User:
 
         return wait_for(there, timeout=timeout, what=f"service to be {state}")
 
+    def logged(self, uuid: str, lines: int) -> None:
+        """Until the service's containers have written so many lines: one runs a moment before its program says much."""
+        path = f"/api/v1/service/{uuid}/logs/"
+        wait_for(lambda: self.api.get(path).json["logs"].count("\n") >= lines, timeout=30, what=f"{lines} lines")
+
     def containers(self, uuid: str) -> list[dict[str, Any]]:
         return [self.api.get(uri).json for uri in self.get(uuid)["containers"]]
 
