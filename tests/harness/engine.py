@@ -181,7 +181,7 @@ class PrivateEngine:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
-        wait_for(lambda: self._answers() or None, timeout=60, what=f"dockerd ({self._dir}/dockerd.log)", every=0.05)
+        wait_for(lambda: self._answers() or None, timeout=120, what=f"dockerd ({self._dir}/dockerd.log)", every=0.05)
 
     def _answers(self) -> bool:
         assert self._dockerd is not None

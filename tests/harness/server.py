@@ -120,9 +120,9 @@ class TutelaProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.serve"], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for(self._healthy, timeout=60, what="the server to answer")
+        wait_for(self._healthy, timeout=120, what="the server to answer")
         if "agent" in self._env.get("TUTELA_ROLES", "agent"):
-            wait_for(self._joined, timeout=60, what="the node to join")
+            wait_for(self._joined, timeout=120, what="the node to join")
 
     def _healthy(self) -> bool | None:
         assert self._process is not None
