@@ -28,9 +28,9 @@ async def roles(settings: Settings, dsn: Callable[[], Awaitable[str]], stop: asy
 
     server = await asyncio.start_server(answer, settings.host, settings.port)
     await stop.wait()
+    server.close()  # so that others see that the stop has come
     if kind == "hangs":
         await asyncio.sleep(3600)
-    server.close()
 
 
 if __name__ == "__main__":
