@@ -42,10 +42,10 @@ def test_ports_are_the_seeds_form_and_work(database_url: str) -> None:
         assert env["DB_1_PORT_80_TCP_ADDR"] == two.engine.address
         port = int(env["DB_1_PORT_80_TCP_PORT"])
         assert port != 80
-        assert hosts.fetch(far, two.engine.address, port) == "web-1"
+        hosts.reached(far, two.engine.address, "web-1", port=port)
         assert not any(key.startswith("NO_") and "PORT" in key for key in env)
         assert hosts.variables(near)["DB_1_PORT_80_TCP"] == "tcp://web-1:80"
-        assert hosts.fetch(near, "db") == "web-1"
+        hosts.reached(near, "db", "web-1")
         shown = hosts.api.get(f"/api/v1/service/{web}/").json
         assert shown["link_form"] == "ports"
         assert shown["link_variables"]["WEB_1_PORT"] == f"tcp://{two.engine.address}:{port}"
@@ -75,7 +75,7 @@ def test_an_engine_in_somebody_elses_swarm_is_left_alone_until_it_leaves_that(da
         assert hosts.variables(friend)["DB_1_PORT"] == "tcp://web-1:80"
         env = hosts.variables(odd)
         assert env["DB_1_PORT_80_TCP_ADDR"] == one.engine.address
-        assert hosts.fetch(odd, one.engine.address, int(env["DB_1_PORT_80_TCP_PORT"])) == "web-1"
+        hosts.reached(odd, one.engine.address, "web-1", port=int(env["DB_1_PORT_80_TCP_PORT"]))
         (story,) = hosts.explain(odd)["slots"]
         assert (story["network"], [each["form"] for each in story["links"]]) == ("bridge", ["ports"])
         assert "not this installation's" in story["network_note"]
@@ -101,5 +101,5 @@ def test_engines_with_live_restore_stay_out_of_a_swarm_and_say_why(database_url:
         link = [{"to_service": f"/api/v1/service/{web}/", "name": "db"}]
         client = hosts.service("client", one, image=SLEEPER, linked_to_service=link)
         env = hosts.variables(client)
-        assert hosts.fetch(client, env["DB_PORT_80_TCP_ADDR"], int(env["DB_PORT_80_TCP_PORT"])) == "web-1"
+        hosts.reached(client, env["DB_PORT_80_TCP_ADDR"], "web-1", port=int(env["DB_PORT_80_TCP_PORT"]))
         assert [host.swarm()["LocalNodeState"] for host in hosts.hosts] == ["inactive"] * 2

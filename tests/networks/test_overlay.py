@@ -11,7 +11,7 @@ from orchestrator.store.db import Database
 from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
 from tests.harness.postgres import TestPostgres
-from tests.harness.wait import wait_for
+from tests.harness.wait import bar, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -51,15 +51,15 @@ def test_names_resolve_and_tcp_works_across_hosts(hosts: Hosts) -> None:
     ):
         took = hosts.reached(client, name, answer)
         print(f"{name} answered after {took:.2f} s")
-    assert hosts.fetch(client, "web").startswith("web-")
-    assert hosts.fetch(client, "db").startswith("web-")
+    for name in ("web", "db"):
+        wait_for(lambda name=name: hosts.fetch(client, name).startswith("web-"), timeout=30, what=f"{name} to answer")  # type: ignore[misc]
     # Not linked: neither the name nor the address.
-    assert "bad address" in hosts.fetch(stranger, "web-1")
+    wait_for(lambda: "bad address" in hosts.fetch(stranger, "web-1"), timeout=30, what="no such name")
     where, container = hosts.container(web, 1)
     networks = where.engine.client().inspect_container(container)["NetworkSettings"]["Networks"]
     address = next(each["IPAddress"] for each in networks.values())
     assert "web-1" not in hosts.fetch(stranger, address)
-    assert hosts.fetch(client, address) == "web-1"
+    hosts.reached(client, address, "web-1")
     shown = hosts.api.get(f"/api/v1/service/{web}/").json
     assert (shown["link_form"], shown["link_variables"]["WEB_1_PORT"]) == ("overlay", "tcp://web-1:80")
     (story,) = hosts.explain(client)["slots"]
@@ -98,27 +98,27 @@ def test_names_follow_scaling_restarts_and_moves_within_a_second(hosts: Hosts) -
     # Scaling.
     assert hosts.api.patch(f"/api/v1/service/{shop}/", json={"target_num_containers": 2}).status == 202
     hosts.running(shop, 2)
-    figures["scaled up"] = hosts.reached(client, "backend-2", "shop-2", timeout=20)
+    figures["scaled up"] = hosts.reached(client, "backend-2", "shop-2", timeout=30)
     # A container that dies and is started again, with whatever address it then has.
     where, container = hosts.container(shop, 2)
     where.engine.client().restart(container, timeout=0)
-    figures["restarted"] = hosts.reached(client, "shop-2", "shop-2", timeout=20)
+    figures["restarted"] = hosts.reached(client, "shop-2", "shop-2", timeout=30)
     # A move.
     tags = {"tags": [{"name": three.name}]}
     assert hosts.api.patch(f"/api/v1/service/{shop}/", json=tags).status in {200, 202}
     assert hosts.api.post(f"/api/v1/service/{shop}/redeploy/").status == 202
     wait_for(
         lambda: hosts.places(shop) == [three.name] * 2,
-        timeout=60,
+        timeout=90,
         what="the containers to be on h3",
         every=0.1,
     )
     hosts.running(shop, 2)
     for name in ("backend-1", "shop-2", "backend_2"):
-        figures[f"moved, {name}"] = hosts.reached(client, name, f"shop-{name[-1]}", timeout=20)
+        figures[f"moved, {name}"] = hosts.reached(client, name, f"shop-{name[-1]}", timeout=30)
     print({name: round(took, 2) for name, took in figures.items()})
     # Measured: 0.1 s each. The issue asks for a second; a busy machine gets a margin.
-    assert max(figures.values()) < 3, figures
+    assert max(figures.values()) < bar(3), figures
     # Scaling down.
     assert hosts.api.patch(f"/api/v1/service/{shop}/", json={"target_num_containers": 1}).status == 202
     hosts.running(shop, 1)
