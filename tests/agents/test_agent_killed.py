@@ -21,7 +21,7 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.images import SLEEPER
 from tests.harness.wait import wait_for
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 STEPS = 5
 """Two containers on one network: make it, create and start each."""
 
@@ -61,18 +61,18 @@ def test_killed_at_each_change(engine: PrivateEngine, tmp_path: Path, after: str
         rows = two(engine)
         (base / "wanted").write_bytes(WANTED.dump_json(tuple(rows)))
         dying = begin(engine, base, str(call), after)
-        assert dying.wait(timeout=20) == -9, (base / "agent.log").read_text()
+        assert dying.wait(timeout=60) == -9, (base / "agent.log").read_text()
         agent = begin(engine, base)
         try:
-            wait_for(lambda rows=rows: states(api, rows) == [["running"], ["running"]], timeout=20, what="both to run")  # type: ignore[misc]
+            wait_for(lambda rows=rows: states(api, rows) == [["running"], ["running"]], timeout=60, what="both to run")  # type: ignore[misc]
             ids = {each["Id"] for each in mine(api)}
             assert len(ids) == 2
             assert len(api.networks(filters={"label": f"tutela.cluster={CLUSTER}"})) == 1
             agent.terminate()
-            agent.wait(timeout=20)
+            agent.wait(timeout=60)
         finally:
             agent.kill()
-            agent.wait(timeout=10)
+            agent.wait(timeout=30)
         sweep(engine)
 
 
@@ -81,18 +81,18 @@ def test_killed_while_removing(engine: PrivateEngine, tmp_path: Path) -> None:
     rows = two(engine)
     (tmp_path / "wanted").write_bytes(WANTED.dump_json(tuple(rows)))
     agent = begin(engine, tmp_path)
-    wait_for(lambda: states(api, rows) == [["running"], ["running"]], timeout=20, what="both to run")
+    wait_for(lambda: states(api, rows) == [["running"], ["running"]], timeout=60, what="both to run")
     agent.kill()
-    agent.wait(timeout=10)
+    agent.wait(timeout=30)
     (tmp_path / "wanted").write_bytes(WANTED.dump_json(tuple(replace(each, want=Want.GONE) for each in rows)))
     for call in (2, 1):
         dying = begin(engine, tmp_path, str(call), "1")
-        dying.wait(timeout=20)
+        dying.wait(timeout=60)
     last = begin(engine, tmp_path)
-    wait_for(lambda: mine(api) == [], timeout=20, what="both to go")
-    wait_for(lambda: api.networks(filters={"label": "tutela.cluster"}) == [], timeout=20, what="the network to go")
+    wait_for(lambda: mine(api) == [], timeout=60, what="both to go")
+    wait_for(lambda: api.networks(filters={"label": "tutela.cluster"}) == [], timeout=60, what="the network to go")
     last.terminate()
-    last.wait(timeout=20)
+    last.wait(timeout=60)
 
 
 def mine(api: Any) -> list[Any]:

@@ -136,10 +136,11 @@ async def test_asking_an_engine_who_it_is_leaves_nothing_open(engine: PrivateEng
     gc.disable()
     try:
         found = []
-        for _ in range(6):
+        for _ in range(30):
             await asyncio.gather(runtime.info(), runtime.incarnation(), runtime.incarnation())
             found.append(open_files())
-        assert found[-1] <= found[1], found
+        # By whether they ask at the same moment, one to three connections are kept for the next questions.
+        assert found[-1] <= found[1] + 4, found
     finally:
         gc.enable()
         await runtime.close()

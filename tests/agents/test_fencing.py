@@ -32,6 +32,7 @@ from tests.fakes.runtime import FakeRuntime
 from tests.harness.engine import PrivateEngine
 from tests.harness.examples import examples
 from tests.harness.images import SLEEPER
+from tests.harness.wait import bar
 
 ONE_WRITER = assigned(1, spec=spec(hostname="web-1", single_writer=True), stop_grace=60, autorestart=CrashPolicy.ALWAYS)
 RUNNING = replace(on_engine(ONE_WRITER, EngineState.RUNNING), restart_policy="always")
@@ -265,7 +266,7 @@ async def test_an_agent_that_starts_cut_off_begins_nothing_of_them(tmp_path: Pat
     async with running(runtime, channel, tmp_path):
         other_id = (await until(channel, other.container_id, Seen.RUNNING)).engine_id or ""
         channel.leave()
-        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped")
+        await eventually(lambda: not runs(runtime, engine_id), "the one to be stopped", within=40)
     runtime.forget(other_id)
     starts = runtime.calls.count("start")
     async with running(runtime, channel, tmp_path):
@@ -315,7 +316,7 @@ async def test_the_channel_is_cut(world: World) -> None:
         await eventually(
             lambda key=each.container_id: not world.runs(key),  # type: ignore[misc]
             "it to be stopped",
-            within=FENCED_SECONDS,
+            within=bar(FENCED_SECONDS),
         )
     assert world.runs(other.container_id)
     assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "no"

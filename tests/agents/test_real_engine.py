@@ -27,6 +27,7 @@ from tests.agents.harness import eventually, running, until
 from tests.fakes.channel import MemoryChannel
 from tests.harness.engine import PrivateEngine
 from tests.harness.images import EXITER, SLEEPER, WEB
+from tests.harness.wait import bar
 
 pytestmark = pytest.mark.engine
 
@@ -66,6 +67,12 @@ class World:
     def engine_id(self, container_id: UUID) -> str:
         [entry] = self.listed(container_id)
         return str(entry["Id"])
+
+
+def restarts(world: World, one: ContainerAssignment) -> int:
+    """How often it was restarted, as far as that was told."""
+    seen = world.channel.seen.get(one.container_id)
+    return seen.restart_count if seen is not None else 0
 
 
 def another_run(than: datetime | None) -> Callable[[Observed], bool]:
@@ -132,7 +139,7 @@ async def test_a_finished_job_is_a_result_and_a_failing_one_backs_off(world: Wor
     world.channel.assign(job, bad)
     seen = await until(world.channel, job.container_id, Seen.EXITED)
     assert (seen.exit_code, seen.start_gen, seen.restart_count) == (1, 1, 0)
-    await eventually(lambda: world.channel.seen[bad.container_id].restart_count >= 2, "two restarts")
+    await eventually(lambda: restarts(world, bad) >= 2, "two restarts")
     assert world.inspect(job.container_id)["RestartCount"] == 0
 
 
@@ -154,7 +161,7 @@ async def test_crash_to_running_and_start_latency(world: World, capsys: pytest.C
     with capsys.disabled():
         medians = {policy.value: f"{statistics.median(times):.3f}" for policy, times in crashes.items()}
         print(f"\n[agent] assignment to RUNNING p50 {statistics.median(starts):.3f} s; crash to RUNNING {medians}")
-    assert statistics.median(starts) < 1.0
+    assert statistics.median(starts) < bar(1.0)
 
 
 async def test_removed_killed_and_stopped_behind_our_back(world: World) -> None:
@@ -277,13 +284,11 @@ async def test_slow_stops_delay_nobody(world: World) -> None:
     stubborn = [
         world.want(spec={"command": ("sh", "-c", "trap '' TERM; while :; do sleep 1; done")}) for _ in range(10)
     ]
-    stubborn = [replace(each, stop_grace=8) for each in stubborn]
+    stubborn = [replace(each, stop_grace=30) for each in stubborn]
     await world.up(*stubborn)
     world.channel.assign(*(replace(each, want=Want.GONE) for each in stubborn))
-    one = world.want()
-    began = time.monotonic()
-    await world.up(one)
-    assert time.monotonic() - began < 4
+    await world.up(world.want())
+    assert any(world.runs(each.container_id) for each in stubborn), "it ran before their grace was over"
 
 
 async def test_images_are_looked_up(world: World) -> None:
@@ -302,11 +307,9 @@ async def test_logs_tell_the_streams_apart(world: World) -> None:
     one = world.want(spec={"command": ("sh", "-c", "echo out; echo err >&2; sleep 1000")})
     await world.up(one)
     lines: list[tuple[str, str]] = []
-    for _ in range(50):
-        lines = [(line.stream, line.text) for line in await world.agent.streams.logs([one.container_id], 10)]
-        if len(lines) == 2:
-            break
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while len(lines) < 2:  # the question itself takes its time
+            lines = [(line.stream, line.text) for line in await world.agent.streams.logs([one.container_id], 10)]
     assert sorted(lines) == [("stderr", "err"), ("stdout", "out")]
 
 
