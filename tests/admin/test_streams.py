@@ -10,10 +10,11 @@ from websockets.exceptions import InvalidStatus
 
 from tests.admin.servers import ask, control_plane, user_with_key
 from tests.harness.server import TutelaProcess
+from tests.harness.wait import bar
 from tests.streams.client import frame, rest, stream
 
 Pair = tuple[TutelaProcess, TutelaProcess]
-BOUND = 5.0
+BOUND = bar(5.0)
 
 
 @pytest.fixture

@@ -55,13 +55,13 @@ async def test_the_next_look_for_silence_is_when_somebody_can_be_silent(record: 
     node, other = await Node.join(record.db, "n1"), await Node.join(record.db, "n2")
     async with record.db.transaction() as conn:
         at = await conn.fetchval(
-            "UPDATE nodes SET last_seen = clock_timestamp() - interval '3 s' WHERE id = $1 RETURNING last_seen",
+            "UPDATE nodes SET last_seen = clock_timestamp() - interval '1 s' WHERE id = $1 RETURNING last_seen",
             node.registration.node_id,
         )
     assert await dispatch.expire(record.db) == at + timedelta(seconds=SILENT_SECONDS)
     async with record.db.transaction() as conn:
         await conn.execute(
-            "UPDATE nodes SET last_seen = last_seen - interval '3 s' WHERE id = $1", node.registration.node_id
+            "UPDATE nodes SET last_seen = last_seen - interval '5 s' WHERE id = $1", node.registration.node_id
         )
         seen = await conn.fetchval("SELECT last_seen FROM nodes WHERE id = $1", other.registration.node_id)
     assert await dispatch.expire(record.db) == seen + timedelta(seconds=SILENT_SECONDS)

@@ -117,7 +117,7 @@ async def test_who_says_nothing_or_little_is_not_waited_for(
     dial: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow-loris: a connection without a request, a head that does not end, also after a good request; a body."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.5)
     monkeypatch.setattr(middleware, "BODY_SECONDS", 0.4)
     mute, slow, later, body = await dial(), await dial(), await dial(), await dial()
     await slow.send(b"GET /health HTTP/1.1\r\nX: ")
@@ -275,7 +275,7 @@ async def test_a_terminal_that_was_left_behind_is_ended(
     office: Office, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert execs.IDLE_SECONDS == 600
-    monkeypatch.setattr(execs, "IDLE_SECONDS", 0.6)
+    monkeypatch.setattr(execs, "IDLE_SECONDS", 2.0)
     console = Silent()
     monkeypatch.setattr(office.app.state, "logs", console)
     container = await office.container((await office.create(name="web"))["uuid"], await office.node(fresh("n")))
