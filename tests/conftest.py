@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -107,18 +106,20 @@ def sweep(engine: PrivateEngine) -> None:
     """Remove what Tutela made on the engine."""
     client = engine.client()
 
-    def empty() -> bool:
-        for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
-            with contextlib.suppress(docker.errors.APIError):  # its removal, or a restart of it, is under way
+    def swept() -> bool:
+        try:
+            for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
                 client.remove_container(each["Id"], force=True, v=True)
-        return not client.containers(all=True, filters={"label": CLUSTER_LABEL})
+            for network in client.networks(filters={"label": CLUSTER_LABEL}):
+                client.remove_network(network["Id"])
+            for volume in client.volumes()["Volumes"] or ():
+                if volume["Name"].startswith("tutela-"):
+                    client.remove_volume(volume["Name"])
+        except docker.errors.APIError:
+            return False  # the engine is still at what was asked of it by an agent that is no more
+        return True
 
-    wait_for(empty, timeout=60, what="the containers of Tutela to go", every=0.1)
-    for network in client.networks(filters={"label": CLUSTER_LABEL}):
-        client.remove_network(network["Id"])
-    for volume in client.volumes()["Volumes"] or ():
-        if volume["Name"].startswith("tutela-"):
-            client.remove_volume(volume["Name"])
+    wait_for(swept, timeout=60, what="the engine to be empty")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -16,7 +16,7 @@ from domain.container import Want, spec_digest
 from domain.spec import CrashPolicy
 from tests.agents.build import CLUSTER, assigned, attachment, spec
 from tests.agents.run_agent import WANTED
-from tests.agents.test_real_engine import sweep
+from tests.conftest import sweep
 from tests.harness.engine import PrivateEngine
 from tests.harness.images import SLEEPER
 from tests.harness.wait import wait_for

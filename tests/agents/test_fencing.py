@@ -26,7 +26,8 @@ from domain.spec import CrashPolicy
 from tests.agents.build import NOW, assigned, on_engine, spec
 from tests.agents.harness import eventually, running, until
 from tests.agents.test_planning_properties import assignments, views
-from tests.agents.test_real_engine import World, sweep
+from tests.agents.test_real_engine import World
+from tests.conftest import sweep
 from tests.fakes.channel import MemoryChannel
 from tests.fakes.runtime import FakeRuntime
 from tests.harness.engine import PrivateEngine

@@ -24,6 +24,7 @@ from domain.image import Pull
 from domain.spec import CrashPolicy, Transport
 from tests.agents.build import CLUSTER, SERVICE, assigned, spec
 from tests.agents.harness import eventually, running, until
+from tests.conftest import sweep
 from tests.fakes.channel import MemoryChannel
 from tests.harness.engine import PrivateEngine
 from tests.harness.images import EXITER, SLEEPER, WEB
@@ -78,15 +79,6 @@ def restarts(world: World, one: ContainerAssignment) -> int:
 def another_run(than: datetime | None) -> Callable[[Observed], bool]:
     """Whether what is seen is another run than the one that began then."""
     return lambda seen: seen.started_at != than
-
-
-def sweep(engine: PrivateEngine) -> None:
-    """Nothing of ours is left for the next test."""
-    api: Any = engine.client()
-    for each in api.containers(all=True, filters={"label": "tutela.cluster"}):
-        api.remove_container(each["Id"], force=True, v=True)
-    for each in api.networks(filters={"label": "tutela.cluster"}):
-        api.remove_network(each["Id"])
 
 
 @pytest.fixture
