@@ -18,6 +18,8 @@ from tests.admin.servers import ask, control_plane
 from tests.harness.server import ROOT, TutelaProcess
 from tests.orchestrator.world import ENGINE, Node, Record
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def plane(database_url: str) -> Iterator[TutelaProcess]:

@@ -21,7 +21,7 @@ from app.postgres import EmbeddedPostgres
 from tests.harness import wait
 from tests.harness.claims import free_port
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 STUB = Path(__file__).with_name("server_stub.py")
 

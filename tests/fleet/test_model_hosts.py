@@ -38,6 +38,7 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.mark.postgres
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_model_hosts_run_what_is_asked_for_come_back_after_a_cut_and_let_go(
     server: TutelaProcess, hosts: Hosts
 ) -> None:

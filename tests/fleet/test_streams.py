@@ -340,6 +340,7 @@ def hosts(engine: PrivateEngine, own_engine: PrivateEngine, database_url: str) -
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(300)
 async def test_two_hosts_are_read_from_a_control_plane_that_has_neither_session(
     hosts: Any, engine: PrivateEngine, own_engine: PrivateEngine
 ) -> None:
