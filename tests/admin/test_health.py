@@ -19,6 +19,7 @@ from tests.admin.servers import control_plane
 from tests.api.client import API
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import TutelaProcess
+from tests.harness.wait import wait_for
 from tests.orchestrator.world import Node
 
 
@@ -202,11 +203,14 @@ def test_a_real_process(database_url: str) -> None:
 
 
 def _watched(server: TutelaProcess) -> None:
+    # It serves already while it writes down that it is there.
+    planes = wait_for(
+        lambda: server.api.get(f"{ADMIN}/health/").json["control_planes"] or None, timeout=30, what="it to be shown"
+    )
     assert server.api.get("/readyz", auth=False).status == 200
     assert server.api.get("/metrics", auth=False).status == 401
     began = time.monotonic()
     samples = parsed(server.api.get("/metrics").text)
     print(f"a scrape took {(time.monotonic() - began) * 1000:.1f} ms, {len(samples)} samples")
     assert samples["tutela_control_planes"] == 1
-    planes = server.api.get(f"{ADMIN}/health/").json["control_planes"]
     assert planes[0]["agent_url"].endswith(str(server.agent_port))
