@@ -27,7 +27,7 @@ from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry
 from tests.harness.wait import BESIDE, bar, wait_for
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SPREAD: dict[str, Any] = {
     "target_num_containers": 3,
     "deployment_strategy": "HIGH_AVAILABILITY",
