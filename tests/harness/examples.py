@@ -10,7 +10,7 @@ ASKED = os.environ.get("TUTELA_EXAMPLES")
 """So many for every property, whatever it asks for; unset: its own number."""
 
 FIXED = "TUTELA_FIXED_EXAMPLES" in os.environ
-"""The same examples each time: a measurement of the tests may not depend on luck."""
+"""The same examples each time: CI judges a change, and a measurement of the tests may not depend on luck."""
 
 
 def load_profile() -> None:
