@@ -160,7 +160,7 @@ BUGS: dict[str, Bug] = {
     ),
     "every run was on": (
         "a run that came after its engine's return counts as interrupted when it ends (I12)",
-        706,
+        28202,
         ((memory, "observed", _on_all_along),),
     ),
     "what ended before its engine ended by itself": (
