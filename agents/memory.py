@@ -49,7 +49,8 @@ def observed(
         # It was carried out, whatever its caller was told (E7): there is nothing to try again.
         memory = replace(memory, intent=None, retry=None, start_gen=max(memory.start_gen, intent.start_gen))
     if seen.state not in UP:
-        return replace(memory, run=None, over=memory.run or memory.over)
+        # A run may have come and gone between two looks (seed 29312).
+        return replace(memory, run=None, over=seen.started_at)
     if memory.run != seen.started_at:
         memory = replace(memory, run=seen.started_at, over=None)
     stopping = memory.stopped_run is not None and memory.stopped_run == seen.started_at

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from app.commands import policy
 from app.commands.services import DEPLOYING, Context, open_action, refusals_recorded
+from domain.action import ActionState
+from domain.container import Container
 from domain.orders import order
 from domain.service import Effect, Verb, counts, service_state
+from orchestrator.planning.rest import judge_orders
+from orchestrator.planning.steps import FinishOrder
+from orchestrator.planning.view import Policy
 from orchestrator.publish import publish
-from orchestrator.store import containers, mounts, services, wake
-from orchestrator.store.db import now
+from orchestrator.store import actions, containers, mounts, services, wake
+from orchestrator.store.db import Connection, now
 
 
 def container_uri(container_id: UUID) -> str:
@@ -30,7 +36,9 @@ async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes
         at = await now(conn)
         if verb in DEPLOYING:
             await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
+        before = row
         service, row = order(service, row, verb, context.action_id, at, reuse_volumes=reuse_volumes)
+        await _end_earlier(conn, before, at)
         await open_action(
             conn,
             context,
@@ -45,3 +53,13 @@ async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes
         rows = await containers.open_rows(conn, [service.id])
         await services.save(conn, service, service_state(service, counts(rows)), relinked=False)
         await wake.service(conn, service.id)
+
+
+async def _end_earlier(conn: Connection, row: Container, at: datetime) -> None:
+    """The container's order before this one is done, else no other would be allowed; no pass has said so yet."""
+    if row.order is None:
+        return
+    steps, _ = judge_orders([row], Policy(), at)
+    ended = next((step for step in steps if isinstance(step, FinishOrder)), None)
+    state = ActionState.SUCCESS if ended is None or ended.success else ActionState.FAILED
+    await actions.end(conn, row.order.actions, state, ended.message if ended else None, at)

@@ -30,6 +30,7 @@ _SERVICES = """
             ORDER BY a.end_date DESC, a.id LIMIT 1) AS last,
         EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id
             AND (a.state = 'Canceled' OR a.verb = 'Container Terminate')) AS taken,
+        EXISTS (SELECT 1 FROM actions a WHERE a.service_id = s.id AND a.verb = 'Container Stop') AS stopped,
         coalesce(s.image->>'reference' = s.spec->>'image', false) AS deployed
     FROM services s ORDER BY s.unique_name
 """
@@ -85,9 +86,10 @@ def _unsettled(world: World) -> Iterator[str]:
         # What was refused or only stored ended as it began. What failed or was canceled leaves a service with as many
         # containers as it had got, and one that a user took away stays away until somebody asks again (spec 2.15); so
         # does one that was missing when a single container of a stopped service was started. An image that was only
-        # stored, while nothing ran, is for the next start (seed 26379).
+        # stored, while nothing ran, is for the next start (seed 26379). What a user has stopped goes for good from a
+        # node that is drained (seed 29109).
         strict = row["last"] == "Success" and not row["taken"] and row["name"] not in world.shrinking
-        strict = strict and row["deployed"]
+        strict = strict and row["deployed"] and not (row["stopped"] and world.drained)
         strict = strict and row["want"] == "RUNNING" and not any(each["cordoned"] for each in nodes.values())
         if strict and by_service[row["id"]] != row["target"] and row["operation"] is None:
             yield f"{row['name']} has {by_service[row['id']]} containers, {row['target']} are wanted"
