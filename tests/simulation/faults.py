@@ -255,8 +255,8 @@ async def operator(faults: Faults) -> None:
     """Somebody uses docker by hand on what is ours (F20)."""
     host, world = faults.host(), faults.world
     box = faults.box(host)
-    if box is None or host.engine.down or host.engine.hung:
-        return
+    if box is None or host.engine.down or host.engine.hung or box.shim is not None:
+        return  # one whose engine does not answer has to wait as everybody has
     what = faults.chance.choice(("stop", "kill", "remove", "rename", "pause", "start"))
     faults.say(f"operator on {host.name}: {what}")
     world.by_hand = True
