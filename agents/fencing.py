@@ -60,5 +60,11 @@ def cut_short(
 
 
 def gave_way(kept: ObservedContainer, memory: ContainerMemory) -> bool:
-    """Whether the run was ended for the lost lease, and by nothing else: it begins again once the lease is back."""
-    return memory.fenced_run is not None and memory.fenced_run == kept.started_at and memory.refused is None
+    """Whether the run was ended for the lost lease, and by nothing else: it begins again once the lease is back.
+
+    Its engine may have begun it after the one that the agent knew of, and before it was told to stop (seed 32100).
+    """
+    known, at, began = memory.fenced_run, memory.fenced_at, kept.started_at
+    if known is None or began is None or memory.refused is not None:
+        return False
+    return known == began or (at is not None and known < began <= at)

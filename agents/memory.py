@@ -86,7 +86,10 @@ def about_to(memory: ContainerMemory, step: Step, now: datetime) -> ContainerMem
         case StartContainer():
             return replace(memory, history=RestartHistory(), intent=_intent(step), refused=None)
         case StopContainer():
-            return replace(memory, stopped_run=step.run, fenced_run=step.run if step.fence else None)
+            if step.fence and step.run is None:
+                return memory  # one that is stopped again beside a line, to be sure: what gave way did so before
+            fenced_run, fenced_at = (step.run, now) if step.fence else (None, None)
+            return replace(memory, stopped_run=step.run, fenced_run=fenced_run, fenced_at=fenced_at)
         case _:
             return memory
 

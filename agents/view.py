@@ -162,7 +162,7 @@ class ContainerMemory:
 
     `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen, `over`
     of one that was on before and had ended; `interrupted` the run that was on when the engine went away, or shortly
-    before; `stopped_run` the run that was ordered to stop, `fenced_run` the one that was for want of a lease.
+    before; `stopped_run` the run that was ordered to stop, `fenced_run` the one that was for want of a lease, and when.
     `image_missing`: a create found no image, so the next one pulls first. `volumes_dropped`: the volumes that
     were to go with it are gone.
     """
@@ -175,6 +175,7 @@ class ContainerMemory:
     interrupted: Interruption | None = None
     stopped_run: datetime | None = None
     fenced_run: datetime | None = None
+    fenced_at: datetime | None = None
     refused: Refusal | None = None
     retry: Retry | None = None
     image_missing: bool = False

@@ -150,7 +150,9 @@ def test_a_line_at_work_does_not_hold_up_the_stop() -> None:
         [stopped], EngineView(containers=(RUNNING,)), {ONE_WRITER.container_id: DONE}, NOW, fence=Fence.SHUT
     )
     assert [step.fence for step in asked.steps if isinstance(step, StopContainer)] == [False]
-    assert about_to(DONE, stop, NOW).fenced_run == NOW
+    told = about_to(DONE, stop, NOW)
+    assert (told.stopped_run, told.fenced_run, told.fenced_at) == (NOW, NOW, NOW)
+    assert about_to(told, replace(stop, run=None), NOW) == told, "it gave way before"
     assert about_to(GAVE_WAY, replace(stop, fence=False), NOW).fenced_run is None
 
 

@@ -309,6 +309,10 @@ def test_what_the_agent_is_going_to_start_by_itself() -> None:
     assert will_start(ONE, ended, replace(DONE, fenced_run=NOW))
     assert not will_start(ONE, ended, replace(DONE, fenced_run=NOW, refused=REFUSED))
     assert not will_start(ONE, ended, replace(DONE, fenced_run=later(1)))
+    again = replace(ended, started_at=later(1))
+    assert will_start(ONE, again, replace(DONE, fenced_run=NOW, fenced_at=later(1))), "its engine had begun another run"
+    assert not will_start(ONE, again, replace(DONE, fenced_run=NOW, fenced_at=NOW)), "a run that came later"
+    assert not will_start(ONE, again, replace(DONE, fenced_run=NOW))
 
 
 @pytest.mark.parametrize(
