@@ -61,5 +61,7 @@ async def _end_earlier(conn: Connection, row: Container, at: datetime) -> None:
         return
     steps, _ = judge_orders([row], Policy(), at)
     ended = next((step for step in steps if isinstance(step, FinishOrder)), None)
-    state = ActionState.SUCCESS if ended is None or ended.success else ActionState.FAILED
-    await actions.end(conn, row.order.actions, state, ended.message if ended else None, at)
+    well = ended is not None and ended.success
+    message = ended.message if ended else "another operation on the container followed"
+    state = ActionState.SUCCESS if well else ActionState.FAILED
+    await actions.end(conn, row.order.actions, state, message, at)
