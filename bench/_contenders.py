@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -21,8 +22,18 @@ from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
 
 PATIENCE = 120
-LOOK = 0.02
-"""Between two looks: each costs a part of the two cores that all share."""
+LOOK, SHARE = 0.02, 0.01
+"""Seconds between two looks, or that share of what has passed where it is more: each costs a part of the two cores that
+all share. What is measured is late by no more than that."""
+
+
+def watch(so: Callable[[], Any], what: str) -> None:
+    """Look until it is so."""
+    began = time.monotonic()
+    while not so():
+        passed = time.monotonic() - began
+        assert passed < PATIENCE, f"waited {PATIENCE} s for {what}"
+        time.sleep(max(LOOK, passed * SHARE))
 
 
 class Contender(Protocol):
@@ -156,32 +167,18 @@ class Swarm:
         before = {each["ID"] for each in self._up()}
         self._forced += 1
         self._update(len(before))
-        wait_for(
-            lambda: len(now := {each["ID"] for each in self._up()}) == len(before) and not now & before,
-            timeout=PATIENCE,
-            what="the update",
-            every=LOOK,
-        )
+        watch(lambda: len(now := {each["ID"] for each in self._up()}) == len(before) and not now & before, "the update")
 
     def crash(self) -> None:
         (before,) = self._up()
         os.kill(self._engine.pid_of(before["Status"]["ContainerStatus"]["ContainerID"]), signal.SIGKILL)
-        wait_for(
-            lambda: [each["ID"] for each in self._up()] not in ([], [before["ID"]]),
-            timeout=PATIENCE,
-            what="the successor",
-            every=LOOK,
-        )
+        watch(lambda: [each["ID"] for each in self._up()] not in ([], [before["ID"]]), "the successor")
 
     def end(self) -> None:
         client = self._engine.client()
         client.remove_service(self._service)
-        wait_for(
-            lambda: not client.containers(all=True, filters={"label": "com.docker.swarm.service.name=swarmed"}),
-            timeout=PATIENCE,
-            what="its containers to be gone",
-            every=LOOK,
-        )
+        mine = {"label": "com.docker.swarm.service.name=swarmed"}
+        watch(lambda: not client.containers(all=True, filters=mine), "its containers to be gone")
         self._service = ""
 
     def clear(self) -> None:
@@ -213,7 +210,7 @@ class Swarm:
         return [each for each in tasks if each["Status"]["State"] == "running"]
 
     def _run(self, count: int) -> None:
-        wait_for(lambda: len(self._up()) == count, timeout=PATIENCE, what=f"{count} tasks to run", every=LOOK)
+        watch(lambda: len(self._up()) == count, f"{count} tasks to run")
 
 
 def _replicas(count: int) -> Any:
@@ -286,13 +283,13 @@ class Tutela:
             assert answer.status < 500, answer.text
             return answer.status < 400
 
-        wait_for(accepted, timeout=PATIENCE, what=f"{method} {what}", every=LOOK)
+        watch(accepted, f"{method} {what}")
 
     def _service(self) -> Any:
         return self._api.get(self._path).json
 
     def _until(self, so: Callable[[Any], bool]) -> None:
-        wait_for(lambda: so(self._service()), timeout=PATIENCE, what=f"{self._path} to be so", every=LOOK)
+        watch(lambda: so(self._service()), f"{self._path} to be so")
 
     def _run(self, count: int) -> None:
         self._until(lambda shown: shown["running_num_containers"] == count)
