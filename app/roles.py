@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 import structlog
 import uvicorn
@@ -36,7 +37,7 @@ from app.settings import Settings
 from app.streams.protocol import MOST_MESSAGE, PING_SECONDS, PONG_SECONDS, StreamProtocol
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Policy
-from orchestrator.run import orchestrate
+from orchestrator.run import orchestrate, unending
 from orchestrator.store import nodes, rebuild
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
@@ -103,29 +104,32 @@ async def _with_database(
     database.set_result(db)
     installation = installation_of(settings)
     async with asyncio.TaskGroup() as group:
-        background = [
-            group.create_task(listen(address, wakeups)),
-            group.create_task(shared.beats.run()),
-            group.create_task(shared.polls.run()),
-        ]
+        background: list[asyncio.Task[None]] = []
+
+        def run_on(name: str, loop: Coroutine[Any, Any, None]) -> None:
+            background.append(group.create_task(unending(name, loop)))
+
+        run_on("listener", listen(address, wakeups))
+        run_on("beats", shared.beats.run())
+        run_on("polls", shared.polls.run())
         if "orchestrator" in roles:
-            background.append(group.create_task(orchestrate(db, wakeups, installation, Policy())))
+            run_on("orchestrator", orchestrate(db, wakeups, installation, Policy()))
         authority = await _authority(db, shared) if roles & {"api", "agent"} else None
         if authority is not None:
             if agent is not None:
                 shared.dialbacks.local = DialBack(agent.streams, _dialling(shared, authority))
-            background.append(group.create_task(shared.dialbacks.relay(db, wakeups.streams)))
+            run_on("relay of streams", shared.dialbacks.relay(db, wakeups.streams))
         if "api" in roles:
             if authority is not None:
                 await kept.keep(db, settings.state_dir)
                 async with db.read() as conn:
                     shared.rebuilding = await rebuild.under_way(conn)
-                background.append(group.create_task(Door(settings, db, shared, authority).run()))
-                background.append(group.create_task(keep(shared, db, settings.agents_door)))
+                run_on("door", Door(settings, db, shared, authority).run())
+                run_on("presence", keep(shared, db, settings.agents_door))
             await _serve(settings, db, agent, shared, stop)
         else:
             watched = create_monitor(settings, db, shared.secrets)
-            background.append(group.create_task(monitor.listen(settings, watched, partial(_server, settings))))
+            run_on("health", monitor.listen(settings, watched, partial(_server, settings)))
         await stop.wait()
         for task in background:
             task.cancel()
