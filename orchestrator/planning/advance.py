@@ -222,10 +222,14 @@ def fill(
 
 
 def _in_turn(view: ServiceView, rows: Sequence[Container], slot: int, policy: Policy) -> bool:
-    """In a sequential service a container waits until all before it run (spec 2.19)."""
+    """In a sequential service a container waits until those of all slots before it run (spec 2.19). On every node there
+    may be no slot of a number: its node is drained or gone.
+    """
     if not view.service.spec.sequential_deployment:
         return True
-    before = {row.slot: row for row in rows if row.slot < slot}
-    return len(before) == slot - 1 and all(
-        row.want is Want.RUN and outcome(row, view, policy) is Outcome.DONE for row in before.values()
+    there = {row.slot: row for row in rows}
+    return all(
+        before in there and there[before].want is Want.RUN and outcome(there[before], view, policy) is Outcome.DONE
+        for before in view.slots
+        if before < slot
     )

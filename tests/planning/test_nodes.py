@@ -111,6 +111,23 @@ def test_a_service_for_every_node_goes_to_those_with_its_tags_and_leaves_a_drain
     assert world.service.target == 1
 
 
+def test_a_sequential_service_for_every_node_goes_on_where_a_number_has_no_slot() -> None:
+    """Simulation, seed 39812: the node of slot 1 was drained, and no other slot was ever filled or started."""
+    world = running(A, B, C, target=1, deployment_strategy=Strategy.EVERY_NODE, sequential_deployment=True)
+    change(world, A, cordoned=True, draining=True)
+    world.run()
+    assert sorted(row.slot for row in world.open_rows()) == [2, 3]
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    assert [row.deploy_gen for row in world.open_rows()] == [2, 2]
+    assert world.ended[-1][1]
+    world.operate(Verb.STOP)
+    world.run()
+    world.operate(Verb.START)
+    world.run()
+    assert [row.want for row in world.open_rows()] == [Want.RUN, Want.RUN]
+
+
 happenings = st.one_of(
     st.tuples(st.just("cut"), st.sampled_from([A, B, C])),
     st.tuples(st.just("heal"), st.sampled_from([A, B, C])),

@@ -126,7 +126,11 @@ class Judge:
         staying = [each for each in ids if each not in rows or not self._may_be_doubled(rows[each])]
         if len(staying) > 1:
             history.violate("I2a", f"two containers of one slot run: {where}")
-        fenced = all(self._world.hosts[name].fences(each.labels[CONTAINER]) for name, each in up if each is not box)
+        # Nobody can keep an operator from starting what its agent stopped for want of a lease: it is stopped again, by one
+        # that was just started after its first seconds (seed 39499).
+        fenced = not self._world.by_hand and all(
+            self._world.hosts[name].fences(each.labels[CONTAINER]) for name, each in up if each is not box
+        )
         if fenced and any(row["alone"] for row in rows.values()):
             history.violate("I2b", f"two containers of a single_writer slot run: {where}")
 
