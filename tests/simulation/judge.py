@@ -126,7 +126,7 @@ class Judge:
         staying = [each for each in ids if each not in rows or not self._may_be_doubled(rows[each])]
         if len(staying) > 1:
             history.violate("I2a", f"two containers of one slot run: {where}")
-        # Nobody can keep an operator from starting what an agent stopped for want of a lease. It is stopped again, by an
+        # Nobody can keep an operator from starting what was stopped for want of a lease. It is stopped again, by an
         # agent that was just started after its first seconds (seed 39499).
         fenced = not self._world.by_hand and all(
             self._world.hosts[name].fences(each.labels[CONTAINER]) for name, each in up if each is not box
