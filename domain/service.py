@@ -251,9 +251,10 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
             operation = Operation(verb=verb, actions=(action,), since=now)
             return _begun(service, want=ServiceWant.STOPPED, operation=operation, stopped_at=now)
         case Verb.SCALE:
-            if service.want is not ServiceWant.RUNNING or count.current == service.target:
+            halted = service.want is not ServiceWant.RUNNING and state is not ServiceState.NOT_RUNNING
+            if halted or count.current == service.target:
                 return Accepted(service=service, effect=Effect.NOTHING)
-            return _begun(service, operation=_needing_image(service, verb, action, now))
+            return _begun(service, want=ServiceWant.RUNNING, operation=_needing_image(service, verb, action, now))
         case Verb.REDEPLOY:
             return _redeploy(service, action, now, pull=Pull.ALWAYS)
         case Verb.TERMINATE:
@@ -287,8 +288,8 @@ def change(service: Service, count: Counts, *, spec: ServiceSpec, target: int, a
     if running and remade:
         pull = Pull.ALWAYS if spec.image != service.spec.image else None
         return _redeploy(changed, action, now, pull=pull, joinable=True)
-    if service.want is ServiceWant.RUNNING and target != service.target and (running or target > 0):
-        return _begun(changed, operation=_retargeted(changed, action, now))
+    if target != service.target and (running or (state is ServiceState.NOT_RUNNING and target > 0)):
+        return _begun(changed, want=ServiceWant.RUNNING, operation=_retargeted(changed, action, now))
     return Accepted(service=changed, effect=Effect.STORED)
 
 

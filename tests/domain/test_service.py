@@ -145,6 +145,16 @@ def test_every_patch_cell_of_the_operation_table(state: ServiceState) -> None:
     assert patched(state).effect is Effect.NOTHING
 
 
+def test_a_stopped_service_whose_containers_were_all_terminated_is_scaled() -> None:
+    """Not running, whoever took them away (spec 2.14)."""
+    service, count = a_service(want=W.STOPPED), Counts(current=0, running=0, stopped=0)
+    assert service_state(service, count) is S.NOT_RUNNING
+    changed = change(service, count, spec=service.spec, target=3, action=number(10), now=START)
+    for accepted in (operate(service, count, Verb.SCALE, number(10), START), changed):
+        assert (accepted.effect, accepted.service.want) == (BEGUN, W.RUNNING)
+        assert service_state(accepted.service, count) is S.SCALING
+
+
 @pytest.mark.parametrize("state", [S.TERMINATING, S.TERMINATED])
 @pytest.mark.parametrize("fields", [{"target": 3}, {"nickname": "n"}, {"run_command": "x"}])
 def test_a_dying_service_takes_no_patch(state: ServiceState, fields: dict[str, object]) -> None:
