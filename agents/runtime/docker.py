@@ -11,6 +11,7 @@ from uuid import UUID
 
 import requests
 from docker import APIClient, auth
+from docker.transport import UnixHTTPAdapter
 from docker.types import IPAMConfig, IPAMPool
 from urllib3.connection import HTTPConnection
 
@@ -310,7 +311,20 @@ class DockerRuntime:
         client.trust_env = False
         if self._base_url.startswith("tcp://"):
             client.mount("http://", _KeepAlive(pool_maxsize=CONNECTIONS))
+        else:
+            client.mount(_SOCKET, _OnePool(f"http+{self._base_url}", CLIENT_TIMEOUT, max_pool_size=CONNECTIONS))
         return client
+
+
+_SOCKET = "http+docker://"
+
+
+class _OnePool(UnixHTTPAdapter):
+    """Keeps connections for the socket, and not for each path on it as the SDK does: nearly every call of ours has a
+    path of its own, and made a connection that nobody used again."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        return super().get_connection(_SOCKET, proxies)
 
 
 class _KeepAlive(requests.adapters.HTTPAdapter):
