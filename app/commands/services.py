@@ -221,9 +221,14 @@ async def redeploy_tag(context: Context, service_id: UUID, tag: str, *, reuse_vo
         wanted = parse(str(Reference(name=present.name, tag=tag, digest=None))) if present else None
         if wanted is None:
             raise Invalid({"tag": "is no image tag"})
-        accepted = _with_volumes(operate(service, count, Verb.REDEPLOY, context.action_id, at), reuse_volumes)
+        accepted = operate(service, count, Verb.REDEPLOY, context.action_id, at)
         spec = replace(service.spec, image=str(wanted))
-        return replace(accepted, service=replace(accepted.service, spec=spec))
+        if service.operation is not None and spec != service.spec:
+            # It would join a PATCH's redeployment, which may have its image already: it takes that over instead.
+            accepted = apply_change(service, count, spec=spec, target=service.target, action=context.action_id, now=at)
+        else:
+            accepted = replace(accepted, service=replace(accepted.service, spec=spec))
+        return _with_volumes(accepted, reuse_volumes)
 
     return await _change(context, service_id, Verb.REDEPLOY, rule)
 
