@@ -132,6 +132,9 @@ async def test_actions_of_an_object_and_its_relatives(world: World) -> None:
         assert await verbs(f"object={uri}&include_related=True") == all_of_it, uri
     assert await verbs(f"object={db['uuid']}&include_related=true") == ["Service Create"]
     assert await verbs("include_related=true&method=POST&action=Container Start") == ["Container Start"]
+    for text in ("foo", "/", f"{API}/service/nope/", f"{API}/service/{web['uuid']}/logs/", "service"):
+        assert await verbs(f"object={text}&include_related=true") == [], text
+        assert await verbs(f"object={text}") == [], text
     other = await world.user("other", "k2")
     path = f"{API}/action/?object={web['resource_uri']}&include_related=true"
     assert (await world.call("GET", path, headers=other)).json()["objects"] == []
