@@ -247,17 +247,17 @@ async def resolve(conn: Connection, account_id: UUID, text: str, *, stack_id: UU
     except ValueError:
         name, _, stack = text.partition(".")
         rows = await conn.fetch(
-            "SELECT s.id, s.unique_name = lower($2) AS exact, s.stack_id"  # noqa: S608 - constants of this module
+            "SELECT s.stack_id IS NOT DISTINCT FROM $3 AS own, s.stack_id IS NULL AS outside,"  # noqa: S608 - constants
+            " s.unique_name = lower($2) AS exact, s.id"
             f" {FROM} WHERE s.account_id = $1 AND s.want <> 'TERMINATED'"
             " AND (s.name = $2 OR s.unique_name = lower($2)) AND ($4 = '' OR lower(k.name) = lower($4))"
-            " ORDER BY s.stack_id IS NOT DISTINCT FROM $3 DESC, s.stack_id IS NULL DESC,"
-            " s.unique_name = lower($2) DESC LIMIT 2",
+            " ORDER BY own DESC, outside DESC, exact DESC LIMIT 2",
             account_id,
             name,
             stack_id,
             stack,
         )
-        if len(rows) > 1 and tuple(rows[0])[1:] == tuple(rows[1])[1:]:
+        if len(rows) > 1 and tuple(rows[0])[:-1] == tuple(rows[1])[:-1]:
             raise Conflict(f"several services are called {text}: use the uuid, or name.stack") from None
     else:
         rows = await conn.fetch(

@@ -72,6 +72,27 @@ async def test_names_are_unique_inside_a_stack_and_found_there_first(client: Cli
     assert client_of_both["linked_to_service"][0]["to_service"] == other["services"][0]
 
 
+async def test_a_name_that_services_of_two_other_stacks_have_is_refused(client: Client) -> None:
+    """Spec 2.8: an ambiguous service name is 400, for links and for `volumes_from` of a stack's file."""
+    for name in ("shop", "other"):
+        await made(client, name=name)
+    link = [{"to_service": "db", "name": "d"}]
+    answer = await client.call("POST", f"{API}/service/", json={"image": "a", "linked_to_service": link})
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["linked_to_service[0].to_service"])
+    assert "name.stack" in answer.json()["error"]
+    for key in ("links", "volumes_from"):
+        body = {"name": "third", "services": [{"name": "a", "image": "a", key: ["db"]}]}
+        answer = await client.call("POST", f"{API}/stack/", json=body)
+        assert answer.status_code == 400, answer.text
+        (complaint,) = answer.json()["fields"].values()
+        assert "several services are called db" in complaint
+    one = await made(client, name="third", services=[{"name": "a", "image": "a", "links": ["db.other"]}])
+    assert len((await get(client, one["services"][0]))["linked_to_service"]) == 1
+    outside = await client.create(name="db")
+    found = await client.create(name="c", linked_to_service=link)
+    assert found["linked_to_service"][0]["to_service"] == outside["resource_uri"]
+
+
 async def test_links_may_go_round_in_a_circle(client: Client) -> None:
     services = [{"name": "a", "image": "a", "links": ["b"]}, {"name": "b", "image": "b", "links": ["a"]}]
     stack = await made(client, services=services)
