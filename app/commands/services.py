@@ -100,11 +100,14 @@ async def refusals_recorded(
 async def record_refusal(
     context: Context, verb: str, message: str, service_id: UUID | None, object_uri: str | None = None
 ) -> None:
-    """A Failed action for a request that changed nothing, in a transaction of its own."""
+    """A Failed action for a request that changed nothing, in a transaction of its own.
+
+    Raises NotFound for a service that the account has not: what was not done to anything is not recorded.
+    """
     uri = object_uri or (f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI)
-    # The audit's row is added with the answer, when its code is known.
-    context.audit.verb, context.audit.object_uri, context.audit.action_id = verb, uri, context.action_id
     async with context.db.transaction() as conn:
+        if service_id is not None:
+            await services.get(conn, context.account.id, service_id)
         at = await now(conn)
         await actions.insert(
             conn,
@@ -121,6 +124,8 @@ async def record_refusal(
                 end_date=at,
             ),
         )
+    # The audit's row is added with the answer, when its code is known.
+    context.audit.verb, context.audit.object_uri, context.audit.action_id = verb, uri, context.action_id
 
 
 async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[AskedLink]) -> Done:
