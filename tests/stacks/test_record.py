@@ -205,6 +205,44 @@ async def test_lists_and_filters(client: Client) -> None:
     assert service["stack"] is None
 
 
+async def listed(client: Client, query: str = "") -> list[tuple[str, str]]:
+    objects = (await get(client, f"{API}/stack/?{query}"))["objects"]
+    return [(each["uuid"], each["state"]) for each in objects]
+
+
+async def test_a_stack_that_lives_hides_those_before_it_in_look_ups_by_name(client: Client) -> None:
+    """Spec 1.9: else re-creating it gives two hits, at which the command line stops."""
+    first = await made(client, services=[])
+    await client.call("DELETE", first["resource_uri"])
+    over = (first["uuid"], "Terminated")
+    assert await listed(client, "name=shop") == [over]
+    second = await made(client, services=[])
+    await made(client, name="workshop", services=[])
+    there = (second["uuid"], "Not running")
+    assert await listed(client, "name=shop") == [there]
+    assert await listed(client, "name__startswith=sh") == [there]
+    assert await listed(client, "name=shop&state=terminated") == [over]
+    assert await listed(client, f"name=shop&uuid={first['uuid']}") == [over]
+    assert over in await listed(client)
+    assert (await get(client, f"{API}/stack/?name=shop"))["meta"]["total_count"] == 1
+
+
+async def test_a_stack_shows_for_an_hour_after_its_last_service(client: Client) -> None:
+    stack = await made(client)
+    await client.call("DELETE", stack["resource_uri"])
+
+    async def later(table: str, change: str) -> None:
+        async with client.db.transaction() as conn:
+            await conn.execute(f"UPDATE {table} SET {change}")  # noqa: S608 - a test's constants
+
+    await later("stacks", "terminated_at = now() - interval '2 hours'")
+    assert await listed(client) == [(stack["uuid"], "Terminating")]
+    await later("services", "destroyed_at = now() - interval '50 minutes', state = 'Terminated'")
+    assert await listed(client) == [(stack["uuid"], "Terminated")]
+    await later("services", "destroyed_at = now() - interval '61 minutes'")
+    assert await listed(client) == []
+
+
 async def test_volumes_of_a_stack_may_go_together_but_not_from_under_others(client: Client) -> None:
     services = [{"name": "db", "image": "a", "volumes": ["/d"]}, {"name": "b", "image": "a", "volumes_from": ["db"]}]
     stack = await made(client, services=services)
