@@ -199,18 +199,12 @@ def listed(account_id: UUID, filters: Sequence[Filter]) -> tuple[str, list[objec
     Terminated ones show for an hour; in a lookup by name, live matches hide them (spec 1.9, 7 no. 2 and 3).
     """
     condition, arguments = where(filters, _FILTERS, first=2)
-    named = [each for each in filters if each.field in {"name", "unique_name"}]
-    if named and not any(each.field in {"state", "uuid"} for each in filters):
-        alive, _ = where(named, {name: f"o.{name}" for name in ("name", "unique_name")}, first=len(arguments) + 2)
-        arguments += [each.value for each in named]
-        condition += (
-            " AND (s.want <> 'TERMINATED' OR NOT EXISTS (SELECT 1 FROM services o WHERE o.account_id = $1"  # noqa: S608
-            f" AND o.want <> 'TERMINATED' AND {alive}))"
-        )
-    base = (
-        "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
-        f" AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
-    )
+    owned = "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
+    fields = {each.field for each in filters}
+    if fields & {"name", "unique_name"} and not fields & {"state", "uuid"}:
+        alive = f"SELECT 1 {owned} AND s.want <> 'TERMINATED' AND {condition}"
+        condition += f" AND (s.want <> 'TERMINATED' OR NOT EXISTS ({alive}))"
+    base = f"{owned} AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
     return base, [account_id, *arguments]
 
 

@@ -132,7 +132,7 @@ async def page(
     base = f"FROM stacks k WHERE k.account_id = $1 AND {_SHOWN} AND {condition}"
     named = {each.field for each in filters}
     if "name" in named and "uuid" not in named and wanted is None:
-        alive = f"SELECT 1 FROM stacks k WHERE k.account_id = $1 AND k.terminated_at IS NULL AND {condition}"
+        alive = f"SELECT 1 FROM stacks k WHERE k.account_id = $1 AND k.terminated_at IS NULL AND {condition}"  # noqa: S608
         base += f" AND (k.terminated_at IS NULL OR NOT EXISTS ({alive}))"
     if wanted is None:
         total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
