@@ -24,20 +24,16 @@ MOST_BODY = 64 * 1024
 @router.post("/{uuid}/trigger/{trigger}/call/")
 async def call_trigger(request: Request, uuid: str, trigger: str) -> Response:
     """Redeploy, or add one container; the body becomes TUTUM_TRIGGER_BODY of the new containers."""
-    return await _call(request, uuid, trigger, 1)
+    return await _call(request, uuid, trigger, "1")
 
 
 @router.post("/{uuid}/trigger/{trigger}/call/{count}/")
 async def call_trigger_for(request: Request, uuid: str, trigger: str, count: str) -> Response:
     """Redeploy, or add that many containers."""
-    reading = Reading()
-    amount = reading.integer(count, "count", low=1, high=settings(request).max_containers)
-    if amount is None:
-        raise Invalid(reading.errors)
-    return await _call(request, uuid, trigger, amount)
+    return await _call(request, uuid, trigger, count)
 
 
-async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Response:
+async def _call(request: Request, uuid: str, trigger: str, count: str) -> Response:
     service_id, trigger_id = ident(uuid, "service"), ident(trigger, "trigger")
     try:
         account, role, operation = await commands.caller_of(database(request), service_id, trigger_id)
@@ -50,15 +46,23 @@ async def _call(request: Request, uuid: str, trigger: str, amount: int) -> Respo
     throttled(limits(request).triggers.take(trigger_id), "calls of this trigger")
     await begin(request, account.id, "")
     raw = await request.body()
-    if len(raw) > MOST_BODY:
-        raise Invalid({"body": f"must have at most {MOST_BODY} bytes"})
+    most = settings(request).max_containers
+
+    def read() -> tuple[int, str]:
+        reading = Reading()
+        amount = reading.integer(count, "count", low=1, high=most)
+        if len(raw) > MOST_BODY:
+            reading.fail("body", f"must have at most {MOST_BODY} bytes")
+        if amount is None or reading.errors:
+            raise Invalid(reading.errors)
+        return amount, raw.decode("utf-8", "replace").replace("\x00", "")
+
     await commands.call(
         command(request, account, None, owner=role),
         service_id,
         operation,
-        amount=amount,
-        body=raw.decode("utf-8", "replace").replace("\x00", ""),
-        most_containers=settings(request).max_containers,
+        read,
+        most_containers=most,
     )
     async with database(request).read() as conn:
         return reply(request, trigger_out(await triggers.get_by_id(conn, service_id, trigger_id)), 202)

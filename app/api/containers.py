@@ -8,7 +8,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import Caller, command, database, flag, fleet, ident, log_source, settings, visible
+from app.api.asking import asked_flag
+from app.api.deps import Caller, command, database, fleet, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.api.routing import Operation
@@ -79,8 +80,9 @@ async def terminate_container(request: Request, caller: Caller, uuid: str) -> Re
 
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
     container_id = ident(uuid, "container")
-    reuse = flag(request, "reuse_volumes", default=True)
-    await commands.run(command(request, caller, None), container_id, verb, reuse_volumes=reuse)
+    context, uri = command(request, caller, None), commands.container_uri(container_id)
+    reuse = await asked_flag(request, context, commands.verb_name(verb), uri, "reuse_volumes", default=True)
+    await commands.run(context, container_id, verb, reuse_volumes=reuse)
     return await _one(request, caller, container_id, 202)
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.asking import asked
-from app.api.deps import Caller, command, database, flag, ident, settings
+from app.api.asking import asked, asked_flag
+from app.api.deps import Caller, command, database, ident, settings
 from app.api.responses import reply
 from app.api.routing import Operation
 from app.commands import nodes as commands
@@ -83,12 +83,9 @@ async def upgrade_node(request: Request, caller: Caller, uuid: str) -> Response:
 async def terminate_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Take an empty node out; with `force=true` also one that will not come back."""
     node_id = ident(uuid, "node")
-    await commands.terminate(
-        command(request, caller, None),
-        node_id,
-        own_name=own_name(settings(request)),
-        force=flag(request, "force", default=False),
-    )
+    context = command(request, caller, None)
+    force = await asked_flag(request, context, "Node Terminate", node_uri(node_id), "force", default=False)
+    await commands.terminate(context, node_id, own_name=own_name(settings(request)), force=force)
     return await _one(request, node_id, 202)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api import shown
+from app.api.asking import asked
 from app.api.bodies import read_json
 from app.api.deps import Caller, command, database, flag, ident, log_source, settings
 from app.api.logs import read_tail
@@ -73,14 +74,14 @@ async def get_service(request: Request, caller: Caller, uuid: str) -> Response:
 async def update_service(request: Request, caller: Caller, uuid: str) -> Response:
     """Update, and bring the change to the containers."""
     service_id = ident(uuid, "service")
-    body = await read_json(request)
+    body, context = await asked(request, caller, "Service Update", f"{commands.SERVICES_URI}{service_id}/", service_id)
     most = settings(request).max_containers
 
     def read(present: Service) -> tuple[ServiceSpec, int | None, tuple[AskedLink, ...] | None]:
         asked = read_patch(body, present.spec, present.name, most_containers=most)
         return asked.spec, asked.target, asked.links
 
-    done = await commands.update(command(request, caller, body), service_id, read)
+    done = await commands.update(context, service_id, read)
     return await _changed(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
 
 
@@ -112,13 +113,15 @@ async def scale_service(request: Request, caller: Caller, uuid: str) -> Response
 async def redeploy_service(request: Request, caller: Caller, uuid: str) -> Response:
     """Redeploy with the present definition and the newest image; `{"tag": "v2"}` changes the image's tag."""
     service_id = ident(uuid, "service")
-    body = await read_json(request)
-    reuse = flag(request, "reuse_volumes", default=True)
-    tag = _tag(body)
+    verb = commands.verb_name(Verb.REDEPLOY)
+    body, context = await asked(request, caller, verb, f"{commands.SERVICES_URI}{service_id}/", service_id)
+    async with commands.refusals_recorded(context, verb, service_id):
+        reuse, tag = flag(request, "reuse_volumes", default=True), _tag(body)
     if tag is None:
+        # Without a body, of which nothing was used, the action can be repeated.
         await commands.run(command(request, caller, None), service_id, Verb.REDEPLOY, reuse_volumes=reuse)
     else:
-        await commands.redeploy_tag(command(request, caller, body), service_id, tag, reuse_volumes=reuse)
+        await commands.redeploy_tag(context, service_id, tag, reuse_volumes=reuse)
     return await _changed(request, caller.id, service_id, 202)
 
 

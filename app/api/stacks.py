@@ -8,9 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.asking import asked
+from app.api.asking import asked, asked_flag
 from app.api.bodies import masked
-from app.api.deps import Caller, command, database, flag, ident, settings, who
+from app.api.deps import Caller, command, database, ident, settings, who
 from app.api.responses import reply
 from app.api.routing import Operation
 from app.commands import stacks as commands
@@ -112,8 +112,9 @@ async def redeploy_stack(request: Request, caller: Caller, uuid: str) -> Respons
 
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
     stack_id = ident(uuid, "stack")
-    reuse = flag(request, "reuse_volumes", default=True)
-    await commands.run(command(request, caller, None), stack_id, verb, reuse_volumes=reuse)
+    context, uri = command(request, caller, None), commands.stack_uri(stack_id)
+    reuse = await asked_flag(request, context, f"Stack {verb.value.capitalize()}", uri, "reuse_volumes", default=True)
+    await commands.run(context, stack_id, verb, reuse_volumes=reuse)
     return await _one(request, caller, stack_id, 202)
 
 

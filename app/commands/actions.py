@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from uuid import UUID
 
 from app.commands import containers as container_commands
 from app.commands import services as service_commands
 from app.commands import stacks as stack_commands
-from app.commands.services import Context
+from app.commands.services import Context, refusals_recorded
 from domain.action import ENDED, Action, can_be_retried
 from domain.container import Want
 from domain.errors import NotAllowed, NotFound
@@ -26,6 +27,11 @@ _KINDS: dict[str, Callable[[Context, UUID, Verb], Awaitable[object]]] = {
 }
 
 
+def action_uri(action_id: UUID) -> str:
+    """The resource path of an action."""
+    return f"/api/v1/action/{action_id}/"
+
+
 async def cancel_action(context: Context, action_id: UUID) -> None:
     """End what the action waits for; what was done stays done. Raises NotFound, NotAllowed.
 
@@ -35,7 +41,9 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
     async with context.db.read() as conn:
         seen = await actions.get(conn, context.account.id, action_id)
         concerned = await _services_of(conn, context, seen)
-    async with context.db.transaction() as conn:
+    uri = action_uri(action_id)
+    recording = refusals_recorded(context, "Action Cancel", object_uri=uri)
+    async with recording, context.db.transaction() as conn:
         for service_id in sorted(concerned):
             await services.lock(conn, context.account.id, service_id)
         action = await actions.lock(conn, context.account.id, action_id)
@@ -50,7 +58,6 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
             ended |= await _let_go(conn, context, service_id, action_id)
         await actions.log(conn, [(each, "canceled by the user") for each in sorted(ended)])
         await actions.cancel(conn, sorted(ended), at)
-        uri = f"/api/v1/action/{action_id}/"
         await service_commands.audited(conn, replace(context, action_id=action_id), "Action Cancel", uri, begun=True)
 
 
@@ -96,15 +103,22 @@ async def retry_action(context: Context, action_id: UUID) -> None:
     """Do the operation again, as a new action. Raises NotFound, NotAllowed."""
     async with context.db.read() as conn:
         action = await actions.get(conn, context.account.id, action_id)
-    if action.state not in ENDED:
-        raise NotAllowed(f"the action is still {action.state.value}: wait for its end, or cancel it")
-    if not can_be_retried(action):
-        raise NotAllowed(
-            f"{action.verb} cannot be repeated from its record, which keeps no values: send the request again"
-        )
+    async with _retrying(context, action_id):
+        if action.state not in ENDED:
+            raise NotAllowed(f"the action is still {action.state.value}: wait for its end, or cancel it")
+        if not can_be_retried(action):
+            raise NotAllowed(
+                f"{action.verb} cannot be repeated from its record, which keeps no values: send the request again"
+            )
     kind, verb = action.verb.split(" ", 1)
     object_id = UUID(action.object_uri.strip("/").rsplit("/", 1)[-1])
     try:
+        # What this refuses is on record as the operation's own.
         await _KINDS[kind](context, object_id, Verb(verb.lower()))
     except NotFound:
-        raise NotAllowed(f"what it was done to is gone: {action.object_uri}") from None
+        async with _retrying(context, action_id):
+            raise NotAllowed(f"what it was done to is gone: {action.object_uri}") from None
+
+
+def _retrying(context: Context, action_id: UUID) -> AbstractAsyncContextManager[None]:
+    return refusals_recorded(context, "Action Retry", object_uri=action_uri(action_id))

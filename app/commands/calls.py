@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from app.commands.services import Context, call_trigger
+from app.commands.services import Context, call_trigger, refusals_recorded, verb_name
 from domain.access import Role
 from domain.action import Request
 from domain.service import Queued, Verb
@@ -28,21 +29,24 @@ async def call(
     context: Context,
     service_id: UUID,
     operation: TriggerOperation,
+    read: Callable[[], tuple[int, str]],
     *,
-    amount: int,
-    body: str,
     most_containers: int,
 ) -> None:
     """Begin the trigger's operation, or put it behind the one under way. Raises NotFound, NotAllowed, Invalid.
 
-    The action does not hold the path: it is the secret.
+    `read` gives the number of containers, and the body. The action does not hold the path: it is the secret.
     """
     scaling = operation is TriggerOperation.SCALEUP
+    verb = Verb.SCALE if scaling else Verb.REDEPLOY
+    origin: Request = replace(context.request, path=f"/api/v1/service/{service_id}/trigger/", is_user_action=False)
+    context = replace(context, request=origin)
+    async with refusals_recorded(context, verb_name(verb), service_id):
+        amount, body = read()
     queued = Queued(
-        verb=Verb.SCALE if scaling else Verb.REDEPLOY,
+        verb=verb,
         action=context.action_id,
         amount=amount if scaling else 0,
         trigger_body=body,
     )
-    origin: Request = replace(context.request, path=f"/api/v1/service/{service_id}/trigger/", is_user_action=False)
-    await call_trigger(replace(context, request=origin), service_id, queued, most_containers=most_containers)
+    await call_trigger(context, service_id, queued, most_containers=most_containers)

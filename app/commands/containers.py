@@ -24,9 +24,14 @@ def container_uri(container_id: UUID) -> str:
     return f"/api/v1/container/{container_id}/"
 
 
+def verb_name(verb: Verb) -> str:
+    """`Container Start`: the wire's name of the action."""
+    return f"Container {verb.value.capitalize()}"
+
+
 async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> None:
     """Begin the operation on the container. Raises NotFound, NotAllowed."""
-    name = f"Container {verb.value.capitalize()}"
+    name = verb_name(verb)
     async with context.db.read() as conn:
         found = await containers.get(conn, context.account.id, container_id)
     recording = refusals_recorded(context, name, found.service_id, container_uri(container_id))

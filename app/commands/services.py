@@ -100,11 +100,14 @@ async def refusals_recorded(
 async def record_refusal(
     context: Context, verb: str, message: str, service_id: UUID | None, object_uri: str | None = None
 ) -> None:
-    """A Failed action for a request that changed nothing, in a transaction of its own."""
+    """A Failed action for a request that changed nothing, in a transaction of its own.
+
+    Raises NotFound for a service that the account has not: what was not done to anything is not recorded.
+    """
     uri = object_uri or (f"{SERVICES_URI}{service_id}/" if service_id else SERVICES_URI)
-    # The audit's row is added with the answer, when its code is known.
-    context.audit.verb, context.audit.object_uri, context.audit.action_id = verb, uri, context.action_id
     async with context.db.transaction() as conn:
+        if service_id is not None:
+            await services.get(conn, context.account.id, service_id)
         at = await now(conn)
         await actions.insert(
             conn,
@@ -121,6 +124,8 @@ async def record_refusal(
                 end_date=at,
             ),
         )
+    # The audit's row is added with the answer, when its code is known.
+    context.audit.verb, context.audit.object_uri, context.audit.action_id = verb, uri, context.action_id
 
 
 async def create(context: Context, *, name: str, target: int, spec: ServiceSpec, links: Sequence[AskedLink]) -> Done:
@@ -221,9 +226,14 @@ async def redeploy_tag(context: Context, service_id: UUID, tag: str, *, reuse_vo
         wanted = parse(str(Reference(name=present.name, tag=tag, digest=None))) if present else None
         if wanted is None:
             raise Invalid({"tag": "is no image tag"})
-        accepted = _with_volumes(operate(service, count, Verb.REDEPLOY, context.action_id, at), reuse_volumes)
+        accepted = operate(service, count, Verb.REDEPLOY, context.action_id, at)
         spec = replace(service.spec, image=str(wanted))
-        return replace(accepted, service=replace(accepted.service, spec=spec))
+        if service.operation is not None and spec != service.spec:
+            # It would join a PATCH's redeployment, which may have its image already: it takes that over instead.
+            accepted = apply_change(service, count, spec=spec, target=service.target, action=context.action_id, now=at)
+        else:
+            accepted = replace(accepted, service=replace(accepted.service, spec=spec))
+        return _with_volumes(accepted, reuse_volumes)
 
     return await _change(context, service_id, Verb.REDEPLOY, rule)
 

@@ -43,6 +43,16 @@ def _renamed(name: str) -> Convert:
     return convert
 
 
+def _together(out: dict[str, Any], name: str) -> list[Any]:
+    """The attribute's list, to which a key of the file adds. What is no list is left for its own complaint."""
+    given = out.get(name)
+    if given is not None and not isinstance(given, list):
+        return []
+    found: list[Any] = [*(given or ())]
+    out[name] = found
+    return found
+
+
 def _environment(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
     pairs: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
@@ -57,7 +67,7 @@ def _environment(reading: Reading, value: Any, path: str, out: dict[str, Any]) -
 
 
 def _links(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
-    found = out.setdefault("linked_to_service", [])
+    found = _together(out, "linked_to_service")
     for index, item in enumerate(reading.items(value, path, most=100)):
         text = reading.text(item, f"{path}[{index}]", most=200)
         service, _, alias = text.partition(":")
@@ -66,7 +76,7 @@ def _links(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None
 
 def _ports(*, published: bool) -> Convert:
     def convert(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
-        found = out.setdefault("container_ports", [])
+        found = _together(out, "container_ports")
         for index, item in enumerate(reading.items(value, path, most=200)):
             whole = isinstance(item, int) and not isinstance(item, bool)
             match = _PORT.fullmatch(str(item).strip()) if whole or isinstance(item, str) else None
@@ -84,7 +94,7 @@ def _ports(*, published: bool) -> Convert:
 
 
 def _volumes(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
-    found = out.setdefault("bindings", [])
+    found = _together(out, "bindings")
     for index, item in enumerate(reading.items(value, path, most=100)):
         parts = reading.text(item, f"{path}[{index}]", most=2048).split(":")
         if len(parts) > 3 or (len(parts) == 3 and parts[2] not in {"ro", "rw"}):
@@ -95,7 +105,7 @@ def _volumes(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> No
 
 
 def _volumes_from(reading: Reading, value: Any, path: str, out: dict[str, Any]) -> None:
-    found = out.setdefault("bindings", [])
+    found = _together(out, "bindings")
     for index, item in enumerate(reading.items(value, path, most=100)):
         text = reading.text(item, f"{path}[{index}]", most=200)
         found.append({"volumes_from": text.removesuffix(":ro"), "rewritable": not text.endswith(":ro")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from orchestrator.store.db import Connection
@@ -23,8 +24,10 @@ async def uris(conn: Connection, account_id: UUID, of: Sequence[str]) -> list[st
     and stack, of a stack its services and their containers. Costs what the family is large."""
     given: dict[str, list[UUID]] = {"stack": [], "service": [], "container": []}
     for uri in of:
-        *_, kind, ident = uri.strip("/").rsplit("/", 2)
+        kind, _, ident = uri.strip("/").removeprefix("api/v1/").partition("/")
         if kind in given:
-            given[kind].append(UUID(ident))
+            # A text that is no URI of an object is one of nothing.
+            with suppress(ValueError):
+                given[kind].append(UUID(ident))
     rows = await conn.fetch(_FAMILY, account_id, given["stack"], given["service"], given["container"])
     return sorted({*of, *(f"/api/v1/{row['kind']}/{row['id']}/" for row in rows)})

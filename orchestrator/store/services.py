@@ -199,18 +199,12 @@ def listed(account_id: UUID, filters: Sequence[Filter]) -> tuple[str, list[objec
     Terminated ones show for an hour; in a lookup by name, live matches hide them (spec 1.9, 7 no. 2 and 3).
     """
     condition, arguments = where(filters, _FILTERS, first=2)
-    named = [each for each in filters if each.field in {"name", "unique_name"}]
-    if named and not any(each.field in {"state", "uuid"} for each in filters):
-        alive, _ = where(named, {name: f"o.{name}" for name in ("name", "unique_name")}, first=len(arguments) + 2)
-        arguments += [each.value for each in named]
-        condition += (
-            " AND (s.want <> 'TERMINATED' OR NOT EXISTS (SELECT 1 FROM services o WHERE o.account_id = $1"  # noqa: S608
-            f" AND o.want <> 'TERMINATED' AND {alive}))"
-        )
-    base = (
-        "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
-        f" AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
-    )
+    owned = "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
+    fields = {each.field for each in filters}
+    if fields & {"name", "unique_name"} and not fields & {"state", "uuid"}:
+        alive = f"SELECT 1 {owned} AND s.want <> 'TERMINATED' AND {condition}"
+        condition += f" AND (s.want <> 'TERMINATED' OR NOT EXISTS ({alive}))"
+    base = f"{owned} AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
     return base, [account_id, *arguments]
 
 
@@ -247,17 +241,17 @@ async def resolve(conn: Connection, account_id: UUID, text: str, *, stack_id: UU
     except ValueError:
         name, _, stack = text.partition(".")
         rows = await conn.fetch(
-            "SELECT s.id, s.unique_name = lower($2) AS exact, s.stack_id"  # noqa: S608 - constants of this module
+            "SELECT s.stack_id IS NOT DISTINCT FROM $3 AS own, s.stack_id IS NULL AS outside,"  # noqa: S608 - constants
+            " s.unique_name = lower($2) AS exact, s.id"
             f" {FROM} WHERE s.account_id = $1 AND s.want <> 'TERMINATED'"
             " AND (s.name = $2 OR s.unique_name = lower($2)) AND ($4 = '' OR lower(k.name) = lower($4))"
-            " ORDER BY s.stack_id IS NOT DISTINCT FROM $3 DESC, s.stack_id IS NULL DESC,"
-            " s.unique_name = lower($2) DESC LIMIT 2",
+            " ORDER BY own DESC, outside DESC, exact DESC LIMIT 2",
             account_id,
             name,
             stack_id,
             stack,
         )
-        if len(rows) > 1 and tuple(rows[0])[1:] == tuple(rows[1])[1:]:
+        if len(rows) > 1 and tuple(rows[0])[:-1] == tuple(rows[1])[:-1]:
             raise Conflict(f"several services are called {text}: use the uuid, or name.stack") from None
     else:
         rows = await conn.fetch(

@@ -17,6 +17,11 @@ _COLUMNS = (
     " k.operation_action"
 )
 _FILTERS = {"uuid": "k.id", "name": "k.name"}
+# A stack's `terminated_at` is when that was asked for: it shows while it is Terminating, however long that takes.
+_SHOWN = (
+    "(k.terminated_at IS NULL OR k.terminated_at > now() - interval '1 hour' OR EXISTS (SELECT 1 FROM services s"
+    " WHERE s.stack_id = k.id AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour')))"
+)
 
 
 def _stack(row: Any) -> Stack:
@@ -120,13 +125,15 @@ async def page(
 ) -> tuple[list[tuple[Stack, StackState]], int]:
     """A page of the account's stacks by age with their states, and how many there are in all.
 
-    Terminated ones show for an hour. `wanted` None: whatever their state.
+    Terminated ones show for an hour after their last service; in a lookup by name, live matches hide them (spec 1.9).
+    `wanted` None: whatever their state.
     """
     condition, arguments = where(filters, _FILTERS, first=2)
-    base = (
-        "FROM stacks k WHERE k.account_id = $1"
-        f" AND (k.terminated_at IS NULL OR k.terminated_at > now() - interval '1 hour') AND {condition}"
-    )
+    base = f"FROM stacks k WHERE k.account_id = $1 AND {_SHOWN} AND {condition}"
+    named = {each.field for each in filters}
+    if "name" in named and "uuid" not in named and wanted is None:
+        alive = f"SELECT 1 FROM stacks k WHERE k.account_id = $1 AND k.terminated_at IS NULL AND {condition}"  # noqa: S608
+        base += f" AND (k.terminated_at IS NULL OR NOT EXISTS ({alive}))"
     if wanted is None:
         total = await conn.fetchval(f"SELECT count(*) {base}", account_id, *arguments)
         limits = f"LIMIT ${len(arguments) + 2} OFFSET ${len(arguments) + 3}"

@@ -90,7 +90,35 @@ async def test_a_container_that_lives_hides_those_before_it(world: World) -> Non
     for query in ("name=web-1", "unique_name=web-1", "name=web"):
         listed = (await world.call("GET", f"{API}/container/?{query}")).json()["objects"]
         assert [each["uuid"] for each in listed] == [second], query
+        # Unless a state is asked for, live or not.
+        listed = (await world.call("GET", f"{API}/container/?{query}&state=Terminated")).json()["objects"]
+        assert [each["uuid"] for each in listed] == [first], query
+    assert await ids(world, f"container/?name=web-1&uuid={first}") == [first]
     assert (await world.call("GET", f"{API}/container/")).json()["meta"]["total_count"] == 2
+
+
+async def ids(world: World, path: str) -> list[str]:
+    return [each["uuid"] for each in (await world.call("GET", f"{API}/{path}")).json()["objects"]]
+
+
+async def test_what_lives_in_another_stack_hides_nothing(world: World) -> None:
+    node, old, web = await world.node(), await world.create(name="web"), await world.create(name="web")
+    await stack_of(world, old["uuid"], "shop")
+    await stack_of(world, web["uuid"], "other")
+    async with world.db.transaction() as conn:
+        await conn.execute("UPDATE services SET unique_name = 'web'")
+    gone, there = await world.container(old["uuid"], node), await world.container(web["uuid"], node)
+    await world.end(gone)
+    async with world.db.transaction() as conn:
+        await conn.execute("UPDATE services SET want = 'TERMINATED' WHERE id = $1", UUID(old["uuid"]))
+    for name in ("name=web", "unique_name=web"):
+        assert await ids(world, f"service/?{name}&stack__name=shop") == [old["uuid"]], name
+        assert await ids(world, f"service/?{name}&stack__name=other") == [web["uuid"]], name
+        assert await ids(world, f"service/?{name}") == [web["uuid"]], name
+    for name in ("name=web", "name=web-1", "unique_name=web-1"):
+        assert await ids(world, f"container/?{name}&service__stack__name=shop") == [gone], name
+        assert await ids(world, f"container/?{name}&service__stack__name=other") == [there], name
+        assert await ids(world, f"container/?{name}") == [there], name
 
 
 async def test_nodes(world: World) -> None:
@@ -132,6 +160,9 @@ async def test_actions_of_an_object_and_its_relatives(world: World) -> None:
         assert await verbs(f"object={uri}&include_related=True") == all_of_it, uri
     assert await verbs(f"object={db['uuid']}&include_related=true") == ["Service Create"]
     assert await verbs("include_related=true&method=POST&action=Container Start") == ["Container Start"]
+    for text in ("foo", "/", f"{API}/service/nope/", f"{API}/service/{web['uuid']}/logs/", "service"):
+        assert await verbs(f"object={text}&include_related=true") == [], text
+        assert await verbs(f"object={text}") == [], text
     other = await world.user("other", "k2")
     path = f"{API}/action/?object={web['resource_uri']}&include_related=true"
     assert (await world.call("GET", path, headers=other)).json()["objects"] == []

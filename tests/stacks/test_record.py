@@ -72,6 +72,27 @@ async def test_names_are_unique_inside_a_stack_and_found_there_first(client: Cli
     assert client_of_both["linked_to_service"][0]["to_service"] == other["services"][0]
 
 
+async def test_a_name_that_services_of_two_other_stacks_have_is_refused(client: Client) -> None:
+    """Spec 2.8: an ambiguous service name is 400, for links and for `volumes_from` of a stack's file."""
+    for name in ("shop", "other"):
+        await made(client, name=name)
+    link = [{"to_service": "db", "name": "d"}]
+    answer = await client.call("POST", f"{API}/service/", json={"image": "a", "linked_to_service": link})
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["linked_to_service[0].to_service"])
+    assert "name.stack" in answer.json()["error"]
+    for key in ("links", "volumes_from"):
+        body = {"name": "third", "services": [{"name": "a", "image": "a", key: ["db"]}]}
+        answer = await client.call("POST", f"{API}/stack/", json=body)
+        assert answer.status_code == 400, answer.text
+        (complaint,) = answer.json()["fields"].values()
+        assert "several services are called db" in complaint
+    one = await made(client, name="third", services=[{"name": "a", "image": "a", "links": ["db.other"]}])
+    assert len((await get(client, one["services"][0]))["linked_to_service"]) == 1
+    outside = await client.create(name="db")
+    found = await client.create(name="c", linked_to_service=link)
+    assert found["linked_to_service"][0]["to_service"] == outside["resource_uri"]
+
+
 async def test_links_may_go_round_in_a_circle(client: Client) -> None:
     services = [{"name": "a", "image": "a", "links": ["b"]}, {"name": "b", "image": "b", "links": ["a"]}]
     stack = await made(client, services=services)
@@ -182,6 +203,44 @@ async def test_lists_and_filters(client: Client) -> None:
     service = await client.create(name="alone")
     assert (await get(client, f"{API}/service/?stack__name=s1"))["objects"] == []
     assert service["stack"] is None
+
+
+async def listed(client: Client, query: str = "") -> list[tuple[str, str]]:
+    objects = (await get(client, f"{API}/stack/?{query}"))["objects"]
+    return [(each["uuid"], each["state"]) for each in objects]
+
+
+async def test_a_stack_that_lives_hides_those_before_it_in_look_ups_by_name(client: Client) -> None:
+    """Spec 1.9: else re-creating it gives two hits, at which the command line stops."""
+    first = await made(client, services=[])
+    await client.call("DELETE", first["resource_uri"])
+    over = (first["uuid"], "Terminated")
+    assert await listed(client, "name=shop") == [over]
+    second = await made(client, services=[])
+    await made(client, name="workshop", services=[])
+    there = (second["uuid"], "Not running")
+    assert await listed(client, "name=shop") == [there]
+    assert await listed(client, "name__startswith=sh") == [there]
+    assert await listed(client, "name=shop&state=terminated") == [over]
+    assert await listed(client, f"name=shop&uuid={first['uuid']}") == [over]
+    assert over in await listed(client)
+    assert (await get(client, f"{API}/stack/?name=shop"))["meta"]["total_count"] == 1
+
+
+async def test_a_stack_shows_for_an_hour_after_its_last_service(client: Client) -> None:
+    stack = await made(client)
+    await client.call("DELETE", stack["resource_uri"])
+
+    async def later(table: str, change: str) -> None:
+        async with client.db.transaction() as conn:
+            await conn.execute(f"UPDATE {table} SET {change}")  # noqa: S608 - a test's constants
+
+    await later("stacks", "terminated_at = now() - interval '2 hours'")
+    assert await listed(client) == [(stack["uuid"], "Terminating")]
+    await later("services", "destroyed_at = now() - interval '50 minutes', state = 'Terminated'")
+    assert await listed(client) == [(stack["uuid"], "Terminated")]
+    await later("services", "destroyed_at = now() - interval '61 minutes'")
+    assert await listed(client) == []
 
 
 async def test_volumes_of_a_stack_may_go_together_but_not_from_under_others(client: Client) -> None:

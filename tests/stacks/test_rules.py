@@ -215,6 +215,39 @@ def test_every_row_of_the_stack_file_keys(entry: dict[str, Any], api: dict[str, 
     read_create({"image": "a", **{k: v for k, v in api.items() if k != "bindings"}}, most_containers=9)
 
 
+BESIDE: list[tuple[str, str, list[str]]] = [
+    ("container_ports", "ports", ["80"]),
+    ("container_ports", "expose", ["80"]),
+    ("linked_to_service", "links", ["db"]),
+    ("bindings", "volumes", ["/data"]),
+    ("bindings", "volumes_from", ["db"]),
+]
+"""Attributes of the API that are lists, and the keys of a file that add to them."""
+
+
+@pytest.mark.parametrize(("attribute", "key", "value"), BESIDE)
+def test_a_files_key_adds_to_the_attribute_and_leaves_the_body_as_it_is(
+    attribute: str, key: str, value: list[str]
+) -> None:
+    alone = converted(**{key: value})
+    assert converted(**{attribute: None, key: value}) == alone
+    given: list[Any] = [{"as": "given"}]
+    assert converted(**{attribute: given, key: value}) == {attribute: [{"as": "given"}, *alone[attribute]]}
+    assert given == [{"as": "given"}]
+
+
+@pytest.mark.parametrize(("attribute", "key", "value"), BESIDE)
+@pytest.mark.parametrize("wrong", ["80", 0, {"a": 1}, True])
+def test_an_attribute_that_is_no_list_is_refused_beside_a_files_key(
+    attribute: str, key: str, value: list[str], wrong: Any
+) -> None:
+    body = {"name": "s", "services": [{"name": "web", "image": "a", attribute: wrong, key: value}]}
+    (service,) = read_stack(body, create=True).services
+    with pytest.raises(Invalid) as caught:
+        service.created(9)
+    assert list(caught.value.fields) == [f"services[0].{attribute}"]
+
+
 @pytest.mark.parametrize(
     ("entry", "field"),
     [
