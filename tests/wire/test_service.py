@@ -73,6 +73,24 @@ def test_the_golden_sample_of_the_spec() -> None:
     assert service_out(details, api_url="https://paas.example", public_domain="paas.example") == golden
 
 
+@pytest.mark.parametrize(
+    ("inner", "scheme", "name"), [(80, "http", "http"), (443, "https", "https"), (3306, "tcp", "mysql")]
+)
+def test_a_published_port_says_where_it_is_as_a_containers_does(inner: int, scheme: str, name: str) -> None:
+    ports = (
+        PortSpec(protocol=Transport.TCP, inner_port=inner, outer_port=8000, published=True),
+        PortSpec(protocol=Transport.UDP, inner_port=5000, published=True),
+        PortSpec(protocol=Transport.TCP, inner_port=5001),
+    )
+    fixed, dynamic, exposed = shown(spec=ServiceSpec(image="a:b", ports=ports))["container_ports"]
+    host = "web.admin.svc.paas.example"
+    assert (fixed["endpoint_uri"], fixed["uri_protocol"]) == (f"{scheme}://{host}:8000/", scheme)
+    assert fixed["port_name"] == name
+    # Its number is each container's own.
+    assert (dynamic["endpoint_uri"], dynamic["uri_protocol"]) == (None, "udp")
+    assert (exposed["endpoint_uri"], exposed["uri_protocol"]) == (None, None)
+
+
 def test_a_field_of_the_definition_is_on_the_wire_too() -> None:
     assert {field.name for field in fields(ServiceSpec)} == WIRE_FIELDS
 
