@@ -73,7 +73,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
         "containers": [uri("container", each.id) for each in live(details.containers)],
         "container_ports": [port_out(port, public_dns) for port in spec.ports],
         "container_envvars": [{"key": key, "value": value} for key, value in spec.env],
-        "calculated_envvars": _calculated(details, api_url),
+        "calculated_envvars": _calculated(details, api_url, public_domain),
         "linked_to_service": [
             {
                 "name": link.name,
@@ -183,11 +183,12 @@ def _variables(details: ServiceDetails, api_url: str) -> dict[str, str]:
 
 
 _PER_CONTAINER = "To be calculated"
+_TRIGGER_BODY = "TUTUM_TRIGGER_BODY"
 _OWN = ("TUTUM_CONTAINER_API_URI", "TUTUM_CONTAINER_API_URL", "TUTUM_CONTAINER_HOSTNAME", "TUTUM_NODE_API_URI",
         "TUTUM_NODE_API_URL", "TUTUM_NODE_HOSTNAME")  # fmt: skip
 
 
-def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
+def _calculated(details: ServiceDetails, api_url: str, public_domain: str) -> list[dict[str, str]]:
     """One entry an effective variable, with where it comes from (spec 2.3); before a deployment the user's."""
     service, spec = details.service, details.service.spec
     if service.want is ServiceWant.INIT:
@@ -215,11 +216,29 @@ def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
         "TUTUM_REST_HOST": api_url,
         "TUTUM_STREAM_HOST": api_url.replace("http", "ws", 1),
     }
+    if service.stack:
+        own["TUTUM_STACK_NAME"] = service.stack
+    if public_domain:
+        own |= {
+            "TUTUM_SERVICE_FQDN": _public_dns(service, public_domain),
+            "TUTUM_CONTAINER_FQDN": _PER_CONTAINER,
+            "TUTUM_NODE_FQDN": _PER_CONTAINER,
+        }
+    if _triggered(details):
+        own[_TRIGGER_BODY] = _PER_CONTAINER
     if spec.roles:
         own["TUTUM_AUTH"] = _PER_CONTAINER
     found |= {key: (value, "tutum") for key, value in own.items()}
     found |= {key: (value, "user") for key, value in spec.env}
     return [{"key": key, "value": found[key][0], "origin": found[key][1]} for key in sorted(found)]
+
+
+def _triggered(details: ServiceDetails) -> bool:
+    """Whether some container has, or is to have, the body of the trigger's call that made it (spec 4.10)."""
+    operation = details.service.operation
+    if operation is not None and operation.trigger_body is not None:
+        return True
+    return any(key == _TRIGGER_BODY for each in live(details.containers) for key, _ in each.spec.self_env)
 
 
 def _public_dns(service: Service, domain: str) -> str:
