@@ -277,6 +277,15 @@ def test_a_patch_keeps_what_it_does_not_name_and_null_gives_the_default() -> Non
     assert read_patch({"name": "web"}, present, "web", most_containers=9).spec == present
 
 
+def test_a_target_of_null_is_the_default_save_where_it_follows_the_nodes() -> None:
+    spec = ServiceSpec(image="a:b")
+    assert read_patch({}, spec, "web", most_containers=9).target is None
+    assert read_patch({"target_num_containers": None}, spec, "web", most_containers=9).target == 1
+    every = replace(spec, deployment_strategy=Strategy.EVERY_NODE)
+    assert read_patch({"target_num_containers": None}, every, "web", most_containers=9).target is None
+    assert create(target_num_containers=None).target == 1
+
+
 def test_get_change_patch_round_trips() -> None:
     out = shown()
     again = read_patch(out, ServiceSpec(image="tutela/web:latest"), "web", most_containers=9)
