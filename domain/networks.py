@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from domain.names import node_fqdn
+
 NETWORK_POOL = "10.192.0.0/12"
 OVERLAY_POOL = "10.176.0.0/12"
 
@@ -87,7 +89,7 @@ class Fleet:
     def address(self, name: str, node: UUID, account: str) -> str:
         """Where the published ports of the container of that name are: the seed's name where names are served."""
         if self.domain:
-            return f"{name}.{str(node)[:8]}-{account}.node.{self.domain}"
+            return f"{name}.{node_fqdn(node, account=account, domain=self.domain)}"
         return self.reach.get(node, "")
 
 

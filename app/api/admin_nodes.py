@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked
-from app.api.deps import Caller, command, database, ident, settings
-from app.api.nodes import own_name
-from app.api.responses import reply
+from app.api.deps import Caller, command, ident, settings
+from app.api.nodes import node_shown, own_name
 from app.api.routing import Operation
 from app.commands import nodes as commands
 from app.commands.nodes import Attributes, node_uri
-from app.wire.others import node_out
 from app.wire.resource_input import read_admin_node
 from domain.quarantine import Word
-from orchestrator.store import nodes
 
 router = APIRouter(prefix="/api/v1/admin/node", route_class=Operation)
 
@@ -29,7 +24,7 @@ async def administer_node(request: Request, caller: Caller, uuid: str) -> Respon
     given = read_admin_node(body)
     wanted = Attributes(name=given.name, public_ip=given.public_ip)
     await commands.administer(context, node_id, wanted, own_name=own_name(settings(request)))
-    return await node_shown(request, node_id, 200)
+    return await node_shown(request, caller, node_id, 200)
 
 
 @router.post("/{uuid}/cordon/")
@@ -37,7 +32,7 @@ async def cordon_node(request: Request, caller: Caller, uuid: str) -> Response:
     """It takes no new containers; those on it stay."""
     node_id = ident(uuid, "node")
     await commands.cordon(command(request, caller, None), node_id, cordoned=True)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/uncordon/")
@@ -45,7 +40,7 @@ async def uncordon_node(request: Request, caller: Caller, uuid: str) -> Response
     """It takes containers again; a drain under way ends."""
     node_id = ident(uuid, "node")
     await commands.cordon(command(request, caller, None), node_id, cordoned=False)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/drain/")
@@ -53,7 +48,7 @@ async def drain_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Cordon it and move its containers away; the action ends when nothing is left that can be moved."""
     node_id = ident(uuid, "node")
     await commands.drain(command(request, caller, None), node_id)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/release/")
@@ -61,7 +56,7 @@ async def release_node(request: Request, caller: Caller, uuid: str) -> Response:
     """What nothing asks for on a quarantined node is removed."""
     node_id = ident(uuid, "node")
     await commands.release(command(request, caller, None), node_id, Word.REMOVE)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/keep/")
@@ -69,7 +64,7 @@ async def keep_node(request: Request, caller: Caller, uuid: str) -> Response:
     """What nothing asks for on a quarantined node stays as it is, without Tutela."""
     node_id = ident(uuid, "node")
     await commands.release(command(request, caller, None), node_id, Word.KEEP)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/accept-engine/")
@@ -77,12 +72,4 @@ async def accept_engine(request: Request, caller: Caller, uuid: str) -> Response
     """The engine that a quarantined node has now is its own; its containers are made anew there."""
     node_id = ident(uuid, "node")
     await commands.accept_engine(command(request, caller, None), node_id)
-    return await node_shown(request, node_id, 202)
-
-
-async def node_shown(request: Request, node_id: UUID, status: int) -> Response:
-    """The answer that shows the node. Raises NotFound."""
-    async with database(request).read() as conn:
-        node = await nodes.get(conn, node_id)
-        live = await nodes.live_counts(conn, [node.id])
-    return reply(request, node_out(node, containers=live.get(node.id, 0)), status)
+    return await node_shown(request, caller, node_id, 202)

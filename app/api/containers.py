@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api.asking import asked_flag
-from app.api.deps import Caller, command, database, fleet, ident, log_source, settings, visible
+from app.api.deps import Caller, addresses, command, database, fleet, ident, log_source, settings, visible
 from app.api.logs import read_tail
 from app.api.responses import reply
 from app.api.routing import Operation
@@ -105,7 +105,8 @@ async def containers_out(
         others.setdefault(row.service_id, []).append(row)
     concerned = {row.node_id for rows in (found, *others.values()) for row in rows}
     hosts = await nodes.around(conn, sorted(concerned))
-    there = fleet(request, [node for node in hosts.values() if node.state is not NodeState.TERMINATED])
+    present = [node for node in hosts.values() if node.state is not NodeState.TERMINATED]
+    there, known = fleet(request, present), addresses(request, present)
     newest = await actions.newest_of_objects(conn, account_id, [commands.container_uri(row.id) for row in found])
     shown = [
         container_out(
@@ -116,6 +117,7 @@ async def containers_out(
                 actions=newest.get(commands.container_uri(row.id), ()),
                 node=hosts.get(row.node_id),
                 fleet=there,
+                address=known.get(row.node_id, ""),
             ),
             public_domain=settings(request).public_domain,
             host=settings(request).public_host,

@@ -106,6 +106,17 @@ def visible(request: Request, shown: list[dict[str, Any]]) -> list[dict[str, Any
     return [without_values(each) for each in shown] if who(request).role is Role.READ_ONLY else shown
 
 
+def addresses(request: Request, hosts: Iterable[Node | Host]) -> dict[UUID, str]:
+    """Where published ports of these hosts are reached, as far as it is known; `hosts` as for `fleet`.
+
+    The machine of this process, as long as it is all there is, has the public URL's host and not its own address.
+    """
+    there = list(hosts)
+    if len(there) == 1 and there[0].reach == settings(request).own_address:
+        return {}
+    return {each.id: each.reach for each in there if each.reach}
+
+
 def fleet(request: Request, hosts: Iterable[Node | Host]) -> Fleet:
     """The hosts as links see them. `hosts`: those that matter, and enough others (`nodes.around`, `shown.load`)."""
     config = settings(request)

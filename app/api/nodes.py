@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -18,26 +20,34 @@ from app.wire.others import node_out
 from app.wire.resource_input import read_node
 from domain.node import Node
 from orchestrator.store import nodes
+from orchestrator.store.accounts import Account
 
 router = APIRouter(prefix="/api/v1/node", route_class=Operation)
 
 
 @router.get("/")
-async def list_nodes(request: Request, _caller: Caller) -> Response:
+async def list_nodes(request: Request, caller: Caller) -> Response:
     """The hosts."""
     params = request.query_params.multi_items()
     query = read_query(params, NODES)
     async with database(request).read() as conn:
-        found, total = await nodes.page(conn, query.filters, query.limit, query.offset)
+        found, total = await nodes.page(
+            conn,
+            query.filters,
+            query.limit,
+            query.offset,
+            account=caller.username,
+            domain=settings(request).public_domain,
+        )
         live = await nodes.live_counts(conn, [node.id for node in found])
-    objects = [node_out(node, containers=live.get(node.id, 0)) for node in found]
+    objects = [_shown(request, caller, node, live) for node in found]
     return reply(request, envelope(request.url.path, params, query, total, objects))
 
 
 @router.get("/{uuid}/")
-async def get_node(request: Request, _caller: Caller, uuid: str) -> Response:
+async def get_node(request: Request, caller: Caller, uuid: str) -> Response:
     """One host."""
-    return await _one(request, ident(uuid, "node"), 200)
+    return await node_shown(request, caller, ident(uuid, "node"), 200)
 
 
 @router.patch("/{uuid}/")
@@ -54,7 +64,7 @@ async def update_node(request: Request, caller: Caller, uuid: str) -> Response:
         )
 
     await commands.update(context, node_id, read)
-    return await _one(request, node_id, 200)
+    return await node_shown(request, caller, node_id, 200)
 
 
 @router.post("/{uuid}/health-check/")
@@ -62,7 +72,7 @@ async def check_node(request: Request, caller: Caller, uuid: str) -> Response:
     """Have the node's agent report."""
     node_id = ident(uuid, "node")
     await commands.health_check(command(request, caller, None), node_id)
-    return await _one(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/{uuid}/deploy/")
@@ -86,7 +96,7 @@ async def terminate_node(request: Request, caller: Caller, uuid: str) -> Respons
     context = command(request, caller, None)
     force = await asked_flag(request, context, "Node Terminate", node_uri(node_id), "force", default=False)
     await commands.terminate(context, node_id, own_name=own_name(settings(request)), force=force)
-    return await _one(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 def own_name(config: Settings) -> str | None:
@@ -94,8 +104,14 @@ def own_name(config: Settings) -> str | None:
     return config.node_name if "agent" in config.role_set else None
 
 
-async def _one(request: Request, node_id: UUID, status: int) -> Response:
+async def node_shown(request: Request, caller: Account, node_id: UUID, status: int) -> Response:
+    """The answer that shows the node. Raises NotFound."""
     async with database(request).read() as conn:
         node = await nodes.get(conn, node_id)
         live = await nodes.live_counts(conn, [node.id])
-    return reply(request, node_out(node, containers=live.get(node.id, 0)), status)
+    return reply(request, _shown(request, caller, node, live), status)
+
+
+def _shown(request: Request, caller: Account, node: Node, live: Mapping[UUID, int]) -> dict[str, Any]:
+    domain = settings(request).public_domain
+    return node_out(node, containers=live.get(node.id, 0), account=caller.username, domain=domain)

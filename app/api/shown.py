@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from app.api.deps import fleet, settings, visible, who
+from app.api.deps import addresses, fleet, settings, visible, who
 from app.api.responses import encoded
 from app.wire.service_output import ServiceDetails, service_out
 from domain.access import Role
@@ -102,6 +102,7 @@ def _encoded(request: Request, each: Shown) -> bytes:
         targets=each.targets,
         sources=sources,
         fleet=fleet(request, each.hosts),
+        addresses=addresses(request, each.hosts),
     )
     out = service_out(
         details, api_url=config.public_url.rstrip("/"), public_domain=config.public_domain, host=config.public_host

@@ -22,10 +22,10 @@ def _nodes(api: client.Client) -> list[dict[str, Any]]:
 def find(api: client.Client, name: str) -> dict[str, Any]:
     """The one node of that name, nickname or uuid prefix. Raises CommandError."""
     nodes = _nodes(api)
-    exact = [node for node in nodes if name in {node["external_fqdn"], node["nickname"], node["uuid"]}]
+    exact = [node for node in nodes if name in {node["name"], node["nickname"], node["uuid"]}]
     found = exact or [node for node in nodes if node["uuid"].startswith(name)]
     if len(found) != 1:
-        known = ", ".join(sorted(node["external_fqdn"] for node in nodes)) or "none"
+        known = ", ".join(sorted(node["name"] for node in nodes)) or "none"
         raise CommandError(f"{'no' if not found else 'more than one'} node is called {name}; there are: {known}")
     return found[0]
 
@@ -42,7 +42,7 @@ def list_nodes(machine: Annotated[bool, typer.Option("--json", help="Machine-rea
         typer.echo(f"\n{why['reason']}.\nWhat to do: {why['remedy']}.")
     for node in nodes:
         if node["engine_notes"]:
-            name = node["external_fqdn"]
+            name = node["name"]
             typer.echo(f"\nThe engine of {name}: {codes(node)}. What that is: ./tutela node notes {name}")
 
 
@@ -69,7 +69,7 @@ def _row(node: dict[str, Any]) -> tuple[str, ...]:
     state += " (paused)" if node["paused"] else ""
     state += " (quarantined)" if node["quarantine"] else ""
     return (
-        node["external_fqdn"],
+        node["name"],
         node["uuid"][:8],
         state,
         str(node["current_num_containers"]),

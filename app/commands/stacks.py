@@ -73,7 +73,7 @@ class AskedService(Protocol):
 
 
 class AskedStack(Protocol):
-    """A stack's body. `name` None: it does not say."""
+    """A stack's body. `name` and `nickname` None: it does not say; the empty nickname is the default."""
 
     @property
     def name(self) -> str | None: ...
@@ -99,7 +99,7 @@ async def create(context: Context, read: Callable[[], AskedStack], *, most_conta
             id=new_id(),
             account_id=context.account.id,
             name=asked.name or "",
-            nickname=asked.nickname,
+            nickname=asked.nickname or None,
             created_at=at,
         )
         await stacks.insert(conn, stack)
@@ -124,7 +124,7 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
         before = {each.id: each for each in await services.of_stack(conn, stack_id, lock=True)}
         at = await now(conn)
         begun = await _put(conn, context, stack, asked.services, most_containers, at)
-        changed = replace(stack, nickname=asked.nickname or stack.nickname)
+        changed = replace(stack, nickname=stack.nickname if asked.nickname is None else asked.nickname or None)
         if begun:
             changed = replace(changed, action=None, verb=None)
         await stacks.save(conn, changed)

@@ -212,6 +212,7 @@ OBJECTS: dict[str, Schema] = {
     "Node": shown(
         **IDENTITY,
         state=states(NodeState),
+        name=TEXT,
         nickname=TEXT,
         external_fqdn=TEXT,
         public_ip=TEXT,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.wire.scalars import date, image_tag_uri, port_name, uri
+from app.wire.scalars import date, endpoint_uri, image_tag_uri, port_name, uri, uri_protocol
 from domain.container import BoundPort, Container, Mount, Seen, container_state
 from domain.links import Source, block, contributes, mangle, seen_through, source_of
+from domain.names import container_fqdn
 from domain.networks import Fleet
 from domain.node import Node, NodeState
 from domain.service import Service, up_to_date
@@ -30,7 +31,7 @@ _EXITS = {
 class ContainerDetails:
     """A container with what its representation is derived from. `others`: the live containers of the services
     that its own is linked to, and of its own when they are linked to each other. `node`: where it is; of one that is
-    silent the state may be out of date (I10). `fleet`: the hosts."""
+    silent the state may be out of date (I10). `fleet`: the hosts. `address`: the node's, empty when it is not known."""
 
     container: Container
     service: Service
@@ -38,6 +39,7 @@ class ContainerDetails:
     actions: Sequence[UUID] = ()
     node: Node | None = None
     fleet: Fleet = field(default_factory=Fleet)
+    address: str = ""
 
     def source(self, container: Container) -> Source:
         """The other container as this one finds it, or this one as containers elsewhere do (spec 3.3)."""
@@ -50,9 +52,9 @@ class ContainerDetails:
 def container_out(details: ContainerDetails, *, public_domain: str, host: str) -> dict[str, Any]:
     """The whole representation of a container; policies and roles are the service's present ones.
 
-    `host` is the node's address, which stands in where there is no public domain (spec 3.9).
+    Where there is no public domain the node's address stands in (spec 3.9), and `host` for one that is not known.
     """
-    public_dns = _public_dns(details, public_domain) or (details.node.public_ip if details.node else "") or host
+    public_dns = _public_dns(details, public_domain) or details.address or host
     stale = details.node is not None and details.node.state is NodeState.UNREACHABLE
     container, service = details.container, details.service
     spec, seen = container.spec, container.seen
@@ -120,8 +122,8 @@ def _shown(value: Any) -> Any:
 
 
 def _public_dns(details: ContainerDetails, domain: str) -> str:
-    stack = f".{details.service.stack}" if details.service.stack else ""
-    return f"{details.container.name}{stack}.{details.service.account}.cont.{domain}" if domain else ""
+    name, service = details.container.name, details.service
+    return container_fqdn(name, stack=service.stack, account=service.account, domain=domain) if domain else ""
 
 
 def _linked_to(details: ContainerDetails) -> list[dict[str, Any]]:
@@ -165,15 +167,13 @@ def _binding_out(mount: Mount) -> dict[str, Any]:
 
 
 def _port_out(port: BoundPort, public_dns: str) -> dict[str, Any]:
-    published = port.outer_port is not None
-    name = port_name(port.inner_port)
-    scheme = name if name in {"http", "https"} else port.protocol.value
+    transport, inner, outer = port.protocol.value, port.inner_port, port.outer_port
     return {
-        "protocol": port.protocol.value,
-        "inner_port": port.inner_port,
-        "outer_port": port.outer_port,
-        "port_name": port_name(port.inner_port),
-        "published": published,
-        "endpoint_uri": f"{scheme}://{public_dns}:{port.outer_port}/" if published else None,
-        "uri_protocol": scheme if published else None,
+        "protocol": transport,
+        "inner_port": inner,
+        "outer_port": outer,
+        "port_name": port_name(inner),
+        "published": outer is not None,
+        "endpoint_uri": None if outer is None else endpoint_uri(transport, inner, public_dns, outer),
+        "uri_protocol": None if outer is None else uri_protocol(transport, inner),
     }

@@ -127,7 +127,7 @@ ACTIONS = {
     "end_date": Field(name="end_date", operators=_DATE, read=parse_date),
 }  # fmt: skip
 NODES = {
-    "uuid": _uuid(), "state": _states(NodeState), "nickname": _text("nickname"),
+    **_NAMED, "state": _states(NodeState), "nickname": _text("nickname"),
     "external_fqdn": _text("external_fqdn"), "tags": _tags(), "docker_version": _text("docker_version"),
     "node_cluster": _reference("node_cluster", "nodecluster"), "node_type": _text("node_type"),
     "region": _text("region"),

@@ -8,6 +8,7 @@ from typing import Any
 from app.wire.scalars import date, uri
 from domain.action import Action, can_be_canceled, can_be_retried
 from domain.engine_notes import EngineNote
+from domain.names import node_fqdn
 from domain.networks import Form
 from domain.node import Node, notes_on
 from domain.pause import Pause
@@ -54,15 +55,19 @@ def engine_notes_out(found: Sequence[EngineNote] | None) -> list[dict[str, str]]
     return [{"code": each.code.value, "says": each.says, "remedy": each.remedy} for each in found]
 
 
-def node_out(node: Node, *, containers: int) -> dict[str, Any]:
-    """A node as a client needs it to show its containers (spec 4.1 quirk, 4.5)."""
+def node_out(node: Node, *, containers: int, account: str, domain: str) -> dict[str, Any]:
+    """A node as a client needs it to show its containers (spec 4.1 quirk, 4.5); its outside name is each account's own.
+
+    Where there is no public domain the node's address stands in (spec 3.9), and its name for one that is not known.
+    """
     engine = node.engine
     return {
         "uuid": str(node.id),
         "resource_uri": uri("node", node.id),
         "state": node.state.value,
+        "name": node.name,
         "nickname": node.nickname or node.name,
-        "external_fqdn": node.name,
+        "external_fqdn": node_fqdn(node.id, account=account, domain=domain) if domain else node.reach or node.name,
         "public_ip": node.public_ip,
         "private_ips": [],
         "tags": [{"name": name} for name in node.tags],

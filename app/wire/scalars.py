@@ -21,6 +21,17 @@ def port_name(number: int) -> str:
     return PORT_NAMES.get(number, "unknown")
 
 
+def uri_protocol(transport: str, inner_port: int) -> str:
+    """The scheme under which the port is asked: of the web's ports the web's, else the transport."""
+    name = port_name(inner_port)
+    return name if name in {"http", "https"} else transport
+
+
+def endpoint_uri(transport: str, inner_port: int, host: str, outer_port: int) -> str:
+    """`http://HOST:PORT/`: where a published port is; an IPv6 address in brackets."""
+    return f"{uri_protocol(transport, inner_port)}://{f'[{host}]' if ':' in host else host}:{outer_port}/"
+
+
 def date(value: datetime | None) -> str | None:
     """`Mon, 13 Oct 2014 11:01:43 +0000`; None stays None."""
     return None if value is None else format_datetime(value.astimezone(UTC))

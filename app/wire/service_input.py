@@ -21,6 +21,8 @@ from domain.spec import CrashPolicy, Env, PortSpec, ServiceSpec, Strategy, Trans
 NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
 LINK_NAME = re.compile(r"^[A-Za-z0-9_-]{1,63}$")
 TAG = re.compile(r"^[A-Za-z0-9._=-]{1,64}$")
+DEFAULT_TARGET = 1
+"""Of a service for every node there is none: its number follows the nodes."""
 ENTRY_LIMIT = 131_000
 """Bytes of `name=value`: from 131,072 on the kernel refuses to start the process (RELIABILITY S11)."""
 ENVIRONMENT_LIMIT = 1_000_000
@@ -47,7 +49,7 @@ def read_create(body: Any, *, most_containers: int) -> Asked:
     _check_policies(reading, spec)
     if reading.errors:
         raise Invalid(reading.errors)
-    return Asked(name=name, target=1 if target is None else target, links=links or (), spec=spec)
+    return Asked(name=name, target=DEFAULT_TARGET if target is None else target, links=links or (), spec=spec)
 
 
 def read_patch(body: Any, present: ServiceSpec, name: str, *, most_containers: int) -> Asked:
@@ -59,9 +61,11 @@ def read_patch(body: Any, present: ServiceSpec, name: str, *, most_containers: i
     if "image" in data and data["image"] in (None, ""):
         reading.fail("image", "cannot be empty")
     changes = _changes(reading, data)
-    target = _target(reading, data, most_containers)
     links = _links(reading, data)
     spec = replace(present, **changes)
+    target = _target(reading, data, most_containers)
+    if target is None and "target_num_containers" in data and spec.deployment_strategy is not Strategy.EVERY_NODE:
+        target = DEFAULT_TARGET
     _check_policies(reading, spec)
     if reading.errors:
         raise Invalid(reading.errors)

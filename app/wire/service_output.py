@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.wire.others import pause_out
-from app.wire.scalars import date, image_tag_uri, port_name, uri
+from app.wire.scalars import date, endpoint_uri, image_tag_uri, port_name, uri, uri_protocol
 from domain.container import Container
 from domain.links import (
     LinkTarget,
@@ -19,6 +19,7 @@ from domain.links import (
     seen_through,
     source_of,
 )
+from domain.names import service_fqdn
 from domain.networks import Fleet, Form
 from domain.service import Service, ServiceWant, counts, live, service_state, synchronized, usable_image
 from domain.spec import Binding, PortSpec, ServiceSpec
@@ -29,7 +30,7 @@ class ServiceDetails:
     """A service with what its representation is derived from.
 
     `linked_from`: (link name, from service); `targets`: the services it is linked to, `sources`: their containers.
-    `fleet`: the hosts.
+    `fleet`: the hosts. `addresses`: theirs, as far as they are known.
     """
 
     service: Service
@@ -39,6 +40,7 @@ class ServiceDetails:
     targets: Collection[UUID] = ()
     sources: Mapping[UUID, Sequence[Container]] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
+    addresses: Mapping[UUID, str] = field(default_factory=dict)
 
     def source(self, container: Container) -> Source:
         """The container in the form in which others find it: the service has no particular client (spec 3.3)."""
@@ -47,9 +49,13 @@ class ServiceDetails:
 
 
 def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, host: str = "") -> dict[str, Any]:
-    """The whole representation, the same in lists and alone. `host` stands in where there is no public domain."""
+    """The whole representation, the same in lists and alone.
+
+    Where there is no public domain a node's address stands in (spec 3.9), and `host` for one that is not known.
+    """
     service, spec = details.service, details.service.spec
     count = counts(details.containers)
+    public_dns = _public_dns(service, public_domain) or _address(details) or host
     return {
         "uuid": str(service.id),
         "resource_uri": uri("service", service.id),
@@ -65,9 +71,9 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
         "running_num_containers": count.running,
         "stopped_num_containers": count.stopped,
         "containers": [uri("container", each.id) for each in live(details.containers)],
-        "container_ports": [port_out(port) for port in spec.ports],
+        "container_ports": [port_out(port, public_dns) for port in spec.ports],
         "container_envvars": [{"key": key, "value": value} for key, value in spec.env],
-        "calculated_envvars": _calculated(details, api_url),
+        "calculated_envvars": _calculated(details, api_url, public_domain),
         "linked_to_service": [
             {
                 "name": link.name,
@@ -104,7 +110,7 @@ def service_out(details: ServiceDetails, *, api_url: str, public_domain: str, ho
         "lost_after": spec.lost_after,
         "single_writer": spec.single_writer,
         "paused": pause_out(service.paused),
-        "public_dns": _public_dns(service, public_domain) or host,
+        "public_dns": public_dns,
         "working_dir": spec.working_dir,
         "user": spec.user,
         "tty": spec.tty,
@@ -147,16 +153,17 @@ def binding_out(binding: Binding) -> dict[str, Any]:
     }
 
 
-def port_out(port: PortSpec) -> dict[str, Any]:
-    """A port of the definition; a dynamic outer port is each container's own."""
+def port_out(port: PortSpec, public_dns: str) -> dict[str, Any]:
+    """A port of the definition; a dynamic outer port is each container's own, and so is where it is reached."""
+    transport, inner, outer = port.protocol.value, port.inner_port, port.outer_port
     return {
-        "protocol": port.protocol.value,
-        "inner_port": port.inner_port,
-        "outer_port": port.outer_port,
-        "port_name": port_name(port.inner_port),
+        "protocol": transport,
+        "inner_port": inner,
+        "outer_port": outer,
+        "port_name": port_name(inner),
         "published": port.published,
-        "endpoint_uri": None,
-        "uri_protocol": port_name(port.inner_port) if port.published else None,
+        "endpoint_uri": None if outer is None else endpoint_uri(transport, inner, public_dns, outer),
+        "uri_protocol": uri_protocol(transport, inner) if port.published else None,
     }
 
 
@@ -176,11 +183,12 @@ def _variables(details: ServiceDetails, api_url: str) -> dict[str, str]:
 
 
 _PER_CONTAINER = "To be calculated"
+_TRIGGER_BODY = "TUTUM_TRIGGER_BODY"
 _OWN = ("TUTUM_CONTAINER_API_URI", "TUTUM_CONTAINER_API_URL", "TUTUM_CONTAINER_HOSTNAME", "TUTUM_NODE_API_URI",
         "TUTUM_NODE_API_URL", "TUTUM_NODE_HOSTNAME")  # fmt: skip
 
 
-def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
+def _calculated(details: ServiceDetails, api_url: str, public_domain: str) -> list[dict[str, str]]:
     """One entry an effective variable, with where it comes from (spec 2.3); before a deployment the user's."""
     service, spec = details.service, details.service.spec
     if service.want is ServiceWant.INIT:
@@ -208,6 +216,16 @@ def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
         "TUTUM_REST_HOST": api_url,
         "TUTUM_STREAM_HOST": api_url.replace("http", "ws", 1),
     }
+    if service.stack:
+        own["TUTUM_STACK_NAME"] = service.stack
+    if public_domain:
+        own |= {
+            "TUTUM_SERVICE_FQDN": _public_dns(service, public_domain),
+            "TUTUM_CONTAINER_FQDN": _PER_CONTAINER,
+            "TUTUM_NODE_FQDN": _PER_CONTAINER,
+        }
+    if _triggered(details):
+        own[_TRIGGER_BODY] = _PER_CONTAINER
     if spec.roles:
         own["TUTUM_AUTH"] = _PER_CONTAINER
     found |= {key: (value, "tutum") for key, value in own.items()}
@@ -215,6 +233,21 @@ def _calculated(details: ServiceDetails, api_url: str) -> list[dict[str, str]]:
     return [{"key": key, "value": found[key][0], "origin": found[key][1]} for key in sorted(found)]
 
 
+def _triggered(details: ServiceDetails) -> bool:
+    """Whether some container has, or is to have, the body of the trigger's call that made it (spec 4.10)."""
+    operation = details.service.operation
+    if operation is not None and operation.trigger_body is not None:
+        return True
+    return any(key == _TRIGGER_BODY for each in live(details.containers) for key, _ in each.spec.self_env)
+
+
 def _public_dns(service: Service, domain: str) -> str:
-    stack = f".{service.stack}" if service.stack else ""
-    return f"{service.unique_name}{stack}.{service.account}.svc.{domain}" if domain else ""
+    name, stack, account = service.unique_name, service.stack, service.account
+    return service_fqdn(name, stack=stack, account=account, domain=domain) if domain else ""
+
+
+def _address(details: ServiceDetails) -> str:
+    """Where a container of the service is: of the first that runs, or else of the first; empty when not known."""
+    there = live(details.containers)
+    first = next((each for each in there if contributes(each)), there[0] if there else None)
+    return details.addresses.get(first.node_id, "") if first else ""

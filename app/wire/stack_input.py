@@ -49,7 +49,7 @@ class AskedService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedStack:
-    """A body that was read. `name` None: it does not say."""
+    """A body that was read. `name` and `nickname` None: it does not say; the empty nickname is the default."""
 
     name: str | None
     nickname: str | None
@@ -66,9 +66,9 @@ def read_stack(body: Any, *, create: bool) -> AskedStack:
         reading.fail("name", "is required: 1 to 63 letters, digits and hyphens")
     elif name is not None and (not isinstance(name, str) or not STACK_NAME.fullmatch(name)):
         reading.fail("name", "must be 1 to 63 letters, digits and hyphens, beginning and ending with no hyphen")
-    nickname = body.get("nickname")
-    if nickname is not None:
-        nickname = reading.text(nickname, "nickname", most=255)
+    nickname = None
+    if "nickname" in body:
+        nickname = "" if body["nickname"] is None else reading.text(body["nickname"], "nickname", most=255)
     entries: Sequence[Any] = ()
     if body.get("services") is not None:
         entries = reading.items(body["services"], "services", most=MOST_SERVICES)

@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.container import Attachment, BoundPort, Container, ContainerSpec, NetworkSpec, Want
 from domain.image import ResolvedImage
 from domain.links import LinkTarget, Source, client_environment, seen_through, sibling_environment, source_of
+from domain.names import container_fqdn, node_fqdn, service_fqdn
 from domain.networks import Fleet
 from domain.service import Service
 from domain.spec import Env, PortSpec, Strategy, digest
@@ -229,10 +230,13 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
         out["TUTUM_STACK_NAME"] = view.service.stack
     domain = view.installation.public_domain
     if domain:
-        account, stack = view.service.account, f".{view.service.stack}" if view.service.stack else ""
-        out["TUTUM_SERVICE_FQDN"] = f"{view.service.unique_name}{stack}.{account}.svc.{domain}"
-        out["TUTUM_CONTAINER_FQDN"] = f"{container_name(view, slot)}{stack}.{account}.cont.{domain}"
-        out["TUTUM_NODE_FQDN"] = f"{str(node)[:8]}-{account}.node.{domain}"
+        account, stack = view.service.account, view.service.stack
+        service = view.service.unique_name
+        out["TUTUM_SERVICE_FQDN"] = service_fqdn(service, stack=stack, account=account, domain=domain)
+        out["TUTUM_CONTAINER_FQDN"] = container_fqdn(
+            container_name(view, slot), stack=stack, account=account, domain=domain
+        )
+        out["TUTUM_NODE_FQDN"] = node_fqdn(node, account=account, domain=domain)
     operation = view.service.operation
     if operation is not None and operation.trigger_body is not None:
         out["TUTUM_TRIGGER_BODY"] = operation.trigger_body

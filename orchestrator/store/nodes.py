@@ -30,7 +30,8 @@ _FILTERS = {
     "uuid": "id",
     "state": "state",
     "nickname": "coalesce(nickname, name)",
-    "external_fqdn": "name",
+    "name": "name",
+    "external_fqdn": "external_fqdn",
     "tags": "tags",
     "docker_version": "engine->>'version'",
     # No node of ours has them, so that nothing fits (spec 4.7).
@@ -279,10 +280,20 @@ async def around(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:
     return {row["id"]: of_row(row) for row in rows}
 
 
-async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: int) -> tuple[list[Node], int]:
-    """A page of the nodes by age, and how many there are."""
-    condition, arguments = where(filters, _FILTERS, first=1)
-    base = f"FROM nodes WHERE {_SHOWN} AND {condition}"
+_FQDN = """
+    CASE WHEN $1 = '' THEN coalesce(nullif(public_ip, ''), nullif(address, ''), name)
+         ELSE left(id::text, 8) || '-' || $2::text || '.node.' || $1::text END
+"""
+"""As the API shows it (`app.wire.others.node_out`): $1 the public domain, $2 whose name it is."""
+
+
+async def page(
+    conn: Connection, filters: Sequence[Filter], limit: int, offset: int, *, account: str, domain: str
+) -> tuple[list[Node], int]:
+    """A page of the nodes by age, and how many there are. Outside names are those of the account in the domain."""
+    condition, found = where(filters, _FILTERS, first=3)
+    arguments = [domain, account, *found]
+    base = f"FROM (SELECT *, {_FQDN} AS external_fqdn FROM nodes) nodes WHERE {_SHOWN} AND {condition}"  # noqa: S608 - as above
     total = await conn.fetchval(f"SELECT count(*) {base}", *arguments)
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} {base} ORDER BY created_at, id LIMIT ${len(arguments) + 1} OFFSET ${len(arguments) + 2}",

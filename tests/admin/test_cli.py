@@ -142,4 +142,4 @@ async def test_nodes(plane: TutelaProcess, database_url: str) -> None:
     assert "a: no-live-restore" in tutela(plane, "admin", "health", code=0)
     tutela(plane, "admin", "look", "node", "a", code=1)
     tutela(plane, "admin", "resume", "node", "a")
-    assert [each["external_fqdn"] for each in json.loads(tutela(plane, "node", "list", "--json"))] == ["a"]
+    assert [each["name"] for each in json.loads(tutela(plane, "node", "list", "--json"))] == ["a"]

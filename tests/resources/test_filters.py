@@ -130,6 +130,7 @@ async def test_nodes(world: World) -> None:
         "tags=ssd": [two],
         "nickname=n1": [one],
         "nickname=big": [two],
+        "name=n2": [two],
         "external_fqdn__contains=n": [one, two],
         "docker_version=20.10.24": [one],
         f"node_cluster={API}/nodecluster/{uuid4()}/": [],

@@ -253,7 +253,7 @@ async def test_a_bad_name_or_address_is_refused(world: World, body: dict[str, st
 async def test_a_node_is_renamed_and_given_an_address(world: World) -> None:
     node, other = await world.node("a"), await world.node("b")
     answer = await world.call("PATCH", f"{API}/admin/node/{node}/", json={"name": "big.one", "public_ip": "192.0.2.7"})
-    assert (answer.json()["external_fqdn"], answer.json()["public_ip"]) == ("big.one", "192.0.2.7")
+    assert (answer.json()["name"], answer.json()["public_ip"]) == ("big.one", "192.0.2.7")
     taken = await world.call("PATCH", f"{API}/admin/node/{other}/", json={"name": "big.one"})
     assert (taken.status_code, taken.json()["error"]) == (409, "another node has that name")
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.settings import Settings
 from domain.engine_notes import EngineSetup
 from orchestrator.store import nodes, quarantines
 from tests.resources.conftest import ENGINE, World
@@ -41,6 +42,34 @@ async def test_patch_sets_tags_and_nickname(world: World) -> None:
     assert (await world.call("PATCH", f"{API}/node/{node}/", json={"tags": []})).json()["tags"] == []
     assert (await world.call("PATCH", f"{API}/node/{node}/", json={"nickname": None})).json()["nickname"] == "n1"
     assert (await world.call("PATCH", f"{API}/node/{node}/", content=b"")).status_code == 200
+
+
+async def fqdn(world: World, node: str) -> str:
+    """The node's outside name, by which it is found too."""
+    name: str = (await shown(world, node))["external_fqdn"]
+    (listed,) = (await world.call("GET", f"{API}/node/?external_fqdn={name}")).json()["objects"]
+    assert (listed["uuid"], listed["external_fqdn"]) == (node, name)
+    return name
+
+
+async def test_the_outside_name_is_the_address_where_no_names_are_served(world: World) -> None:
+    node, _ = await world.node(), await world.node("n2")
+    assert await fqdn(world, node) == "n1"
+    async with world.db.transaction() as conn:
+        await conn.execute("UPDATE nodes SET address = '10.0.0.1' WHERE id = $1", UUID(node))
+    assert await fqdn(world, node) == "10.0.0.1"
+    answer = await world.call("PATCH", f"{API}/admin/node/{node}/", json={"public_ip": "192.0.2.7"})
+    assert answer.json()["external_fqdn"] == await fqdn(world, node) == "192.0.2.7"
+    assert (answer.json()["name"], answer.json()["nickname"]) == ("n1", "n1")
+
+
+async def test_the_outside_name_is_the_callers_in_the_domain(world: World) -> None:
+    world.app.state.settings = Settings(public_domain="example.test")
+    node, _ = await world.node(), await world.node("n2")
+    assert await fqdn(world, node) == f"{node[:8]}-admin.node.example.test"
+    headers = await world.user("bob", "k")
+    theirs = (await world.call("GET", f"{API}/node/{node}/", headers=headers)).json()
+    assert theirs["external_fqdn"] == f"{node[:8]}-bob.node.example.test"
 
 
 @pytest.mark.parametrize(

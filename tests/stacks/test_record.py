@@ -57,6 +57,17 @@ async def test_a_created_stack_deploys_nothing(client: Client) -> None:
     assert (action["action"], action["state"]) == ("Stack Create", "Success")
 
 
+@pytest.mark.parametrize("default", [None, ""])
+async def test_a_nickname_stays_when_it_is_not_given_and_goes_when_it_is_null(
+    client: Client, default: str | None
+) -> None:
+    stack = await made(client, nickname="the shop")
+    for body, nickname in ({}, "the shop"), ({"nickname": default}, "shop"), ({"nickname": "x"}, "x"):
+        answer = await client.call("PATCH", stack["resource_uri"], json=body)
+        assert (answer.status_code, answer.json()["nickname"]) == (200, nickname)
+    assert (await made(client, name="other", nickname=default))["nickname"] == "other"
+
+
 async def test_names_are_unique_inside_a_stack_and_found_there_first(client: Client) -> None:
     await client.create(name="db")
     stack = await made(client)

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from app.wire.service_input import WIRE_FIELDS, read_create, read_patch
 from app.wire.service_output import ServiceDetails, service_out
 from domain.errors import Invalid
+from domain.image import ResolvedImage
+from domain.service import Operation, ServiceWant, Verb
 from domain.spec import CrashPolicy, PortSpec, ServiceSpec, Strategy, Transport
-from tests.planning.model import a_service, number
+from orchestrator.planning.render import container_spec
+from tests.planning.model import NODE, START, World, a_service, number
 
 SEED: dict[str, Any] = json.loads((Path(__file__).parent / "seed_service.json").read_text(encoding="utf-8"))
 FORBIDDEN = {
@@ -71,6 +74,72 @@ def test_the_golden_sample_of_the_spec() -> None:
     )
     golden = json.loads((Path(__file__).parent / "golden_service.json").read_text(encoding="utf-8"))
     assert service_out(details, api_url="https://paas.example", public_domain="paas.example") == golden
+
+
+@pytest.mark.parametrize(
+    ("inner", "scheme", "name"), [(80, "http", "http"), (443, "https", "https"), (3306, "tcp", "mysql")]
+)
+def test_a_published_port_says_where_it_is_as_a_containers_does(inner: int, scheme: str, name: str) -> None:
+    ports = (
+        PortSpec(protocol=Transport.TCP, inner_port=inner, outer_port=8000, published=True),
+        PortSpec(protocol=Transport.UDP, inner_port=5000, published=True),
+        PortSpec(protocol=Transport.TCP, inner_port=5001),
+    )
+    fixed, dynamic, exposed = shown(spec=ServiceSpec(image="a:b", ports=ports))["container_ports"]
+    host = "web.admin.svc.paas.example"
+    assert (fixed["endpoint_uri"], fixed["uri_protocol"]) == (f"{scheme}://{host}:8000/", scheme)
+    assert fixed["port_name"] == name
+    # Its number is each container's own.
+    assert (dynamic["endpoint_uri"], dynamic["uri_protocol"]) == (None, "udp")
+    assert (exposed["endpoint_uri"], exposed["uri_protocol"]) == (None, None)
+
+
+def own_variables(world: World, *, domain: str = "") -> dict[str, str]:
+    """Those of the service's calculated variables that the platform gives."""
+    details = ServiceDetails(service=world.service, containers=world.open_rows(), actions=(), linked_from=())
+    out = service_out(details, api_url="http://api.test", public_domain=domain)
+    return {each["key"]: each["value"] for each in out["calculated_envvars"] if each["origin"] == "tutum"}
+
+
+@pytest.mark.parametrize(
+    ("stack", "domain"), [(None, ""), ("shop", ""), (None, "example.test"), ("shop", "example.test")]
+)
+@pytest.mark.parametrize("body", [None, "", "hello"])
+def test_every_variable_that_a_container_has_of_the_platform_is_calculated(
+    stack: str | None, domain: str, body: str | None
+) -> None:
+    under_way = Operation(verb=Verb.START, actions=(number(9),), since=START, trigger_body=body)
+    world = World(a_service(stack=stack, want=ServiceWant.RUNNING, operation=under_way))
+    view = world.view()
+    view = replace(view, installation=replace(view.installation, public_domain=domain))
+    image = ResolvedImage(reference="i", image_id="sha256:1")
+    made = [container_spec(view, slot=n, container_id=number(70 + n), node=NODE, image=image, ports=()) for n in (1, 2)]
+    told = own_variables(world, domain=domain)
+    assert told.keys() == dict(made[0].self_env).keys()
+    for key, value in told.items():
+        given = {dict(each.self_env)[key] for each in made}
+        # Those that were made by another call have another body, or none.
+        assert value == "To be calculated" if len(given) > 1 or key in VARYING else {value} == given, key
+
+
+VARYING = {
+    *("TUTUM_NODE_API_URI", "TUTUM_NODE_API_URL", "TUTUM_NODE_HOSTNAME", "TUTUM_NODE_FQDN"),
+    "TUTUM_TRIGGER_BODY",
+}
+"""What containers may differ in that are of one operation, on one node."""
+
+
+def test_the_body_of_a_triggers_call_is_calculated_as_long_as_a_container_has_it() -> None:
+    world = World(a_service())
+    world.operate(Verb.START)
+    assert world.service.operation is not None
+    world.service = replace(world.service, operation=replace(world.service.operation, trigger_body="hello"))
+    world.run()
+    assert world.service.operation is None
+    assert own_variables(world)["TUTUM_TRIGGER_BODY"] == "To be calculated"
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    assert "TUTUM_TRIGGER_BODY" not in own_variables(world)
 
 
 def test_a_field_of_the_definition_is_on_the_wire_too() -> None:
@@ -206,6 +275,15 @@ def test_a_patch_keeps_what_it_does_not_name_and_null_gives_the_default() -> Non
     assert changed.links is None
     assert "name" in errors_of(lambda: read_patch({"name": "other"}, present, "web", most_containers=9))
     assert read_patch({"name": "web"}, present, "web", most_containers=9).spec == present
+
+
+def test_a_target_of_null_is_the_default_save_where_it_follows_the_nodes() -> None:
+    spec = ServiceSpec(image="a:b")
+    assert read_patch({}, spec, "web", most_containers=9).target is None
+    assert read_patch({"target_num_containers": None}, spec, "web", most_containers=9).target == 1
+    every = replace(spec, deployment_strategy=Strategy.EVERY_NODE)
+    assert read_patch({"target_num_containers": None}, every, "web", most_containers=9).target is None
+    assert create(target_num_containers=None).target == 1
 
 
 def test_get_change_patch_round_trips() -> None:
