@@ -13,12 +13,15 @@ from uuid import UUID
 
 import structlog
 
+from agents.newest import Newest, few_at_once
 from agents.runtime.base import Console, ContainerRuntime, RawLine, RuntimeBusy, RuntimeFailed, RuntimeRefused
 from agents.view import EngineState, ObservedContainer
 from domain.errors import Conflict, NotAllowed
 
 log = structlog.get_logger("agent")
 LOG_LINES = 10_000
+READ_AT_ONCE = 4
+"""Containers whose last lines are read at a time: each may have LOG_LINES in memory until they are merged."""
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 LOOK_AGAIN_SECONDS = 5.0
@@ -73,12 +76,19 @@ class ContainerStreams:
         changed.set()
 
     async def logs(self, container_ids: Iterable[UUID], tail: int) -> list[LogLine]:
-        """The last lines of each container that is here, merged by time. Raises Conflict while the engine is away."""
+        """The last `tail` lines of the containers that are here, by time; before them the last line of each that has
+        none among these. Raises Conflict while the engine is away.
+        """
         here = [(each, self._lives[each].engine_id) for each in container_ids if each in self._lives]
         tail = max(0, min(tail, LOG_LINES))
-        read = await asyncio.gather(*(self._tail(engine_id, tail) for _, engine_id in here))
-        out = [_line(container_id, line) for (container_id, _), found in zip(here, read, strict=True) for line in found]
-        return sorted(out, key=lambda line: line.timestamp)
+        newest = Newest[LogLine](tail)
+
+        async def read(one: tuple[UUID, str]) -> None:
+            container_id, engine_id = one
+            newest.add(_line(container_id, line) for line in await self._tail(engine_id, tail))
+
+        await few_at_once(READ_AT_ONCE, read, here)
+        return newest.lines()
 
     async def _tail(self, engine_id: str, tail: int) -> Sequence[RawLine]:
         try:

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agents import frames, stream_frames
 from agents.frames import Broken
+from agents.newest import Newest, few_at_once
 from agents.stream_frames import MORE, StreamKind, StreamRequest
 from agents.streams import LogLine
 from app.fleet.console import RemoteConsole
@@ -35,6 +36,15 @@ log = structlog.get_logger("streams")
 READ_SECONDS = 15.0
 """For the last lines of all containers of one node."""
 
+ALL_SECONDS = 30.0
+"""For those of all nodes; where they take longer, lines are missing."""
+
+MOST_ASKED = 16
+"""Nodes that dial back at a time for one reader: a thousand at once would not all be there in time."""
+
+MOST_TOLD = 10
+"""Nodes whose lines are missing that are named."""
+
 BEGIN_SECONDS = 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 NOBODY = UUID(int=0)
@@ -50,22 +60,29 @@ class FleetStreams:
         self._local = local
 
     async def logs(self, container_ids: Sequence[UUID], tail: int) -> Sequence[Line]:
-        """The last lines of each container, by time; those of nodes that are away are left out, which a line says.
+        """The last `tail` lines of the containers, by time, and before them the last line of each that has none among
+        these. Those of nodes that are away are left out, which a line says.
 
         Raises Conflict when nothing can be read, DatabaseAway.
         """
         groups: dict[UUID, list[Host]] = {}
         for host in (await self._hosts(container_ids)).values():
             groups.setdefault(host.node_id, []).append(host)
-        found = await asyncio.gather(*(self._tail(hosts, tail) for hosts in groups.values()))
-        failed = [each for each in found if isinstance(each, DomainError)]
-        if failed and len(failed) == len(found):
-            raise Conflict("; ".join(map(str, failed)))
-        lines = [line for each in found if not isinstance(each, DomainError) for line in each]
-        lines.sort(key=lambda line: line.timestamp)
+        newest, failed = Newest[Line](tail), list[DomainError]()
+        until = asyncio.get_running_loop().time() + ALL_SECONDS
+
+        async def ask(hosts: Sequence[Host]) -> None:
+            error = await self._tail(hosts, tail, newest, until)
+            if error is not None:
+                failed.append(error)
+
+        await few_at_once(MOST_ASKED, ask, groups.values())
+        if failed and len(failed) == len(groups):
+            raise Conflict(_told(failed))
+        lines = newest.lines()
         if failed:
             stamp = max([datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z"), *(x.timestamp for x in lines[-1:])])
-            text = f"Tutela: lines are missing: {'; '.join(map(str, failed))}"
+            text = f"Tutela: lines are missing: {_told(failed)}"
             lines.append(LogLine(container_id=NOBODY, stream="stderr", timestamp=stamp, text=text))
         return lines
 
@@ -114,18 +131,22 @@ class FleetStreams:
     def _here(self, host: Host) -> Streams | None:
         return self._local if host.node_id == self._dialbacks.local_node else None
 
-    async def _tail(self, hosts: Sequence[Host], tail: int) -> Sequence[Line] | DomainError:
-        """The lines of one node's containers, or why there are none."""
+    async def _tail(self, hosts: Sequence[Host], tail: int, newest: Newest[Line], until: float) -> DomainError | None:
+        """Add the lines of one node's containers as they come; why some are missing, if any are."""
         host, ids = hosts[0], tuple(each.container_id for each in hosts)
         try:
-            local = self._here(host)
-            if local is not None:
-                return await local.logs(ids, tail)
-            request = StreamRequest(kind=StreamKind.LOGS, containers=ids, tail=tail)
-            async with asyncio.timeout(READ_SECONDS):
-                return [line async for piece in self._read(host, request) for line in piece]
+            async with asyncio.timeout_at(min(until, asyncio.get_running_loop().time() + READ_SECONDS)):
+                local = self._here(host)
+                if local is not None:
+                    newest.add(await local.logs(ids, tail))
+                    return None
+                request = StreamRequest(kind=StreamKind.LOGS, containers=ids, tail=tail)
+                async with contextlib.aclosing(self._read(host, request)) as pieces:
+                    async for piece in pieces:
+                        newest.add(piece)
+                return None
         except (TimeoutError, ConnectionError) as error:
-            return Conflict(f"node {host.name}: {error or 'it took too long'}")
+            return Conflict(f"node {host.name}: {str(error) or 'it took too long'}")
         except DomainError as error:
             return error
 
@@ -157,6 +178,12 @@ class FleetStreams:
             raise ConnectionError("the node says something that is no log") from error
         finally:
             await socket.close()
+
+
+def _told(failed: Sequence[DomainError]) -> str:
+    """Why lines are missing."""
+    more = [f"{len(failed) - MOST_TOLD} nodes more"] if len(failed) > MOST_TOLD else []
+    return "; ".join([*map(str, failed[:MOST_TOLD]), *more])
 
 
 async def _begun(socket: ServerConnection, host: Host) -> None:

@@ -162,6 +162,9 @@ class _Following:
                 elif container_id not in self._known:
                     # One that wrote ends by itself once all is read; this may be one that never was on its node.
                     loop.call_later(DRAIN_SECONDS, self._followers[container_id].cancel)
+            for container_id in (self._names.keys() | self._known.keys()) - cast.names.keys() - self._followers.keys():
+                self._names.pop(container_id, None)
+                self._known.pop(container_id, None)
             if cast.over:
                 await asyncio.gather(*self._followers.values(), return_exceptions=True)
                 await self._queue.put(None)

@@ -26,7 +26,8 @@ class LogSource(Protocol):
     """Whoever can read the output of containers."""
 
     async def logs(self, container_ids: Sequence[UUID], tail: int) -> Sequence[LogLine]:
-        """The last `tail` lines of each container, by time. Raises Conflict while they cannot be read.
+        """The last `tail` lines of the containers, by time, and before them the last line of each container that has
+        none among these, by which it can be followed. Raises Conflict while they cannot be read.
 
         Where some hosts are away, their lines are left out and a line of no container says so.
         """

@@ -24,11 +24,13 @@ from agents import frames, stream_frames
 from agents.channel_socket import SocketChannel
 from agents.dialback import DialBack
 from agents.frames import Broken
+from agents.newest import SLACK
 from agents.stream_frames import StreamKind, StreamRequest
 from agents.streams import ContainerStreams, LogLine
 from app.fleet import dialbacks
-from app.fleet.dialbacks import DIAL_SECONDS
-from app.fleet.streams import FleetStreams
+from app.fleet import streams as streams_of_fleet
+from app.fleet.dialbacks import DIAL_SECONDS, Dialbacks
+from app.fleet.streams import MOST_ASKED, FleetStreams
 from domain.assignment import NodeHello
 from domain.errors import Conflict, NotAllowed
 from domain.node import NodeState
@@ -298,6 +300,101 @@ async def test_the_lines_of_the_others_are_told_with_a_word_about_those_that_are
             "Tutela: lines are missing: node n2 is Unreachable: it is read again once its agent is back"
         )
         assert notice.container_id not in {ONE, TWO}
+
+
+class Counted(LogLine):
+    """A line of which it is known how many there are."""
+
+    alive = 0
+
+    def __post_init__(self) -> None:
+        Counted.alive += 1
+
+    def __del__(self) -> None:
+        Counted.alive -= 1
+
+
+def counted(number: int, container_id: UUID) -> LogLine:
+    made = line(number, container_id)
+    return Counted(container_id=container_id, stream=made.stream, timestamp=made.timestamp, text=made.text)
+
+
+class Many(FleetStreams):
+    """Over many hosts, each with a container that writes and one that wrote once; `cut` ones say half and are gone."""
+
+    def __init__(self, hosts: int, cut: int = 0, seconds: float = 0.002) -> None:
+        super().__init__(cast(Any, None), Dialbacks(uuid4()), None)
+        self.keys = [(uuid4(), uuid4()) for _ in range(hosts)]
+        self.asked = self.most_asked = self.most_lines = 0
+        self._cut = {key for key, _ in self.keys[:cut]}
+        self._seconds = seconds
+
+    async def _hosts(self, container_ids: Sequence[UUID]) -> dict[UUID, Host]:
+        out = {}
+        for number, pair in enumerate(self.keys):
+            node_id = uuid4()
+            for key in pair:
+                out[key] = Host(
+                    container_id=key, node_id=node_id, name=f"n{number}", state=NodeState.DEPLOYED, served_by=None
+                )
+        return out
+
+    async def _read(self, host: Host, request: StreamRequest) -> AsyncGenerator[Sequence[LogLine], None]:
+        self.asked += 1
+        self.most_asked = max(self.most_asked, self.asked)
+        busy, quiet = request.containers
+        try:
+            await asyncio.sleep(self._seconds)
+            yield [counted(0, quiet)]
+            for at in range(0, request.tail, 500):
+                if busy in self._cut and at >= request.tail // 2:
+                    raise ConnectionError("the connection to the node was cut")
+                yield [counted(1 + number, busy) for number in range(at, at + 500)]
+                self.most_lines = max(self.most_lines, Counted.alive)
+                await asyncio.sleep(0)
+        finally:
+            self.asked -= 1
+
+    def all(self) -> list[UUID]:
+        return [key for pair in self.keys for key in pair]
+
+
+async def test_the_lines_of_many_hosts_take_no_more_memory_than_those_that_are_wanted() -> None:
+    """And a few hosts are asked at a time; who follows knows of each container where it is."""
+    many, tail, before = Many(60), 2000, Counted.alive
+    found = await many.logs(many.all(), tail)
+    assert many.most_asked == MOST_ASKED
+    assert many.most_lines - before <= tail + SLACK + len(many.all()) + MOST_ASKED * 500
+    assert [each.timestamp for each in found] == sorted(each.timestamp for each in found)
+    assert len(found) <= tail + len(many.all())
+    stamps = sorted([line(number).timestamp for number in range(tail - 100, tail + 1)] * 60)[-tail:]
+    assert [each.timestamp for each in found[-tail:]] == stamps
+    last = {each.container_id: each.timestamp for each in found}
+    for busy, quiet in many.keys:
+        assert (last[busy], last[quiet]) == (line(tail).timestamp, line(0).timestamp)
+
+
+async def test_of_many_hosts_that_are_cut_some_are_named_and_what_they_said_counts() -> None:
+    many = Many(40, cut=30)
+    *lines, notice = await many.logs(many.all(), 1000)
+    assert notice.text.startswith("Tutela: lines are missing: node n0: the connection to the node was cut; node n1: ")
+    assert notice.text.endswith("; 20 nodes more")
+    assert notice.text.count("cut") == 10
+    last = {each.container_id: each.timestamp for each in lines}
+    for number, (busy, _) in enumerate(many.keys):
+        assert last[busy] == line(500 if number < 30 else 1000).timestamp, "where a follower goes on"
+
+
+async def test_hosts_that_take_too_long_together_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_of_fleet, "ALL_SECONDS", 1.5)
+    many, began = Many(3 * MOST_ASKED, seconds=1.0), time.monotonic()
+    *lines, notice = await many.logs(many.all(), 500)
+    assert time.monotonic() - began < bar(3)
+    assert len({each.container_id for each in lines}) >= 2 * MOST_ASKED, "the first ones are told"
+    assert "it took too long" in notice.text
+    many = Many(2, seconds=5.0)
+    with pytest.raises(Conflict, match="n0: it took too long; node n1: it took too long"):
+        await many.logs(many.all(), 500)
 
 
 async def test_streams_of_a_node_that_is_taken_out_end(control: Plane) -> None:

@@ -109,6 +109,22 @@ async def test_lines_that_are_there_and_lines_that_come_meet_without_a_gap(user:
 
 
 @EVERYWHERE
+async def test_who_follows_hears_no_old_line_of_a_container_that_is_not_in_the_tail(
+    user: User, server: TutelaProcess, engine: PrivateEngine
+) -> None:
+    text = "echo one; echo two; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo three; " + THEN_WAIT
+    uuid = await run(user, "web", text, target=2)
+    await asyncio.to_thread(wait_for, lambda: logged(user, uuid, 4), timeout=30, what="four lines")
+    async with stream(server, f"/v1/service/{uuid}/logs/?tail=1") as socket:
+        assert await text_of(socket, 1) == ["two\n"]
+        client = engine.client()
+        for found in owned(engine, running=True):
+            client.exec_start(client.exec_create(found["Id"], ["mkdir", "/tmp/go"])["Id"])
+        got = [await frame(socket) for _ in range(2)]
+        assert {each["source"]: each["log"] for each in got} == {"web-1": "three\n", "web-2": "three\n"}
+
+
+@EVERYWHERE
 async def test_a_service_is_followed_over_scaling_and_restarts(
     user: User, server: TutelaProcess, engine: PrivateEngine
 ) -> None:
