@@ -10,10 +10,11 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator
 
+import asyncpg
 import structlog
 
 from orchestrator.store import wake
-from orchestrator.store.db import connect
+from orchestrator.store.db import connect, translated
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("listener")
@@ -117,30 +118,31 @@ async def listen(dsn: str, wakeups: Wakeups) -> None:
 
 async def _session(dsn: str, wakeups: Wakeups) -> None:
     conn = await connect(dsn)
+    try:
+        # The driver says in many ways that its connection is gone.
+        with translated(conn):
+            await _hear(conn, wakeups)
+    finally:
+        conn.terminate()
+
+
+async def _hear(conn: asyncpg.Connection[asyncpg.Record], wakeups: Wakeups) -> None:
     ended = asyncio.Event()
     on_service = _callback(lambda _payload: wakeups.service.set())
     on_event = _callback(lambda _payload: wakeups.events.set())
-    on_node = _callback(wakeups.wake_node)
-    on_revoked = _callback(wakeups.wake_revoked)
-    on_stream = _callback(wakeups.ask_stream)
-    try:
-        conn.add_termination_listener(lambda _conn: ended.set())
-        await conn.add_listener(wake.SERVICE, on_service)
-        await conn.add_listener(wake.NODE, on_node)
-        await conn.add_listener(wake.REVOKED, on_revoked)
-        await conn.add_listener(wake.STREAM, on_stream)
-        await conn.add_listener(wake.EVENT, on_event)
-        wakeups.everybody()
-        while not ended.is_set():
-            try:
-                async with asyncio.timeout(PING_SECONDS):
-                    await ended.wait()
-            except TimeoutError:
-                await conn.fetchval("SELECT 1")
-    except (OSError, TimeoutError) as error:
-        raise DatabaseAway(str(error)) from error
-    finally:
-        conn.terminate()
+    conn.add_termination_listener(lambda _conn: ended.set())
+    await conn.add_listener(wake.SERVICE, on_service)
+    await conn.add_listener(wake.NODE, _callback(wakeups.wake_node))
+    await conn.add_listener(wake.REVOKED, _callback(wakeups.wake_revoked))
+    await conn.add_listener(wake.STREAM, _callback(wakeups.ask_stream))
+    await conn.add_listener(wake.EVENT, on_event)
+    wakeups.everybody()
+    while not ended.is_set():
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await ended.wait()
+        except TimeoutError:
+            await conn.fetchval("SELECT 1")
 
 
 def _callback(hear: Callable[[str], None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""The orchestrator role: listener, workers and sweeps in one task group."""
+"""The orchestrator role: workers, sweeps and purges in one task group."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Installation, Policy
+from orchestrator.purges import purge
 from orchestrator.store.db import Database
 from orchestrator.sweeps import sweep
 from orchestrator.worker import Worker
@@ -18,6 +19,7 @@ async def orchestrate(db: Database, wakeups: Wakeups, installation: Installation
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(unending("worker", Worker(db, wakeups, installation, policy).run()))
         tasks.create_task(unending("sweeps", sweep(db, installation)))
+        tasks.create_task(unending("purges", purge(db)))
 
 
 async def unending(name: str, loop: Coroutine[Any, Any, None]) -> None:

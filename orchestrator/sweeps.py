@@ -1,28 +1,20 @@
-"""What time alone brings: silent nodes, old rows. Single idempotent statements; any process may run them."""
+"""What time alone brings: silent nodes, drains without end. Single idempotent statements; any process may run them.
+
+Old rows are the work of `orchestrator.purges`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import structlog
 
 from orchestrator import dispatch, swarming
 from orchestrator.planning.view import Installation
-from orchestrator.store import (
-    actions,
-    answers,
-    audit,
-    containers,
-    drains,
-    events,
-    fleet,
-    health,
-    nodes,
-    services,
-    stacks,
-    users,
-)
+from orchestrator.store import drains, health
 from orchestrator.store.db import Database, now
 from orchestrator.store.errors import DatabaseAway
 
@@ -39,11 +31,7 @@ ABANDONED_EVERY = 2
 SWARM_EVERY = 4
 SWARM_ANYWAY_EVERY = 120
 GIVE_UP_EVERY = 10
-PURGE_EVERY = 600
-KEEP_HOURS = 24
 DRAIN_MINUTES = 10
-KEEP_ACTION_DAYS = 90
-KEEP_AUDIT_DAYS = 90
 
 
 class Patience:
@@ -64,39 +52,48 @@ class Patience:
         return self._until is None or at >= self._until
 
 
+@contextlib.contextmanager
+def boundary(job: str) -> Iterator[None]:
+    """What a job raises is logged and not raised: it is tried again at its time, and the others go on."""
+    try:
+        yield
+    except DatabaseAway as error:
+        log.warning("database away", job=job, reason=str(error))
+    except Exception:
+        log.exception("a job failed", job=job)
+
+
 async def sweep(db: Database, installation: Installation | None = None) -> None:
     """Run for ever. With an `installation`, its swarm is looked after."""
     turn, patience, resting = 0, Patience(), False
     soonest: datetime | None = None
     while True:
-        try:
+        if turn % ABANDONED_EVERY == 0:
+            # First: the rest of this waits for what they have locked.
+            with boundary("abandoned transactions"):
+                await _end_abandoned(db)
+        at: datetime | None = None
+        with boundary("clock"):
             async with db.read() as conn:
-                # First: the rest of this waits for what they have locked.
-                if turn % ABANDONED_EVERY == 0 and (ended := await health.end_abandoned(conn, ABANDONED_SECONDS)):
-                    log.warning("transactions of a process that hangs were ended", transactions=ended)
                 at = await now(conn)
-            if patience.over(at):
-                if soonest is None or at >= soonest:
+        if at is not None and patience.over(at):
+            if soonest is None or at >= soonest:
+                with boundary("silent nodes"):
                     soonest = await dispatch.expire(db)
-                if installation is not None and turn % SWARM_EVERY == 0:
-                    resting = resting and turn % SWARM_ANYWAY_EVERY != 0
+            if installation is not None and turn % SWARM_EVERY == 0:
+                resting = resting and turn % SWARM_ANYWAY_EVERY != 0
+                with boundary("swarm"):
                     resting = await swarming.look(db, installation, resting=resting)
-            if turn % GIVE_UP_EVERY == 0:
+        if at is not None and turn % GIVE_UP_EVERY == 0:
+            with boundary("drains"):
                 async with db.transaction() as conn:
-                    await drains.give_up(conn, DRAIN_MINUTES, await now(conn))
-            if turn % PURGE_EVERY == 0:
-                async with db.transaction() as conn:
-                    await containers.purge_terminated(conn, KEEP_HOURS)
-                    await services.purge_destroyed(conn, KEEP_HOURS)
-                    await stacks.purge_terminated(conn, KEEP_HOURS)
-                    await nodes.purge_terminated(conn, KEEP_HOURS)
-                    await events.purge(conn)
-                    await actions.purge(conn, KEEP_ACTION_DAYS)
-                    await audit.purge(conn, KEEP_AUDIT_DAYS)
-                    await users.purge_deleted(conn)
-                    await fleet.purge_tokens(conn)
-                    await answers.purge(conn)
-        except DatabaseAway as error:
-            log.warning("database away", reason=str(error))
+                    await drains.give_up(conn, DRAIN_MINUTES, at)
         turn += 1
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _end_abandoned(db: Database) -> None:
+    async with db.read() as conn:
+        ended = await health.end_abandoned(conn, ABANDONED_SECONDS)
+    if ended:
+        log.warning("transactions of a process that hangs were ended", transactions=ended)

@@ -44,11 +44,12 @@ async def keep(conn: Connection, account_id: UUID, key: str, answer: Stored) -> 
     return kept is True
 
 
-async def purge(conn: Connection, older_than_hours: int = KEEP_HOURS, limit: int = 20_000) -> None:
-    """Forget answers that old; their keys are then new ones."""
-    await conn.execute(
+async def purge(conn: Connection, older_than_hours: int = KEEP_HOURS, limit: int = 20_000) -> int:
+    """Forget answers that old; their keys are then new ones. Returns how many."""
+    result = await conn.execute(
         "DELETE FROM answers WHERE (account_id, key) IN (SELECT account_id, key FROM answers"
         " WHERE at < now() - make_interval(hours => $1) ORDER BY at LIMIT $2)",
         older_than_hours,
         limit,
     )
+    return int(result.rsplit(" ", 1)[-1])

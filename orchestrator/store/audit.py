@@ -121,11 +121,15 @@ async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: 
     return [AuditRow(**row) for row in rows], total
 
 
-async def purge(conn: Connection, older_than_days: int, limit: int = 5000) -> None:
-    """Drop rows of that long ago; the database itself refuses to drop younger ones than 90 days."""
-    await conn.execute(
+async def purge(conn: Connection, older_than_days: int, limit: int = 5000) -> int:
+    """Drop rows of that long ago; the database itself refuses to drop younger ones than 90 days.
+
+    Returns how many.
+    """
+    result = await conn.execute(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit"
         " WHERE at < now() - make_interval(days => $1) ORDER BY at LIMIT $2)",
         older_than_days,
         limit,
     )
+    return int(result.rsplit(" ", 1)[-1])

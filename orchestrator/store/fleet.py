@@ -66,9 +66,14 @@ async def use_token(conn: Connection, secret_hash: bytes) -> bool:
     )
 
 
-async def purge_tokens(conn: Connection) -> None:
-    """Forget tokens that expired a day ago."""
-    await conn.execute("DELETE FROM join_tokens WHERE expires_at < now() - interval '1 day'")
+async def purge_tokens(conn: Connection, limit: int = 500) -> int:
+    """Forget tokens that expired a day ago; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM join_tokens WHERE secret_hash IN"
+        " (SELECT secret_hash FROM join_tokens WHERE expires_at < now() - interval '1 day' LIMIT $1)",
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])
 
 
 async def joined(conn: Connection, secret_hash: bytes, key_hash: bytes) -> UUID | None:

@@ -85,3 +85,14 @@ async def close(conn: Connection, service_id: UUID) -> None:
         service_id,
     )
     await conn.execute("UPDATE volume_groups SET terminated_at = clock_timestamp() WHERE service_id = $1", service_id)
+
+
+async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 500) -> int:
+    """Delete volumes that were terminated that long ago, whatever becomes of their service; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM volumes WHERE id IN (SELECT id FROM volumes"
+        " WHERE terminated_at < now() - make_interval(hours => $1) LIMIT $2)",
+        older_than_hours,
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])

@@ -251,16 +251,18 @@ async def terminate(conn: Connection, node_id: UUID, at: datetime) -> None:
     )
 
 
-async def purge_terminated(conn: Connection, older_than_hours: int) -> None:
-    """Delete nodes that were taken out that long ago and that nothing points at any more."""
-    await conn.execute(
-        "DELETE FROM nodes n WHERE terminated_at < now() - make_interval(hours => $1)"
+async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 50) -> int:
+    """Delete nodes that were taken out that long ago and that nothing points at any more; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM nodes WHERE id IN (SELECT id FROM nodes n WHERE terminated_at < now() - make_interval(hours => $1)"
         " AND NOT EXISTS (SELECT 1 FROM containers WHERE node_id = n.id)"
         " AND NOT EXISTS (SELECT 1 FROM volumes WHERE node_id = n.id)"
         " AND NOT EXISTS (SELECT 1 FROM ports WHERE node_id = n.id)"
-        " AND NOT EXISTS (SELECT 1 FROM image_requests WHERE node_id = n.id)",
+        " AND NOT EXISTS (SELECT 1 FROM image_requests WHERE node_id = n.id) LIMIT $2)",
         older_than_hours,
+        limit,
     )
+    return int(result.rsplit(" ", 1)[-1])
 
 
 _THERE = f"state <> '{NodeState.TERMINATED.value}'"

@@ -347,7 +347,8 @@ async def purge_destroyed(conn: Connection, older_than_hours: int, limit: int = 
     """Delete services that were destroyed that long ago, with all that hangs on them; returns how many."""
     result = await conn.execute(
         "WITH old AS (SELECT id FROM services WHERE destroyed_at < now() - make_interval(hours => $1) LIMIT $2),"
-        " left_ AS (DELETE FROM wakes WHERE service_id IN (SELECT id FROM old))"
+        " left_ AS (DELETE FROM wakes WHERE service_id IN (SELECT id FROM old)),"
+        " untold AS (DELETE FROM copies_due WHERE of IN (SELECT id FROM old))"
         " DELETE FROM services WHERE id IN (SELECT id FROM old)",
         older_than_hours,
         limit,

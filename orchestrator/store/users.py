@@ -155,16 +155,23 @@ async def delete(conn: Connection, user_id: UUID) -> None:
     )
 
 
-async def purge_deleted(conn: Connection) -> None:
-    """Drop the rows of deleted users that nothing refers to any more."""
-    await conn.execute(
-        "DELETE FROM accounts a WHERE deleted_at < now() - interval '1 day'"
+async def purge_deleted(conn: Connection, limit: int = 50) -> int:
+    """Drop the rows of deleted users that nothing refers to any more; returns how many.
+
+    An image that was registered at the same moment as the user was deleted goes with it.
+    """
+    result = await conn.execute(
+        "WITH old AS (SELECT id FROM accounts a WHERE deleted_at < now() - interval '1 day'"
         " AND NOT EXISTS (SELECT 1 FROM services WHERE account_id = a.id)"
         " AND NOT EXISTS (SELECT 1 FROM stacks WHERE account_id = a.id)"
         " AND NOT EXISTS (SELECT 1 FROM volume_groups WHERE account_id = a.id)"
         " AND NOT EXISTS (SELECT 1 FROM volumes WHERE account_id = a.id)"
-        " AND NOT EXISTS (SELECT 1 FROM actions WHERE account_id = a.id)"
+        " AND NOT EXISTS (SELECT 1 FROM actions WHERE account_id = a.id) LIMIT $1),"
+        " left_ AS (DELETE FROM images WHERE account_id IN (SELECT id FROM old))"
+        " DELETE FROM accounts WHERE id IN (SELECT id FROM old)",
+        limit,
     )
+    return int(result.rsplit(" ", 1)[-1])
 
 
 async def add_key(

@@ -277,3 +277,20 @@ async def test_a_deleted_user_is_purged_when_nothing_tells_of_it_any_more(office
         await conn.execute("UPDATE accounts SET deleted_at = now() - interval '2 days' WHERE deleted_at IS NOT NULL")
         await users.purge_deleted(conn)
         assert await conn.fetchval("SELECT count(*) FROM accounts") == 1
+
+
+async def test_a_deleted_user_with_an_image_that_came_at_the_same_moment_is_purged_with_it(office: Office) -> None:
+    """Registered by a request that was let in before: nothing else would ever delete it."""
+    await office.hire("eve")
+    user = await office.user_named("eve")
+    await office.call("DELETE", user["resource_uri"])
+    async with office.db.transaction() as conn:
+        await conn.execute(
+            "INSERT INTO images (id, account_id, name) VALUES ($1, $2, 'a')", uuid4(), UUID(user["uuid"])
+        )
+        await users.purge_deleted(conn)
+        assert await conn.fetchval("SELECT count(*) FROM images") == 1
+        await conn.execute("UPDATE accounts SET deleted_at = now() - interval '2 days' WHERE deleted_at IS NOT NULL")
+        await users.purge_deleted(conn)
+        assert await conn.fetchval("SELECT count(*) FROM accounts") == 1
+        assert await conn.fetchval("SELECT count(*) FROM images") == 0

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from domain.spec import Transport
 from orchestrator.planning.view import Installation, Policy
+from orchestrator.store import nodes, ports
 from orchestrator.store.db import Connection, Database
 from tests.api.client import API, Client, application
 from tests.harness.passes import reconcile_due
 
-LARGE = ("services", "containers", "actions", "links", "volumes", "volume_groups", "stacks")
+LARGE = ("services", "containers", "actions", "links", "volumes", "volume_groups", "stacks", "ports")
 INSTALLATION = Installation(api_url="http://api.test", stream_url="ws://api.test")
 
 
@@ -63,6 +65,8 @@ FILL = """
             '{"image": "a:b", "image_id": "i", "image_digest": null, "hostname": "h", "mounts": []}',
             'd', 'd', 1, 'STOP', 1, 'OFF', '[]', 0, now()
         FROM services s, nodes n WHERE s.name <> 'web';
+    INSERT INTO ports (node_id, protocol, port, container_id)
+        SELECT node_id, 'tcp', row_number() OVER (), id FROM containers WHERE state = 'Stopped';
     INSERT INTO links (from_service, name, to_service)
         SELECT a.id, 'l', b.id FROM services a JOIN services b ON b.unique_name = 'x' || (substr(a.name, 2)::int + 1)
         WHERE a.name <> 'web';
@@ -78,7 +82,7 @@ FILL = """
         WHERE services.name = 'web';
     ANALYZE
 """
-"""Thousands of services, each with a container, a volume and an action, and stacks, beside the one asked for."""
+"""Thousands of services, each with a container, a port, a volume and an action, and stacks, beside the one asked for."""
 
 
 async def test_no_statement_reads_a_large_table_from_end_to_end(client: Client) -> None:
@@ -135,3 +139,42 @@ async def scanned(db: Database, query: str, arguments: tuple[Any, ...]) -> str |
     plan = "\n".join(row[0] for row in rows)
     tables = [table for table in LARGE if f"Seq Scan on {table} " in plan or plan.endswith(f"Seq Scan on {table}")]
     return f"{', '.join(tables)}: {query}\n{plan}" if tables else None
+
+
+@pytest.mark.parametrize("overlay", [True, False])
+async def test_what_nodes_there_are_is_told_without_walking_over_all(database_url: str, overlay: bool) -> None:
+    """However many are of one kind, and none of the other."""
+    db = await Database.open(database_url)
+    async with db.transaction() as conn:
+        await conn.execute(
+            "INSERT INTO nodes (id, name, state, overlay) SELECT gen_random_uuid(), 'n' || n, 'Deployed', $1"
+            " FROM generate_series(1, 3000) n",
+            overlay,
+        )
+        await conn.execute("ANALYZE nodes")
+        rows = await conn.fetch(f"EXPLAIN (ANALYZE, COSTS OFF) {nodes.SAMPLE}")
+    await db.close()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Seq Scan" not in plan, plan
+    assert "Rows Removed" not in plan, plan
+
+
+async def test_who_holds_a_port_is_found_by_its_number(client: Client) -> None:
+    """Not by going over the nodes, one after the other, or over all that they hold."""
+    await client.create(name="web")
+    async with client.db.transaction() as conn:
+        await conn.execute("SET LOCAL statement_timeout = '60s'")
+        await conn.execute(FILL, timeout=60)
+        await conn.execute(
+            "INSERT INTO nodes (id, name, state) SELECT gen_random_uuid(), 'm' || n, 'Deployed'"
+            " FROM generate_series(1, 3000) n; UPDATE ports SET node_id = (SELECT id FROM nodes WHERE name = 'm' || port);"
+            " ANALYZE"
+        )
+    seen = list[tuple[str, tuple[Any, ...]]]()
+    with logged(seen):
+        async with client.db.read() as conn:
+            assert len(await ports.ports_taken(conn, [(Transport.TCP, 7), (Transport.UDP, 7)])) == 1
+    ((query, arguments),) = seen
+    async with client.db.read() as conn:
+        plan = "\n".join(row[0] for row in await conn.fetch(f"EXPLAIN {query}", *arguments))
+    assert "ports_number" in plan, plan

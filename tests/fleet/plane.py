@@ -23,6 +23,7 @@ from app.secretbox import SecretBox
 from app.settings import Settings
 from domain.assignment import EngineInfo
 from orchestrator.listener import Wakeups, listen
+from orchestrator.purges import purge
 from orchestrator.store import accounts, fleet
 from orchestrator.store.db import Database
 from orchestrator.sweeps import sweep
@@ -112,6 +113,7 @@ async def _plane(dsn: str, folder: Path, secret: str | None) -> AsyncIterator[Pl
             Door(settings, db, shared, authority).run(),
             keep(shared, db, settings.agents_door),
             sweep(db),
+            purge(db),
         )
     ]
     try:

@@ -10,6 +10,7 @@ import pytest
 
 from domain.container import Seen
 from domain.service import ServiceState, Verb
+from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator.reconciler import gather
 from orchestrator.store import schedule
 from tests.api.test_cost import FILL, logged, scanned
@@ -148,14 +149,17 @@ async def test_what_is_due_next_counts_wakes_that_nobody_gathered_yet(record: Re
 
 
 async def test_no_statement_of_reports_and_their_passes_reads_a_large_table_from_end_to_end(record: Record) -> None:
+    port = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=8080, published=True)
     service = await record.create("web", target=3)
     async with record.db.transaction() as conn:
         await conn.execute("SET LOCAL statement_timeout = '60s'")
         await conn.execute(FILL, timeout=60)
+    fixed = await record.create("web", target=1, spec=ServiceSpec(image="tutela/web:latest", ports=(port,)))
     node = await Node.join(record.db)
     seen: list[tuple[str, tuple[object, ...]]] = []
     with logged(seen):
-        await record.operate(service, Verb.START)
+        for each in (service, fixed):
+            await record.operate(each, Verb.START)
         await record.settle(node)
         await node.report({key: replace(done(each), state=Seen.EXITED) for key, each in node.held.items()})
         await Node.join(record.db)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from app.fleet.calls import ControlPlane
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Policy
+from orchestrator.purges import purge
 from orchestrator.store import wake
 from orchestrator.store.db import Database
 from orchestrator.sweeps import sweep
@@ -54,6 +55,7 @@ class Plane:
                 group.create_task(self.shared.polls.run())
                 group.create_task(Worker(db, self.wakeups, world.installation, Policy(), lanes=world.knobs.lanes).run())
                 group.create_task(sweep(db, world.installation))
+                group.create_task(purge(db))
         except (asyncio.CancelledError, Killed):
             raise
         except BaseException as error:
