@@ -9,6 +9,9 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import reduce
+from heapq import merge
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -127,27 +130,35 @@ class Room:
 
     def place(self, *, only: UUID | None = None) -> Placement:
         """Where the next container goes. `only`: where its slot's volumes are."""
-        able, refused, why = self._able, self._refused, self._why
         if not self._nodes:
             return Placement(node_id=None, reason="no node has joined yet: start an agent", verdicts=())
+        able, refused = self._able, iter(self._refused)
         if only is not None:
-            elsewhere = [each for each in able if each.node_id != only]
-            able = [each for each in able if each.node_id == only]
-            refused = sorted([*refused, *elsewhere])
-            why = why | dict.fromkeys((each.node_id for each in elsewhere), _ELSEWHERE)
+            # In their order, and no further than somebody reads: a service for every node asks for each of its slots.
+            refused = merge(self._refused, (each for each in able if each.node_id != only))
+            able = [self._rank(self._nodes[only])] if only in self._nodes and only not in self._why else []
         # The one that is taken, then those that could have been, then the refused ones.
         shown = [self._could(each, taken=each is able[0]) for each in able[:MOST_VERDICTS]]
-        for each in refused[: MOST_VERDICTS - len(shown)]:
-            kind, text = why[each.node_id]
+        for each in islice(refused, MOST_VERDICTS - len(shown)):
+            kind, text = self._why.get(each.node_id, _ELSEWHERE)
             shown.append(Verdict(node=each.name, refusal=kind, text=text))
         if able:
             return Placement(node_id=able[0].node_id, reason="", verdicts=tuple(shown))
-        reasons = sorted((each.name, why[each.node_id]) for each in refused)
-        reasons = [each for each in reasons if each[1] != _ELSEWHERE] or reasons
+        reasons = sorted((each.name, self._why[each.node_id]) for each in self._refused)
+        reasons = reasons or sorted((each.name, _ELSEWHERE) for each in self._able)
         more = f"; and {len(reasons) - MOST_VERDICTS} more" if len(reasons) > MOST_VERDICTS else ""
         first = "; ".join(f"node {name} {text}" for name, (_, text) in reasons[:MOST_VERDICTS])
         reason = f"no node can take the container: {first}{more}"
         return Placement(node_id=None, reason=reason, verdicts=tuple(shown))
+
+    def takes_after(self, leaving: Container, *, only: UUID | None = None) -> bool:
+        """Whether `place` finds a node once the container is gone. Its end is felt on its own node alone, and refuses
+        nothing: so no node is judged again but that one.
+        """
+        if self._able if only is None else only in self._nodes and only not in self._why:
+            return True
+        node = self._nodes.get(leaving.node_id)
+        return node is not None and only in {None, node.node_id} and refusal(self._spec, vacated(node, leaving)) is None
 
     def occupy(self, node_id: UUID) -> None:
         """One more container of the service is on the node."""
@@ -211,6 +222,9 @@ def vacated(node: Candidate, leaving: Container) -> Candidate:
     )
 
 
-def vacate(nodes: Sequence[Candidate], leaving: Container) -> tuple[Candidate, ...]:
-    """The nodes once the container is gone from the one it is on."""
-    return tuple(vacated(node, leaving) if node.node_id == leaving.node_id else node for node in nodes)
+def vacate(nodes: Sequence[Candidate], *leaving: Container) -> tuple[Candidate, ...]:
+    """The nodes once the containers are gone from those they are on."""
+    gone: dict[UUID, list[Container]] = {}
+    for row in leaving:
+        gone.setdefault(row.node_id, []).append(row)
+    return tuple(reduce(vacated, gone.get(node.node_id, ()), node) for node in nodes)

@@ -133,24 +133,22 @@ def _replacements(
 ) -> tuple[list[RetireContainer], str | None]:
     """Retire what is outdated: all that serves nobody, and of the rest as many as may be missed at a time.
 
-    What serves stays where nothing can take its successor (I7); the sentence says why.
+    What serves stays where nothing can take its successor (I7). The sentence says why, when nothing is retired: what
+    is retired is waited for first.
     """
     outdated = _outdated(view, kept)
     idle = [row for row in outdated if not serving(row)]
-    settled = [row for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE]
-    counted = [row for row in kept if row in settled or (serving(row) and not settling(row, view))]
+    settled = {row.id for row in kept if _judged(view, row) and outcome(row, view, policy) is Outcome.DONE}
+    counted = [row for row in kept if row.id in settled or (serving(row) and not settling(row, view))]
     missed = len(view.slots) - len(counted)
     budget = max(0, policy.max_unavailable - missed)
-    busy: list[Container] = []
-    stuck: str | None = None
-    for row in (row for row in outdated if serving(row)):
-        room = place(view.service.spec, vacate(fleet(view), row), only=view.slots.get(row.slot))
-        if room.node_id is None:
-            stuck = stuck or f"slot {row.slot}: {room.reason}"
-        elif len(busy) < budget:
-            busy.append(row)
+    busy, stuck = _replaceable(view, [row for row in outdated if serving(row)], budget)
     chosen = sorted([*idle, *busy], key=lambda row: row.slot)
     reuse = view.service.operation is None or view.service.operation.reuse_volumes
+    why: str | None = None
+    if stuck is not None and not chosen:
+        reason = place(view.service.spec, vacate(fleet(view), stuck), only=view.slots.get(stuck.slot)).reason
+        why = f"slot {stuck.slot}: {reason}"
     return [
         RetireContainer(
             container_id=row.id,
@@ -159,7 +157,24 @@ def _replacements(
             keep_volumes=reuse,
         )
         for row in chosen
-    ], stuck
+    ], why
+
+
+def _replaceable(view: ServiceView, rows: Sequence[Container], budget: int) -> tuple[list[Container], Container | None]:
+    """The first of the rows whose successors find a node, at most `budget`, and the first whose does not, if there is
+    none of the others. The nodes are judged once for all rows.
+    """
+    found: list[Container] = []
+    stuck: Container | None = None
+    room = Room(view.service.spec, fleet(view) if rows else ())
+    for row in rows:
+        if not room.takes_after(row, only=view.slots.get(row.slot)):
+            stuck = stuck or row
+        elif len(found) < budget:
+            found.append(row)
+        if len(found) == budget and (found or stuck):
+            break
+    return found, stuck
 
 
 def _to_start(view: ServiceView, row: Container) -> bool:

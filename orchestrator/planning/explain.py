@@ -6,17 +6,18 @@ helps. First match wins, from what concerns the service to what concerns one con
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from uuid import UUID
 
 from domain.container import ALIVE, Container, Seen, Want, obeyed
-from domain.networks import Form
+from domain.networks import Fleet, Form
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
-from domain.placement import Placement, Refusal, Verdict, place
+from domain.placement import Placement, Refusal, Room, Verdict
 from domain.quarantine import Cause
 from domain.service import Service, ServiceWant, usable_image
 from orchestrator.planning.forms import fleet_of
@@ -118,28 +119,63 @@ def explain(
     view = replace(view, slots=wanted_slots(view))
     rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
     holders = {row.slot: row for row in rows if not row.leaving}
+    refilled = {row.slot for row in rows if row.refill}
+    scene = _Scene(view)
     stories = []
     for slot in sorted(set(view.slots) | set(holders)):
         row = holders.get(slot)
         if row is None:
-            told = _empty(view, slot, rows)
+            told = _empty(view, slot, scene, refilled=slot in refilled)
             stories.append(replace(told, since=told.since or waits_since))
         else:
-            told = _occupied(view, row, policy)
+            told = _occupied(view, row, scene, policy)
             stories.append(replace(told, verdicts=placements.get(row.id, ())))
     if paused is not None:
-        stories = [_held(view, story, paused) for story in stories]
+        by_id = {row.id: row for row in rows}
+        stories = [_held(view, each, by_id[each.container] if each.container else None, paused) for each in stories]
     for row in rows:
         if row.leaving:
-            stories.append(replace(_leaving(view, row), verdicts=placements.get(row.id, ())))
+            stories.append(replace(_leaving(view, row, scene), verdicts=placements.get(row.id, ())))
     return tuple(stories)
+
+
+class _Scene:
+    """The nodes around the slots: made once for all slots, as a fleet is large."""
+
+    def __init__(self, view: ServiceView) -> None:
+        self._view = view
+        self._links: dict[UUID, tuple[LinkStory, ...]] = {}
+        self._placements: dict[UUID | None, Placement] = {}
+
+    @cached_property
+    def _fleet(self) -> Fleet:
+        return fleet_of(self._view.nodes, self._view.installation)
+
+    @cached_property
+    def _room(self) -> Room:
+        return Room(self._view.service.spec, self._view.nodes)
+
+    def placement(self, only: UUID | None) -> Placement:
+        """Where one more container would go."""
+        if only not in self._placements:
+            self._placements[only] = self._room.place(only=only)
+        return self._placements[only]
+
+    def links(self, node: UUID) -> tuple[LinkStory, ...]:
+        """What a container on the node gets of the service's links."""
+        if node not in self._links:
+            self._links[node] = tuple(
+                LinkStory(name=link.alias, slot=source.index, form=self._fleet.form(node, source.node))
+                for link in self._view.linked
+                for source in link.sources
+            )
+        return self._links[node]
 
 
 _BY_PASSES = frozenset({Reason.STACK_ORDER, Reason.IMAGE, Reason.TURN, Reason.NO_NODE, Reason.PLACING})
 
 
-def _held(view: ServiceView, story: SlotStory, paused: Pause) -> SlotStory:
-    row = next((row for row in view.containers if row.id == story.container), None)
+def _held(view: ServiceView, story: SlotStory, row: Container | None, paused: Pause) -> SlotStory:
     if story.reason not in _BY_PASSES and (row is None or not _behind(view.service, row)):
         return story
     text = f"no passes are made for it: paused by {paused.by}. When it is resumed: {story.text}"
@@ -156,7 +192,7 @@ def _behind(service: Service, row: Container) -> bool:
     return row.want is not _FOLLOWS.get(service.want) or row.deploy_gen < service.deploy_gen
 
 
-def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory:
+def _empty(view: ServiceView, slot: int, scene: _Scene, *, refilled: bool) -> SlotStory:
     service, operation = view.service, view.service.operation
     story = SlotStory(slot=slot, reason=Reason.EMPTY, text="", wanted="container", since=_since(view))
     if service.want is ServiceWant.INIT:
@@ -164,8 +200,7 @@ def _empty(view: ServiceView, slot: int, rows: Sequence[Container]) -> SlotStory
         return replace(story, reason=Reason.NOT_STARTED, wanted="nothing", text=text, remedy="start it")
     if service.want is not ServiceWant.RUNNING:
         return replace(story, reason=Reason.STOPPED, wanted="nothing", text="the service is stopped")
-    placement = place(service.spec, view.nodes, only=view.slots.get(slot))
-    refilled = any(row.slot == slot and row.refill for row in rows)
+    placement = scene.placement(view.slots.get(slot))
     if operation is None and not refilled and placement.node_id is None and placement.verdicts:
         remedy = f"{_remedy(placement)}; then start or scale the service"
         return replace(story, reason=Reason.NO_NODE, text=placement.reason, remedy=remedy, verdicts=placement.verdicts)
@@ -194,9 +229,9 @@ def _remedy(placement: Placement) -> str:
     return _REMEDIES[first] if placement.verdicts else JOIN
 
 
-def _occupied(view: ServiceView, row: Container, policy: Policy) -> SlotStory:
-    node = _node(view, row)
-    story = _story(view, row, node)
+def _occupied(view: ServiceView, row: Container, scene: _Scene, policy: Policy) -> SlotStory:
+    node = view.by_id.get(row.node_id)
+    story = _story(view, row, scene)
     if node is not None and node.state is NodeState.UNREACHABLE:
         return _away(view, story, row, node, policy)
     if node is not None and node.paused is not None and not _as_wanted(row):
@@ -257,16 +292,17 @@ def _away(view: ServiceView, story: SlotStory, row: Container, node: Candidate, 
     return replace(away, text=f"{text}. It waits for the node: nobody allowed to run it twice", remedy=remedy)
 
 
-def _leaving(view: ServiceView, row: Container) -> SlotStory:
-    node = _node(view, row)
-    story = replace(_story(view, row, node), leaving=True, reason=Reason.LEAVING)
+def _leaving(view: ServiceView, row: Container, scene: _Scene) -> SlotStory:
+    node = view.by_id.get(row.node_id)
+    story = replace(_story(view, row, scene), leaving=True, reason=Reason.LEAVING)
     where = node.name if node else "its node"
     if row.want is Want.RUN:
         return replace(story, text=f"{where} is being drained: it runs until its successor does")
     return replace(story, text=f"its slot is filled elsewhere; it is removed when {where} says that it is gone")
 
 
-def _story(view: ServiceView, row: Container, node: Candidate | None) -> SlotStory:
+def _story(view: ServiceView, row: Container, scene: _Scene) -> SlotStory:
+    node = view.by_id.get(row.node_id)
     return SlotStory(
         slot=row.slot,
         reason=Reason.PENDING,
@@ -279,7 +315,7 @@ def _story(view: ServiceView, row: Container, node: Candidate | None) -> SlotSto
         last_seen=node.last_seen if node else None,
         network=_network(row, node),
         network_note=node.network_note if node else "",
-        links=_links(view, row.node_id),
+        links=scene.links(row.node_id),
     )
 
 
@@ -289,18 +325,5 @@ def _network(row: Container, node: Candidate | None) -> Form | None:
     return Form.OVERLAY if node.overlay else Form.BRIDGE
 
 
-def _links(view: ServiceView, node: UUID) -> tuple[LinkStory, ...]:
-    fleet = fleet_of(view.nodes, view.installation)
-    return tuple(
-        LinkStory(name=link.alias, slot=source.index, form=fleet.form(node, source.node))
-        for link in view.linked
-        for source in link.sources
-    )
-
-
 def _since(view: ServiceView) -> datetime | None:
     return view.service.operation.since if view.service.operation else None
-
-
-def _node(view: ServiceView, row: Container) -> Candidate | None:
-    return next((node for node in view.nodes if node.node_id == row.node_id), None)

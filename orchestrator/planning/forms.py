@@ -13,7 +13,8 @@ from orchestrator.planning.view import Installation, ServiceView
 
 def network_of(view: ServiceView, service_id: UUID, subnet: str, node: UUID) -> NetworkSpec:
     """The network of the service as a container on the node joins it."""
-    overlay = any(each.overlay for each in view.nodes if each.node_id == node)
+    here = view.by_id.get(node)
+    overlay = here is not None and here.overlay
     if overlay:
         subnet = overlay_subnet(subnet, view.installation.network_pool, view.installation.overlay_pool)
     return NetworkSpec(

@@ -38,7 +38,7 @@ def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime |
     A node is Unreachable also while its agent is heard and its engine does not answer: the containers run on then, so
     silence counts from SILENT_SECONDS on, whatever the service gives.
     """
-    node = next((each for each in view.nodes if each.node_id == row.node_id), None)
+    node = view.by_id.get(row.node_id)
     if node is None or node.state is not NodeState.UNREACHABLE or node.last_seen is None or bound(row):
         return None
     spec = view.service.spec

@@ -219,7 +219,7 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
         "TUTUM_NODE_API": f"/api/v1/node/{node}/",
     }
     out = {f"{key}_URI": path for key, path in paths.items()}
-    here = next((each for each in view.nodes if each.node_id == node), None)
+    here = view.by_id.get(node)
     api = view.installation.inside_url(here.gateway if here else "")
     out |= {f"{key}_URL": f"{api}{path}" for key, path in paths.items()}
     out["TUTUM_SERVICE_HOSTNAME"] = view.service.unique_name

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import reduce
 from typing import assert_never
 
 from domain.container import Container, Want
@@ -55,7 +54,7 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in empty]
     over = [row for row in over if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.
-    view = replace(view, nodes=reduce(vacate, over, view.nodes))
+    view = replace(view, nodes=vacate(view.nodes, *over))
     steps = forget(over)
     orders, looking = judge_orders(rows, policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)

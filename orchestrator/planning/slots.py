@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from uuid import UUID
 
 from domain.container import Container
@@ -21,20 +22,23 @@ def wanted_slots(view: ServiceView) -> Mapping[int, UUID | None]:
         return {slot: view.pinned.get(slot) for slot in range(1, view.service.target + 1)}
     nodes = {node.node_id: node for node in fleet(view) if matches(view.service.spec, node)}
     holders = sorted((row for row in view.containers if not row.leaving), key=lambda row: row.slot)
+    first: dict[int, Container] = {}
+    for row in holders:
+        first.setdefault(row.slot, row)
     out: dict[int, UUID | None] = {}
+    there: set[UUID] = set()
     for slot, node_id in [*((row.slot, row.node_id) for row in holders), *sorted(view.pinned.items())]:
-        node = nodes.get(node_id)
-        if node is None or slot in out or node_id in out.values():
+        node, holder = nodes.get(node_id), first.get(slot)
+        if node is None or slot in out or node_id in there:
             continue
-        row = next((row for row in holders if row.slot == slot), None)
-        if not node.draining or (row is not None and bound(row)):
+        if not node.draining or (holder is not None and bound(holder)):
             out[slot] = node_id
-    used = {row.slot for row in holders} | set(out)
+            there.add(node_id)
+    used = first.keys() | out.keys()
+    unused = (number for number in count(1) if number not in used)
     for node in sorted(nodes.values(), key=lambda node: node.name):
-        if node.open and not node.cordoned and node.node_id not in out.values():
-            slot = next(number for number in range(1, len(used) + 2) if number not in used)
-            used.add(slot)
-            out[slot] = node.node_id
+        if node.open and not node.cordoned and node.node_id not in there:
+            out[next(unused)] = node.node_id
     return out
 
 

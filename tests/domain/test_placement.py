@@ -251,3 +251,36 @@ def test_what_is_found_of_each_node() -> None:
         " node b does not have the slot's volumes"
     )
     assert {each.refusal for each in elsewhere.verdicts} == {Refusal.VOLUMES}
+
+
+@given(
+    flags=st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 2)), min_size=0, max_size=4),
+    only=st.none() | st.integers(0, 4),
+)
+def test_who_takes_after_a_container_is_who_takes_one_when_it_is_gone(
+    flags: list[tuple[bool, bool, int]], only: int | None
+) -> None:
+    world = World(a_service(target=1))
+    world.operate(Verb.START)
+    world.run()
+    (row,) = world.open_rows()
+    row = replace(row, node_id=number(0), spec=replace(row.spec, memory=50))
+    spec = replace(PLAIN, memory=100)
+    nodes = tuple(
+        node(f"n{n}", n, cordoned=cordoned, memory=200, reserved_memory=(100, 150, 200)[step], disk_full=full)
+        for n, (cordoned, full, step) in enumerate(flags)
+    )
+    at = None if only is None else number(only)
+    found = place(spec, vacate(nodes, row), only=at).node_id is not None
+    assert Room(spec, nodes).takes_after(row, only=at) is found
+
+
+def test_what_several_containers_held_is_freed_together() -> None:
+    world = World(a_service(target=2))
+    world.operate(Verb.START)
+    world.run()
+    first, second = world.open_rows()
+    own, other = node("a", 1, here=2, load=3), node("b", 2, here=1, load=1)
+    rows = (replace(first, node_id=own.node_id), replace(second, node_id=own.node_id))
+    assert vacate((own, other), *rows) == (replace(own, here=0, load=1), other)
+    assert vacate((own, other)) == (own, other)

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.commands import services as commands
 from app.fleet import polls
+from domain import placement
 from domain.assignment import SILENT_SECONDS
 from domain.container import Seen, Want
 from domain.node import NodeState
@@ -76,8 +77,8 @@ async def _no_ports_are_taken(_conn: Any, _wanted: Any) -> Any:
     return {}
 
 
-def _as_it_was(nodes: Any, _leaving: Any) -> Any:
-    return nodes
+def _as_it_was(node: Any, _leaving: Any) -> Any:
+    return node
 
 
 async def _yes(context: Any, service_id: Any, verb: Any) -> Any:
@@ -130,7 +131,7 @@ BUGS: dict[str, Bug] = {
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
         51,
-        ((advance, "vacate", _as_it_was), (service, "vacate", _as_it_was)),
+        ((placement, "vacated", _as_it_was),),
     ),
     "nobody looks without being told": (
         "a lost notification is never made up for (no tick)",
