@@ -58,16 +58,17 @@ def test_loopback(host: str) -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"port": 0}, "port"),
-        ({"port": "x"}, "port"),
+        ({"port": 0}, "TUTELA_PORT: "),
+        ({"port": "x"}, "TUTELA_PORT: "),
         ({"roles": "api,nope"}, "nope"),
-        ({"roles": ""}, "roles"),
-        ({"network_pool": "10.0.0.1/12"}, "network_pool"),
+        ({"roles": ""}, "TUTELA_ROLES: "),
+        ({"network_pool": "10.0.0.1/12"}, "TUTELA_NETWORK_POOL: "),
         ({"network_pool": "10.0.0.0/24"}, "/20"),
-        ({"max_containers": 0}, "max_containers"),
+        ({"max_containers": 0}, "TUTELA_MAX_CONTAINERS: "),
+        ({"network": "bridge"}, "TUTELA_NETWORK: "),
     ],
 )
-def test_bad_values_are_one_line_with_the_field(values: dict[str, object], word: str) -> None:
+def test_bad_values_are_one_line_with_the_variable(values: dict[str, object], word: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(**values)  # type: ignore[arg-type]
     assert word in explain(caught.value)
