@@ -215,7 +215,7 @@ def _variable(name: str) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """One line for people from a validation error, by the variables' names, without the values (one may be a password)."""
+    """One line for people from a validation error, by the variables' names, without values (one may be a password)."""
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         name = ".".join(_variable(str(step)) for step in item["loc"])

@@ -169,8 +169,8 @@ def remove(
     ] = False,
 ) -> None:
     """Take it out; its agent's right to connect ends at once. While containers or volumes of services are on it, it is
-    refused: drain it or terminate the services first. With --force (`force=true` of the API) they are given up, and made
-    anew on other hosts, without their data.
+    refused: drain it or terminate the services first. With --force (`force=true` of the API) they are given up, and
+    made anew on other hosts, without their data.
     """
     api = connected()
     node = find(api, name)

@@ -39,8 +39,8 @@ def database(settings: Settings, *, locked: bool = False) -> Iterator[str]:
     running = None if locked else holder(settings.state_dir)
     if running is not None and running.url:  # else it is a command as this one
         raise CommandError(
-            f"the control plane of {settings.state_dir} runs on another database (or is just starting): give this command"
-            " the DATABASE_URL that it was started with"
+            f"the control plane of {settings.state_dir} runs on another database (or is just starting): give this"
+            " command the DATABASE_URL that it was started with"
         )
     with contextlib.nullcontext() if locked else alone(settings):
         if not locked:

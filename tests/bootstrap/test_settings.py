@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_bad_values_are_one_line_with_the_variable(values: dict[str, object], wo
 def test_secrets_stay_out_of_texts() -> None:
     settings = Settings(database_url="postgresql://u:hidden@h/d")
     assert "hidden" not in repr(settings)
+
+
+def test_the_operators_table_has_every_setting_with_its_default() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "design" / "operating.md").read_text(encoding="utf-8")
+    table = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `TUTELA_(\w+)` \| ([^|]+) \| [^|]+ \| [^|]+ \|$", table, re.MULTILINE))
+    assert list(rows) == [name.upper() for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        if name in {"state_dir", "public_url", "agent_url"}:  # follow others
+            continue
+        shown = rows[name.upper()]
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        assert shown == f"`{default}`" if default else shown.startswith("none"), name
 
 
 def test_state_dir(monkeypatch: pytest.MonkeyPatch) -> None:
