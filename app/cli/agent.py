@@ -31,7 +31,7 @@ START_SECONDS = 8.0
 def token(
     uses: Annotated[int, typer.Option(min=1, max=100, help="How many hosts may join with it; at most 100.")] = 1,
     hours: Annotated[
-        float, typer.Option(min=1 / 60, max=168, help="For how long it works: a minute (0.017) to 168 hours.")
+        float, typer.Option(min=0.017, max=168, help="For how long it works: a minute (0.017) to 168 hours.")
     ] = 1.0,
 ) -> None:
     """On the control plane: make a join token, and print the command for the new host."""
