@@ -17,6 +17,8 @@ COPY domain domain
 COPY orchestrator orchestrator
 COPY agents agents
 COPY app app
+# The command line, for `docker-compose exec tutela tutela ...`.
+RUN printf '#!/bin/sh\nexec python3 -P -m app.cli "$@"\n' >/usr/local/bin/tutela && chmod 755 /usr/local/bin/tutela
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -25,7 +27,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TUTELA_HOST=0.0.0.0 \
     TUTELA_INSECURE_HTTP=true
 VOLUME /var/lib/tutela
-EXPOSE 8800
+EXPOSE 8800 8801
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD \
     ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8800/health', timeout=2)"]
 CMD ["python3", "-m", "app.serve"]

@@ -155,7 +155,9 @@ async def _serve(
     server.should_exit = True
     await serving
     if not stop.is_set():
-        raise RuntimeError(f"the API could not listen on {settings.host}:{settings.port}: is the port taken?")
+        raise RuntimeError(
+            f"the API could not listen on {settings.host}:{settings.port}: is the port taken? Then set TUTELA_PORT"
+        )
 
 
 async def _authority(db: Database, shared: ControlPlane) -> Authority | None:

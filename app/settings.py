@@ -209,11 +209,16 @@ class Settings(BaseSettings):
         return not is_loopback(self.host)
 
 
+def _variable(name: str) -> str:
+    """The environment's name of a setting, whether the field or one of its variables is named."""
+    return f"TUTELA_{name.upper()}" if name in Settings.model_fields else name
+
+
 def explain(error: ValidationError) -> str:
-    """One line for people from a validation error, without the values (one may be a password)."""
+    """One line for people from a validation error, by the variables' names, without values (one may be a password)."""
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
-        name = ".".join(str(step) for step in item["loc"])
+        name = ".".join(_variable(str(step)) for step in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         parts.append(f"{name}: {message}" if name else message)
     return "; ".join(parts)

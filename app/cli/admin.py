@@ -11,7 +11,9 @@ import typer
 from app.cli import CommandError, client
 from app.cli import node as hosts
 from app.cli.api import as_json, call, connected, listed, table
+from app.cli.password import read_password
 from domain.access import Role
+from domain.node import NodeState
 
 app = typer.Typer(help="Users, keys, health, the queue, pauses, the audit log.", no_args_is_help=True)
 users = typer.Typer(help="Who may come in, and as what.", no_args_is_help=True)
@@ -23,6 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name.")]
 OfUser = Annotated[str, typer.Option("--user", help="Whose; the admin's own when it is left out.")]
 DAY = 24 * 3600
+CANNOT_JOIN = "none that serves agents: `hosts cannot join here` in the log says why"
 
 
 class Kind(StrEnum):
@@ -54,12 +57,14 @@ def list_users(machine: Json = False) -> None:
 def add_user(
     name: UserName,
     role: AsRole = Role.MEMBER,
-    password: Annotated[bool, typer.Option("--password", help="Read a password from stdin.")] = False,
+    password: Annotated[
+        bool, typer.Option("--password", help="With a password: asked for on a terminal, else a line of stdin.")
+    ] = False,
 ) -> None:
     """A new user. Give it a key with `admin keys add`, or a password."""
     body: dict[str, Any] = {"username": name, "role": role.value}
     if password:
-        body["password"] = sys.stdin.readline().rstrip("\r\n")
+        body["password"] = read_password(name, stdin=not sys.stdin.isatty())
     api = connected()
     call(lambda: api.post("admin/user/", body))
     typer.echo(f"{name} is a user with the role {role.value}")
@@ -177,7 +182,9 @@ def revoke(key: Annotated[str, typer.Argument(help="Its id, or the beginning of 
 
 @app.command("health")
 def health(machine: Json = False) -> None:
-    """Versions, Postgres, control planes, agents, the queue. Exit code 1 when something is not well."""
+    """Versions, Postgres, control planes, agents, the queue. Exit code 1 when something is not well: a component, a
+    pause of everything, a host that is quarantined or Unreachable, no control plane that serves agents.
+    """
     api = connected()
     found = call(lambda: api.get("admin/health/"))
     if machine:
@@ -198,11 +205,16 @@ def _tell(found: dict[str, Any]) -> None:
         ("schema", f"{versions['schema']} of {versions['newest_schema']}"),
         ("postgres", f"{versions['postgres']}, {postgres['size_bytes'] / 2**20:.1f} MB, {postgres['connections']} of"
                      f" {postgres['most_connections']} connections"),
-        ("control planes", ", ".join(each["agent_url"] for each in found["control_planes"]) or "none"),
+        ("control planes", ", ".join(each["agent_url"] for each in found["control_planes"]) or CANNOT_JOIN),
         ("agents", agents),
         ("queue", f"{queue['due']} due{oldest}; {queue['blocked']} blocked"),
         ("paused", _paused(queue)),
     ]  # fmt: skip
+    rows += [
+        ("unreachable", f"{each['name']}, last seen {each['last_seen'] or 'never'}")
+        for each in found["nodes"]
+        if each["state"] == NodeState.UNREACHABLE
+    ]
     rows += [("quarantined", each["quarantine"]["reason"]) for each in found["nodes"] if each["quarantine"]]
     rows += [
         ("engine notes", f"{each['name']}: {hosts.codes(each)}") for each in found["nodes"] if each["engine_notes"]

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -28,19 +29,30 @@ START_SECONDS = 8.0
 
 @app.command("token")
 def token(
-    uses: Annotated[int, typer.Option(help="How many hosts may join with it.")] = 1,
-    hours: Annotated[float, typer.Option(help="For how long it works.")] = 1.0,
+    uses: Annotated[int, typer.Option(min=1, max=100, help="How many hosts may join with it; at most 100.")] = 1,
+    hours: Annotated[
+        float, typer.Option(min=0.017, max=168, help="For how long it works: a minute (0.017) to 168 hours.")
+    ] = 1.0,
 ) -> None:
     """On the control plane: make a join token, and print the command for the new host."""
-    from app.cli import client
-    from app.cli.api import connected
+    from app.cli.api import call, connected
 
-    try:
-        made = connected().post("token/", {"uses": uses, "expires_in": int(hours * 3600)})
-    except client.ApiError as error:
-        raise CommandError(str(error)) from error
+    api = connected()
+    made = call(lambda: api.post("token/", {"uses": uses, "expires_in": round(hours * 3600)}))
+    _reachable(made["join_url"])
     typer.echo(f"On the new host, until {made['expires_at']}:")
     typer.echo(f"  {made['command']}")
+
+
+def _reachable(door: str) -> None:
+    """Raises CommandError for a door that no other host reaches."""
+    from app.settings import is_loopback
+
+    host = urlsplit(door).hostname or ""
+    if is_loopback(host) or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        raise CommandError(
+            f"other hosts cannot reach {door}: restart with TUTELA_AGENT_HOST=ADDRESS (or TUTELA_AGENT_URL)"
+        )
 
 
 @app.command("join")
@@ -53,7 +65,9 @@ def join(
         bool, typer.Option("--foreground", help="Stay in front, for a supervisor; log to stderr.")
     ] = False,
 ) -> None:
-    """Make this host a node of an installation, and start its agent. Again: only makes sure that it runs."""
+    """Make this host a node of an installation, and start its agent. Again: it stays the same node, and only makes sure
+    that the agent runs; with another URL it also learns that door, for a control plane that moved.
+    """
     from agents import credentials
     from agents.dial import agent_url
     from agents.enrol import read_token
@@ -72,6 +86,8 @@ def join(
                     f"this host is node {present.name} of another installation: ./tutela agent leave first"
                 )
             typer.echo(f"this host is node {present.name} already")
+            if door not in present.control_planes:
+                _learn(settings, door)
         else:
             engine = _engine(settings, docker_host)
             found = asyncio.run(_join(door, read, folder, name or _host_name(), engine))
@@ -132,7 +148,7 @@ def status() -> None:
 
 @app.command("leave")
 def leave(
-    force: Annotated[bool, typer.Option("--force", help="Also when the node was not taken out before.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do not ask.")] = False,
 ) -> None:
     """Forget the installation. Containers are left as they are; take the node out there first."""
     from agents import credentials
@@ -143,7 +159,9 @@ def leave(
         present = member(settings.state_dir)
     except NotJoined as error:
         raise CommandError(str(error)) from error
-    if not force and sys.stdin.isatty():
+    if not force:
+        if not sys.stdin.isatty():
+            raise CommandError("left as it is; give --force: nobody is here to ask")
         text = f"Forget node {present.name}? Its containers stay as they are, and nobody will keep them"
         if not typer.confirm(text, default=False):
             raise CommandError("left as it is")
@@ -152,6 +170,19 @@ def leave(
         process.stop_server(_folder(settings), found)
     credentials.forget(_folder(settings))
     typer.echo(f"this host is no node any more; take it out: ./tutela node remove {present.name}")
+
+
+def _learn(settings: Settings, door: str) -> None:
+    """Have the agent dial another door first. It is stopped for that: it writes the doors that it knows itself."""
+    from agents import credentials
+    from app.fleet.joined import member
+
+    folder, found = _folder(settings), _running(settings)
+    if found is not None:
+        process.stop_server(folder, found)
+    present = member(settings.state_dir)
+    credentials.store_urls(folder, present, tuple(dict.fromkeys((door, *present.control_planes))))
+    typer.echo(f"it dials {door} first from now on")
 
 
 async def _join(door: str, token: Token, folder: Path, name: str, docker_host: str) -> Credential:

@@ -10,7 +10,7 @@ import typer
 
 from app import backup, migrate
 from app.cli import CommandError, process
-from app.cli.offline import STOP_FIRST, alone, database, failures, migrated
+from app.cli.offline import STOP_FIRST, alone, database, failures, migrated, which
 from app.lock import prepare_state_dir
 from app.settings import Settings
 from orchestrator.store import dump
@@ -54,6 +54,7 @@ def put_back(path: Path, *, force: bool) -> None:
             raise CommandError(f"the backup was made by a newer Tutela ({manifest.tutela}): restore it with that one")
         with database(settings, locked=True) as dsn:
             _put_back(dsn, Path(at), manifest, secrets, settings, force=force)
+    typer.echo(f"It was written into {which(settings)}.")
     typer.echo(f"restored: the record is as of {manifest.made:%Y-%m-%d %H:%M:%S} UTC. Now: ./tutela up")
     typer.echo(
         "Hosts that were told more since then say so in ./tutela node list, and remove nothing until you answer."

@@ -119,7 +119,10 @@ def accept_engine(name: Name) -> None:
 def drain(
     name: Name, wait: Annotated[bool, typer.Option(help="Wait until it is done and say how it ended.")] = True
 ) -> None:
-    """Move its containers to other hosts, each started there before it stops here; it stays cordoned."""
+    """Move its containers to other hosts, each started there before it stops here; it stays cordoned.
+
+    It takes 10 minutes at the most. Ctrl-C only ends the waiting: the drain goes on until `uncordon`.
+    """
     api = connected()
     node = find(api, name)
     call(lambda: api.post(f"admin/node/{node['uuid']}/drain/"))
@@ -161,9 +164,14 @@ def tag(
 @app.command("remove")
 def remove(
     name: Name,
-    force: Annotated[bool, typer.Option("--force", help="Give up what is on it: it will not come back.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Give up its containers and volumes: the host will not come back.")
+    ] = False,
 ) -> None:
-    """Take it out; its agent's right to connect ends at once."""
+    """Take it out; its agent's right to connect ends at once. While containers or volumes of services are on it, it is
+    refused: drain it or terminate the services first. With --force (`force=true` of the API) they are given up, and
+    made anew on other hosts, without their data.
+    """
     api = connected()
     node = find(api, name)
     call(lambda: api.delete(f"node/{node['uuid']}/", **({"force": "true"} if force else {})))

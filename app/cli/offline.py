@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from app import migrate
 from app.backup import BackupRefused
 from app.cli import CommandError
-from app.lock import LockTaken, ServerLock
+from app.lock import LockTaken, ServerLock, holder
 from app.postgres import EmbeddedPostgres, PostgresError
 from app.settings import Settings
 from orchestrator.store.errors import DatabaseAway
@@ -35,6 +36,12 @@ def database(settings: Settings, *, locked: bool = False) -> Iterator[str]:
     if not locked and embedded.running():
         yield embedded.dsn()
         return
+    running = None if locked else holder(settings.state_dir)
+    if running is not None and running.url:  # else it is a command as this one
+        raise CommandError(
+            f"the control plane of {settings.state_dir} runs on another database (or is just starting): give this"
+            " command the DATABASE_URL that it was started with"
+        )
     with contextlib.nullcontext() if locked else alone(settings):
         if not locked:
             embedded.dsn()  # raises when there is no database yet
@@ -43,6 +50,16 @@ def database(settings: Settings, *, locked: bool = False) -> Iterator[str]:
             yield dsn
         finally:
             embedded.stop()
+
+
+def which(settings: Settings) -> str:
+    """The database that `database` gives, for people: without a password."""
+    if settings.database_url is None:
+        return f"the embedded Postgres in {settings.state_dir / 'postgres'}"
+    parts = urlsplit(settings.database_url)
+    where = parts.hostname or dict(parse_qsl(parts.query)).get("host") or "a local socket"
+    port = f":{parts.port}" if parts.port else ""
+    return f"the database {parts.path.strip('/') or '(default)'} at {where}{port}, from DATABASE_URL"
 
 
 @contextlib.contextmanager

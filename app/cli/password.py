@@ -19,12 +19,16 @@ def run(user: str | None, *, stdin: bool) -> None:
     if key is None:
         raise CommandError(client.no_key(settings.state_dir))
     name = user or key.user
-    if stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt(f"New password of {name}", hide_input=True, confirmation_prompt=True)
+    password = read_password(name, stdin=stdin)
     try:
         client.Client(found.url, key).post("auth/password/", {"username": name, "password": password})
     except client.ApiError as error:
         raise CommandError(str(error)) from error
     typer.echo(f"The password of {name} is set; logins by the old one have ended.")
+
+
+def read_password(name: str, *, stdin: bool) -> str:
+    """A line of stdin, or what is typed twice on the terminal, hidden."""
+    if stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(typer.prompt(f"New password of {name}", hide_input=True, confirmation_prompt=True))

@@ -7,7 +7,7 @@ import asyncio
 import typer
 
 from app.cli import CommandError, process
-from app.cli.offline import STOP_FIRST, alone, database, failures, migrated
+from app.cli.offline import STOP_FIRST, alone, database, failures, migrated, which
 from app.fleet import kept
 from app.lock import prepare_state_dir
 from app.secretbox import KEY_FILE, SecretBox
@@ -26,6 +26,7 @@ def run(*, force: bool) -> None:
         found = _authority(settings)
         with database(settings, locked=True) as dsn:
             _begin(dsn, found, force=force)
+    typer.echo(f"A record for what hosts keep was begun in {which(settings)}.")
     typer.echo("Now: ./tutela up. Hosts come back by themselves, with what they have; see ./tutela node list.")
     typer.echo("When all are there: ./tutela admin resume all. Nothing is decided, started or removed before.")
 

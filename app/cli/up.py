@@ -16,6 +16,8 @@ from app.settings import Settings
 
 def run(*, sample: bool, yes: bool, foreground: bool) -> None:
     """Start what does not run yet and print how to use it. Raises CommandError."""
+    if sample and foreground:
+        raise CommandError("--sample needs the running server: give it to ./tutela up from another terminal", 2)
     settings = process.settings()
     try:
         prepare_state_dir(settings.state_dir)
@@ -40,6 +42,8 @@ def run(*, sample: bool, yes: bool, foreground: bool) -> None:
     if not started:
         found = process.wait_until_healthy(settings, None, 0)
     show(settings, found, first=first and started)
+    if not started:
+        typer.echo("It ran already: changed settings or a new version count after ./tutela down and ./tutela up.")
     if sample or (first and started and _wants_sample()):
         from app.cli.sample import start_sample
 

@@ -88,7 +88,12 @@ class Door:
                         log.info("agents are served", host=host, port=port)
                         await asyncio.get_running_loop().create_future()
                 except OSError as error:
-                    log.error("agents cannot be served: is the port taken?", host=host, port=port, reason=str(error))
+                    log.error(
+                        "agents cannot be served: is the port taken? Then set TUTELA_AGENT_PORT",
+                        host=host,
+                        port=port,
+                        reason=str(error),
+                    )
                     await asyncio.sleep(LISTEN_AGAIN_SECONDS)
         finally:
             refreshing.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.wire.others import engine_notes_out, quarantine_out
 from app.wire.scalars import date
-from domain.node import notes_on
+from domain.node import NodeState, notes_on
 from orchestrator.store.db import Pool
 from orchestrator.store.health import Agent, ControlPlane, Postgres, Readiness, by_state
 
@@ -43,11 +43,12 @@ def health_out(
 ) -> dict[str, Any]:
     """The page for admins; `started` is this process's begin, `pool` its own connections.
 
-    Not well while a node is quarantined: that waits for an operator. What is to be said of a host's engine is shown,
-    and no reason to be not well: most of it is how engines come.
+    Not well while a node is quarantined or unreachable, or no control plane serves agents: those wait for an operator.
+    What is to be said of a host's engine is shown, and no reason to be not well: most of it is how engines come.
     """
     shown, well = ready_out(found, newest)
-    well = well and not any(each.quarantine for each in agents)
+    well = well and bool(control_planes)
+    well = well and not any(each.quarantine or each.state is NodeState.UNREACHABLE for each in agents)
     return {
         **shown,
         "status": OK if well else NOT_OK,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.cli import CommandError
+from app.cli.agent import _reachable
 from domain.engine_notes import EngineSetup
 from orchestrator.store import nodes
 from tests.admin.servers import ask, control_plane
 from tests.harness.server import ROOT, TutelaProcess
+from tests.harness.wait import wait_for
 from tests.orchestrator.world import ENGINE, Node, Record
 
 pytestmark = pytest.mark.timeout(300)
@@ -42,6 +50,30 @@ def tutela(server: TutelaProcess, *words: str, code: int = 0, stdin: str = "") -
     return done.stderr if code else done.stdout
 
 
+def typing(server: TutelaProcess, *command: str, words: tuple[str, ...]) -> str:
+    """What is seen on a terminal where each of the words is typed when it is asked for."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "app.cli", *command],
+        env={**server.environment, "PYTHONPATH": str(ROOT)},
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        seen = ""
+        for word in words:
+            while not seen.endswith(": "):
+                seen += os.read(ours, 1024).decode()
+            os.write(ours, f"{word}\n".encode())
+            seen += "\n"
+        with contextlib.suppress(OSError):  # the terminal is hung up
+            while more := os.read(ours, 1024):
+                seen += more.decode()
+        assert process.wait(30) == 0, seen
+    os.close(ours)
+    return seen
+
+
 def asked(server: TutelaProcess, *words: str) -> Any:
     return json.loads(tutela(server, "admin", *words, "--json"))
 
@@ -63,6 +95,10 @@ def test_users_and_keys(plane: TutelaProcess) -> None:
         "memory": 512,
         "cpu_shares": 1024,
     }
+    typed = typing(plane, "admin", "users", "add", "liz", "--password", words=("correct horse", "correct horse"))
+    assert "New password of liz" in typed
+    assert "correct horse" not in typed
+    tutela(plane, "admin", "users", "delete", "liz")
     secret = tutela(plane, "admin", "keys", "add", "ci", "--user", "eve", "--days", "30").strip()
     header = f"ApiKey eve:{secret}"
     assert ask(plane, "GET", "/api/v1/service/", header).status == 200
@@ -100,6 +136,26 @@ def test_a_refusal_is_one_line(plane: TutelaProcess) -> None:
     tutela(plane, "admin", "pause", "all", "web", code=2)
 
 
+def test_a_token_is_for_hosts_that_reach_the_door(plane: TutelaProcess, database_url: str) -> None:
+    said = tutela(plane, "agent", "token", code=1)
+    assert said == (
+        f"tutela: other hosts cannot reach wss://127.0.0.1:{plane.agent_port}:"
+        " restart with TUTELA_AGENT_HOST=ADDRESS (or TUTELA_AGENT_URL)\n"
+    )
+    with control_plane(database_url, TUTELA_AGENT_URL="wss://door.example:8801") as open_door:
+        (open_door.state_dir / "admin-key.json").write_text((plane.state_dir / "admin-key.json").read_text())
+        assert "./tutela agent join wss://door.example:8801 TUTELA-1-" in tutela(open_door, "agent", "token")
+        assert "./tutela agent join" in tutela(open_door, "agent", "token", "--uses", "100", "--hours", "168")
+        for much in (("--uses", "101"), ("--hours", "169"), ("--hours", "0.01")):
+            assert f"Invalid value for '{much[0]}'" in tutela(open_door, "agent", "token", *much, code=2)
+
+
+@pytest.mark.parametrize("door", ["wss://[::]:8801", "wss://0.0.0.0:1", "wss://localhost:8801", "wss://[::1]:8801"])
+def test_doors_that_only_this_machine_reaches(door: str) -> None:
+    with pytest.raises(CommandError, match="other hosts cannot reach"):
+        _reachable(door)
+
+
 def test_health_queue_pauses_and_the_log(plane: TutelaProcess) -> None:
     text = tutela(plane, "admin", "health")
     for word in ("database        ok", "schema", "postgres", "control planes", "agents          none", "queue"):
@@ -133,13 +189,21 @@ async def test_nodes(plane: TutelaProcess, database_url: str) -> None:
         await nodes.register(conn, "a", replace(ENGINE, place="a", setup=setup))
         # Nobody beats for it, and some commands on a busy machine take longer than a node may be silent.
         await conn.execute("UPDATE nodes SET last_seen = now() + interval '1 hour'")
-    await record.db.close()
     tutela(plane, "admin", "pause", "node", "a")
     listed = tutela(plane, "node", "list")
     assert "Deployed (paused)" in listed
     assert "The engine of a: no-live-restore." in listed
     assert "What helps: " in tutela(plane, "node", "notes", "a")
     assert "a: no-live-restore" in tutela(plane, "admin", "health", code=0)
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE nodes SET last_seen = now() - interval '1 minute'")
+    await record.db.close()
+
+    def ill() -> bool:
+        done = run(plane, "admin", "health")
+        return done.returncode == 1 and "unreachable     a, last seen " in done.stdout
+
+    wait_for(ill, timeout=30, what="health to say so")
     tutela(plane, "admin", "look", "node", "a", code=1)
     tutela(plane, "admin", "resume", "node", "a")
     assert [each["name"] for each in json.loads(tutela(plane, "node", "list", "--json"))] == ["a"]

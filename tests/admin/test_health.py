@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from orchestrator.metrics import Counter, Histogram, gauge
+from orchestrator.store import fleet
 from orchestrator.store.db import Database
 from tests.admin.conftest import ADMIN, Office, header
 from tests.admin.servers import control_plane
@@ -65,12 +67,18 @@ async def test_without_its_database_it_lives_and_is_not_ready() -> None:
 
 async def test_the_page_for_admins(office: Office) -> None:
     await Node.join(office.db, "a")
-    async with office.db.transaction() as conn:
-        await conn.execute("INSERT INTO nodes (id, name, state) VALUES (gen_random_uuid(), 'b', 'Unreachable')")
     service = await office.create(name="web")
     await office.call("POST", f"{service['resource_uri']}start/")
     shown = (await office.call("GET", f"{ADMIN}/health/")).json()
-    assert shown["status"] == "ok"
+    assert shown["status"] == "not ok", "no control plane serves agents"
+    async with office.db.transaction() as conn:
+        await fleet.control_plane_up(conn, uuid4(), "wss://127.0.0.1:8801", 10)
+    assert (await office.call("GET", f"{ADMIN}/health/")).json()["status"] == "ok"
+    async with office.db.transaction() as conn:
+        await conn.execute("INSERT INTO nodes (id, name, state) VALUES (gen_random_uuid(), 'b', 'Unreachable')")
+    shown = (await office.call("GET", f"{ADMIN}/health/")).json()
+    assert shown["status"] == "not ok", "a host is unreachable"
+    assert set(shown["components"].values()) == {"ok"}
     assert shown["versions"]["schema"] == shown["versions"]["newest_schema"]
     assert shown["agents"] == {"Deploying": 0, "Deployed": 1, "Unreachable": 1}
     assert [(each["name"], each["containers"]) for each in shown["nodes"]] == [("a", 0), ("b", 0)]

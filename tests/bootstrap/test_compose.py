@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,13 @@ def composed(name: str) -> dict[str, Any]:
     """The file as compose reads it, with what its head tells the operator to set."""
 
     def value(found: re.Match[str]) -> str:
-        given = OPERATOR.get(found["name"])
+        given = OPERATOR.get(found["name"]) if found["kind"] != "-" else None
         assert given is not None or found["kind"] == "-", f"{found['name']} is not told of"
         return given if given is not None else found["rest"]
 
     text = (ROOT / name).read_text()
     for variable in OPERATOR:
-        assert variable not in text or f"export {variable}=" in text
+        assert f"{{{variable}:?" not in text or f"export {variable}=" in text
     loaded: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(value, text))
     return loaded
 
@@ -79,8 +82,35 @@ def test_every_role_is_played_once_with_settings_that_are_taken(name: str) -> No
         assert ("api" in settings.role_set) == ("ports" in service)
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:")
-            assert int(port.rpartition(":")[2]) == settings.port
+            assert int(port.rpartition(":")[2]) in {settings.port, settings.agent_port}
     assert sorted(roles) == sorted(ROLES)
+
+
+def test_what_an_operator_sets_reaches_the_control_plane() -> None:
+    """All settings but those that are the container's own; and the agents' door is published."""
+    (service,) = ours(composed("docker-compose.yml")).values()
+    image = set(re.findall(r"(TUTELA_\w+)=\S+", (ROOT / "Dockerfile").read_text()))
+    all_of_them = {f"TUTELA_{name.upper()}" for name in Settings.model_fields}
+    own = {"TUTELA_DATABASE_URL", "TUTELA_DOCKER_HOST", "TUTELA_PORT", "TUTELA_AGENT_PORT", "TUTELA_ROLES"}
+    assert {name for name in service["environment"] if name != "DATABASE_URL"} == all_of_them - image - own
+    with pytest.MonkeyPatch.context() as environment:
+        settings = settings_of(service, environment)
+    assert settings.agent_host == "0.0.0.0"
+    assert f"127.0.0.1:{settings.agent_port}:{settings.agent_port}" in service["ports"]
+
+
+def test_the_image_has_the_command_line(tmp_path: Path) -> None:
+    """By the image's own line, with another place."""
+    (line,) = re.findall(r"^RUN (.*/usr/local/bin/tutela.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    script = tmp_path / "tutela"
+    subprocess.run(["sh", "-c", line.replace("/usr/local/bin/tutela", str(script))], check=True)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [script, "node", "list", "--help"],
+        env={"PATH": path, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "All hosts with their state" in done.stdout
 
 
 def test_the_split_services_share_the_secret_and_no_state() -> None:

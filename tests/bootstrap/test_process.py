@@ -13,9 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from agents import credentials
+from agents.credentials import Membership
 from app.lock import LockTaken, ServerLock, holder
 from app.postgres import EmbeddedPostgres
 from tests.harness import wait
@@ -120,6 +123,7 @@ def test_up_status_down_around_a_running_server(box: Box) -> None:
     assert up.returncode == 0, up.stderr
     assert f"pid {server.pid}" in up.stdout
     assert "curl" in up.stdout
+    assert "It ran already: changed settings or a new version count after ./tutela down and ./tutela up." in up.stdout
     status = box.tutela("status")
     assert status.returncode == 0
     assert "embedded, running" in status.stdout
@@ -131,6 +135,31 @@ def test_up_status_down_around_a_running_server(box: Box) -> None:
     again = box.tutela("down")
     assert (again.returncode, again.stdout) == (0, "nothing runs\n")
     assert box.tutela("status").returncode == 3
+
+
+def test_a_backup_beside_a_server_on_another_database_asks_for_its_url(box: Box) -> None:
+    box.serve(DATABASE_URL="postgresql://u@127.0.0.1:1/none")
+    wait_for(lambda: holder(box.state))
+    done = box.tutela("backup", f"{box.state}.tar")
+    assert done.returncode == 1
+    assert "runs on another database" in done.stderr
+    assert "give this command the DATABASE_URL that it was started with" in done.stderr
+    assert not (box.state / "postgres").exists()
+
+
+def test_an_end_of_membership_is_asked_about_or_forced(box: Box) -> None:
+    folder = box.state / "agent"
+    folder.mkdir(parents=True, mode=0o700)
+    page = Membership(
+        cluster_id=uuid4(), node_id=uuid4(), name="h1", authority="", control_planes=("wss://192.0.2.1:8801",)
+    )
+    credentials.store(folder, page, "")
+    refused = box.tutela("agent", "leave")
+    assert refused.returncode == 1
+    assert "give --force: nobody is here to ask" in refused.stderr
+    assert credentials.load(folder) == page
+    assert box.tutela("agent", "leave", "--force").returncode == 0
+    assert credentials.load(folder) is None
 
 
 def test_a_killed_server_leaves_postgres_for_the_next_or_for_down(box: Box) -> None:
@@ -199,9 +228,12 @@ def test_bad_settings_and_a_missing_engine_are_one_line(box: Box) -> None:
     bad = box.tutela("up", TUTELA_PORT="no")
     assert bad.returncode == 2
     assert len(bad.stderr.splitlines()) == 1
-    assert "port" in bad.stderr.lower()
+    assert "TUTELA_PORT: " in bad.stderr
     exposed = box.tutela("up", TUTELA_HOST="0.0.0.0")
     assert "TUTELA_INSECURE_HTTP" in exposed.stderr
+    both = box.tutela("up", "--foreground", "--sample")
+    assert both.returncode == 2
+    assert "--sample needs the running server" in both.stderr
     missing = box.tutela("up")
     assert missing.returncode == 1
     assert "DOCKER_HOST" in missing.stderr

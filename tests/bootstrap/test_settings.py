@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -58,16 +59,17 @@ def test_loopback(host: str) -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"port": 0}, "port"),
-        ({"port": "x"}, "port"),
+        ({"port": 0}, "TUTELA_PORT: "),
+        ({"port": "x"}, "TUTELA_PORT: "),
         ({"roles": "api,nope"}, "nope"),
-        ({"roles": ""}, "roles"),
-        ({"network_pool": "10.0.0.1/12"}, "network_pool"),
+        ({"roles": ""}, "TUTELA_ROLES: "),
+        ({"network_pool": "10.0.0.1/12"}, "TUTELA_NETWORK_POOL: "),
         ({"network_pool": "10.0.0.0/24"}, "/20"),
-        ({"max_containers": 0}, "max_containers"),
+        ({"max_containers": 0}, "TUTELA_MAX_CONTAINERS: "),
+        ({"network": "bridge"}, "TUTELA_NETWORK: "),
     ],
 )
-def test_bad_values_are_one_line_with_the_field(values: dict[str, object], word: str) -> None:
+def test_bad_values_are_one_line_with_the_variable(values: dict[str, object], word: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(**values)  # type: ignore[arg-type]
     assert word in explain(caught.value)
@@ -77,6 +79,19 @@ def test_bad_values_are_one_line_with_the_field(values: dict[str, object], word:
 def test_secrets_stay_out_of_texts() -> None:
     settings = Settings(database_url="postgresql://u:hidden@h/d")
     assert "hidden" not in repr(settings)
+
+
+def test_the_operators_table_has_every_setting_with_its_default() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "design" / "operating.md").read_text(encoding="utf-8")
+    table = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `TUTELA_(\w+)` \| ([^|]+) \| [^|]+ \| [^|]+ \|$", table, re.MULTILINE))
+    assert list(rows) == [name.upper() for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        if name in {"state_dir", "public_url", "agent_url"}:  # follow others
+            continue
+        shown = rows[name.upper()]
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        assert shown == f"`{default}`" if default else shown.startswith("none"), name
 
 
 def test_state_dir(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,10 @@ Three engines as hosts, agents as processes. The tests go on from one to the nex
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -58,6 +62,63 @@ def test_a_fresh_host_joins_with_one_command(hosts: Hosts) -> None:
     assert three.command("agent", "down").returncode == 0
     three.start_agent()
     hosts.deployed(three)
+
+
+@contextlib.contextmanager
+def another_door(hosts: Hosts) -> Iterator[str]:
+    """The agents' door at a second port, passed through as TCP."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = listener.accept()[0], socket.create_connection((hosts.lan.address, hosts.server.agent_port))
+                open_now.extend((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    open_now: list[socket.socket] = []
+    with socket.create_server((hosts.lan.address, 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"wss://{hosts.lan.address}:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    for each in open_now:
+        each.close()
+
+
+def test_a_join_with_another_door_makes_the_same_node_dial_it(hosts: Hosts) -> None:
+    """As when the control plane moved; the token is read for whom it trusts, so that a used one does."""
+    three, token = hosts.hosts[2], hosts.token()
+    wait_for(lambda: '"event": "connected"' in three.log(), timeout=30, what="the agent of the test before")
+    node, old = hosts.node(three)["uuid"], three.agent_pid
+    with another_door(hosts) as moved:
+        done = three.command("agent", "join", moved, token)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"is node h3 already\nit dials {moved} first" in done.stdout
+        status = three.command("agent", "status")
+        assert f"doors     {moved}, {hosts.door}\n" in status.stdout
+        assert f"pid {old}" not in status.stdout
+        connected = [
+            json.loads(line)["url"]
+            for line in (three.state / "agent" / "tutela.log").read_text().splitlines()
+            if '"event": "connected"' in line
+        ]
+        assert connected[-1] == moved
+        again = three.command("agent", "join", moved, token)
+        assert "dials" not in again.stdout, "the door is known: the agent is left alone"
+        assert hosts.node(three)["uuid"] == node
+        assert three.command("agent", "down").returncode == 0
+    three.kill_agent()  # it ended by the join
+    three.start_agent()
+    hosts.deployed(three)
+    wait_for(lambda: three.log().count('"event": "connected"') == 2, timeout=30, what="it to use the door that is left")
 
 
 def test_a_second_agent_for_an_engine_is_refused(hosts: Hosts, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -16,8 +17,8 @@ import pytest
 from app import backup
 from app.cli import CommandError
 from app.cli import backup as command
-from app.cli.offline import alone
-from app.settings import get_settings
+from app.cli.offline import alone, which
+from app.settings import Settings, get_settings
 from domain.service import Verb
 from orchestrator.store import dump
 from orchestrator.store.db import Database
@@ -84,6 +85,19 @@ def doing(place: Place, work: Callable[[Record], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        (None, "the embedded Postgres in /s/postgres"),
+        ("postgresql://u:hidden@h:5433/d", "the database d at h:5433, from DATABASE_URL"),
+        ("postgresql://u:hidden@/d?host=/run/x&password=hidden", "the database d at /run/x, from DATABASE_URL"),
+        ("postgresql://u:hidden@h", "the database (default) at h, from DATABASE_URL"),
+    ],
+)
+def test_a_database_is_named_without_its_password(dsn: str | None, said: str) -> None:
+    assert which(Settings(state_dir=Path("/s"), database_url=dsn)) == said
+
+
 async def fill(record: Record) -> UUID:
     node, service_id = await Node.join(record.db), await record.create(name="web", target=2)
     await record.operate(service_id, Verb.START)
@@ -91,7 +105,7 @@ async def fill(record: Record) -> UUID:
     return service_id
 
 
-def test_the_record_comes_back_as_it_was(place: Place, tmp_path: Path) -> None:
+def test_the_record_comes_back_as_it_was(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place.state / "secret-key").write_text("k")
     service_id = doing(place, fill)
     before, lineage = place.rows(tmp_path / "before"), place.sql("SELECT lineage FROM installation")
@@ -107,6 +121,10 @@ def test_the_record_comes_back_as_it_was(place: Place, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="has 1 users and 2 services: with --force"):
         command.put_back(place.file, force=False)
     command.put_back(place.file, force=True)
+    parts = urlsplit(place.dsn)
+    said = capsys.readouterr().out
+    assert f"It was written into the database {parts.path[1:]} at " in said
+    assert parts.password is None or parts.password not in said
     after = place.rows(tmp_path / "after")
     for name in before.keys() - CHANGED_BY_A_RESTORE:
         assert after[name] == before[name], name

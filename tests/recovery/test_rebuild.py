@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -297,7 +298,10 @@ async def facts(dsn: str) -> tuple[UUID, bool, str | None]:
 
 
 def test_the_command_begins_on_an_empty_database_with_what_hosts_trust(
-    lost: tuple[str, Path], postgres: TestPostgres, monkeypatch: pytest.MonkeyPatch
+    lost: tuple[str, Path],
+    postgres: TestPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     dsn, state = lost
     with pytest.raises(CommandError, match=r"authority\.json is not there"):
@@ -318,7 +322,9 @@ def test_the_command_begins_on_an_empty_database_with_what_hosts_trust(
     with pytest.raises(CommandError, match="sealed with another secret"):
         command.run(force=False)
     (state / "secret-key").write_text(secret)
+    capsys.readouterr()
     command.run(force=False)
+    assert f"was begun in the database {urlsplit(empty).path[1:]} at " in capsys.readouterr().out
     found = kept.read(state)
     assert found is not None
     assert asyncio.run(facts(empty)) == (cluster, True, found.certificate)

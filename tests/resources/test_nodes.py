@@ -10,7 +10,7 @@ import pytest
 
 from app.settings import Settings
 from domain.engine_notes import EngineSetup
-from orchestrator.store import nodes, quarantines
+from orchestrator.store import fleet, nodes, quarantines
 from tests.resources.conftest import ENGINE, World
 
 API = "/api/v1"
@@ -118,6 +118,8 @@ async def test_notes_on_the_engine_are_shown_once_its_agent_has_said(world: Worl
         await nodes.register(conn, "n1", said)
     (note,) = (await shown(world, node))["engine_notes"]
     assert (note["code"], sorted(note)) == ("no-live-restore", ["code", "remedy", "says"])
+    async with world.db.transaction() as conn:
+        await fleet.control_plane_up(conn, uuid4(), "wss://127.0.0.1:8801", 10)
     health = (await world.call("GET", f"{API}/admin/health/")).json()
     assert (health["nodes"][0]["engine_notes"], health["status"]) == ([note], "ok")
 
