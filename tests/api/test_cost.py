@@ -82,7 +82,7 @@ FILL = """
         WHERE services.name = 'web';
     ANALYZE
 """
-"""Thousands of services, each with a container, a port, a volume and an action, and stacks, beside the one asked for."""
+"""Thousands of services, each with a container, a port, a volume, an action, and stacks, beside the one asked for."""
 
 
 async def test_no_statement_reads_a_large_table_from_end_to_end(client: Client) -> None:
@@ -167,7 +167,8 @@ async def test_who_holds_a_port_is_found_by_its_number(client: Client) -> None:
         await conn.execute(FILL, timeout=60)
         await conn.execute(
             "INSERT INTO nodes (id, name, state) SELECT gen_random_uuid(), 'm' || n, 'Deployed'"
-            " FROM generate_series(1, 3000) n; UPDATE ports SET node_id = (SELECT id FROM nodes WHERE name = 'm' || port);"
+            " FROM generate_series(1, 3000) n;"
+            " UPDATE ports SET node_id = (SELECT id FROM nodes WHERE name = 'm' || port);"
             " ANALYZE"
         )
     seen = list[tuple[str, tuple[Any, ...]]]()
