@@ -194,9 +194,8 @@ ALLOWED: dict[Verb, frozenset[ServiceState]] = {
 
 def allowed(verb: Verb, state: ServiceState, target: int) -> bool:
     """Whether the table lets the operation begin (spec 2.14, note e: nothing to run, nothing to start)."""
-    if state is ServiceState.NOT_RUNNING and verb in {Verb.START, Verb.SCALE} and target == 0:
-        return False
-    return state in ALLOWED[verb]
+    idle = state is ServiceState.NOT_RUNNING and verb in {Verb.START, Verb.SCALE} and target == 0
+    return state in ALLOWED[verb] and not idle
 
 
 class Effect(StrEnum):
@@ -251,8 +250,8 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
             operation = Operation(verb=verb, actions=(action,), since=now)
             return _begun(service, want=ServiceWant.STOPPED, operation=operation, stopped_at=now)
         case Verb.SCALE:
-            halted = service.want is not ServiceWant.RUNNING and state is not ServiceState.NOT_RUNNING
-            if halted or count.current == service.target:
+            going = service.want is ServiceWant.RUNNING or state is ServiceState.NOT_RUNNING
+            if not going or count.current == service.target:
                 return Accepted(service=service, effect=Effect.NOTHING)
             return _begun(service, want=ServiceWant.RUNNING, operation=_needing_image(service, verb, action, now))
         case Verb.REDEPLOY:
