@@ -141,13 +141,14 @@ def decide(mode: NetworkMode, swarm: Swarm, members: Sequence[Member]) -> tuple[
     ordered = sorted(members, key=lambda each: (each.since, each.id))
     peers = _peers(ordered)
     fit = [each for each in ordered if _unfit(each, peers) == ""]
+    able = {each.id for each in fit}
     if mode is not NetworkMode.OVERLAY or len(fit) < 2:
         return Swarm(), tuple(_outside(mode, each, peers, len(members)) for each in ordered)
     swarm, lost = _current(swarm, fit)
     managers = {each.id for each in _managers(fit)} if swarm.cluster else {swarm.founder}
     out = []
     for each in ordered:
-        if each not in fit:
+        if each.id not in able:
             out.append(_outside(mode, each, peers, len(members)))
             continue
         role = SwarmRole.MANAGER if each.id in managers else SwarmRole.WORKER
@@ -283,24 +284,61 @@ def _waiting(member: Member) -> str:
 
 
 def order_of(swarm: Swarm, member: Member, members: Sequence[Member], *, token: str, pool: str) -> SwarmOrder:
-    """What the node's agent is told; networks come on top."""
-    seen = member.seen or SwarmSeen()
+    """What the node's agent is told; networks come on top.
+
+    `members`: all of them for the lead; for others those whose engines manage a swarm are enough.
+    """
     if member.role is SwarmRole.NONE or member.reset:
         return SwarmOrder(role=member.role, leave=member.reset)
     managers = [each for each in members if _manages(each)]
     others = sorted((each for each in managers if each.id != member.id), key=lambda each: each.since, reverse=True)
     others.sort(key=lambda each: each.silent)
-    lead = swarm.lead == member.id
+    begin = begins(swarm, member)
     return SwarmOrder(
         role=member.role,
         address=member.address,
-        begin=swarm.founder == member.id and not swarm.cluster and not seen.inside,
+        begin=begin,
         recover=swarm.recover == member.id,
-        join=tuple(f"{each.address}:{PORT}" for each in others) if swarm.cluster and not seen.inside else (),
-        token=token if swarm.cluster and not seen.inside else "",
-        pool=pool,
-        keep=_keep(members) if lead else (),
+        join=tuple(f"{each.address}:{PORT}" for each in others) if joins(swarm, member) else (),
+        token=token if joins(swarm, member) else "",
+        pool=pool if begin else "",
+        keep=_keep(members) if swarm.lead == member.id else (),
     )
+
+
+def begins(swarm: Swarm, member: Member) -> bool:
+    """Whether the node is to begin the swarm."""
+    inside = member.seen is not None and member.seen.inside
+    return swarm.founder == member.id and not swarm.cluster and not inside
+
+
+def joins(swarm: Swarm, member: Member) -> bool:
+    """Whether the node is to join those who manage the swarm."""
+    inside = member.seen is not None and member.seen.inside
+    return bool(swarm.cluster) and not inside
+
+
+def retold(before: Swarm, was: Sequence[Member], after: Swarm, now: Sequence[Member]) -> set[UUID]:
+    """The nodes to whose agents something else is to be told now, but for networks."""
+    old, new = _orders(before, was), _orders(after, now)
+    return {each for each, order in new.items() if order != old.get(each)}
+
+
+def _orders(swarm: Swarm, members: Sequence[Member]) -> dict[UUID, tuple[SwarmOrder, bool]]:
+    """What each is told, and whether it is told of networks. The swarm stands for its token."""
+    managers = [each for each in members if _manages(each)]
+    return {
+        each.id: (
+            order_of(swarm, each, members if each.id == swarm.lead else managers, token=swarm.cluster, pool=""),
+            makes_networks(each),
+        )
+        for each in members
+    }
+
+
+def makes_networks(member: Member) -> bool:
+    """Whether the node's agent is told which overlay networks are to be made and removed."""
+    return member.role is SwarmRole.MANAGER and member.seen is not None and member.seen.manager
 
 
 def _keep(members: Sequence[Member]) -> tuple[tuple[str, SwarmRole], ...]:

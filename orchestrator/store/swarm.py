@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,31 +50,58 @@ def _swarm(row: Any) -> Swarm:
     return Swarm(founder=row["founder"], cluster=row["cluster"], lead=row["lead"], recover=row["recover"])
 
 
-async def members(conn: Connection) -> list[Member]:
-    """All nodes that were not taken out, oldest first; there are few."""
-    rows = await conn.fetch(
-        "SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + extract(epoch FROM"
-        " clock_timestamp() - coalesce(away_since, clock_timestamp()))::float END AS silent,"
-        " coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note"
-        " FROM nodes WHERE state <> $1 ORDER BY created_at, id",
-        _TERMINATED,
-        _DEPLOYED,
-    )
-    return [
-        Member(
-            id=row["id"],
-            name=row["name"],
-            since=row["created_at"],
-            silent=row["silent"],
-            address=row["reach"],
-            seen=codec.load(codec.SWARM_SEEN, row["swarm"]),
-            role=SwarmRole(row["swarm_role"]),
-            reset=row["swarm_reset"],
-            overlay=row["overlay"],
-            note=row["network_note"],
+async def any_part(conn: Connection) -> bool:
+    """Whether there is anything to end where no swarm is wanted: its record, a node's part, an engine in ours."""
+    return bool(
+        await conn.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM swarm WHERE founder IS NOT NULL OR cluster <> '' OR lead IS NOT NULL"
+            " OR recover IS NOT NULL) OR EXISTS (SELECT 1 FROM nodes WHERE state <> $1 AND (swarm_role <> ''"
+            " OR swarm_reset <> '' OR overlay OR network_note <> '' OR (swarm @> '{\"inside\": true}'"
+            " AND (swarm @> '{\"ours\": true}' OR swarm @> '{\"entered\": true}'))))",
+            _TERMINATED,
         )
-        for row in rows
-    ]
+    )
+
+
+_MEMBERS = (
+    "SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + extract(epoch FROM"
+    " clock_timestamp() - coalesce(away_since, clock_timestamp()))::float END AS silent,"
+    " coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note"
+    " FROM nodes WHERE state <> $1"
+)
+
+
+async def members(conn: Connection) -> list[Member]:
+    """All nodes that were not taken out, oldest first."""
+    return [_member(row) for row in await conn.fetch(f"{_MEMBERS} ORDER BY created_at, id", _TERMINATED, _DEPLOYED)]
+
+
+async def managing(conn: Connection) -> list[Member]:
+    """Those of them whose engines manage a swarm, whosesoever; there are few."""
+    statement = f"{_MEMBERS} AND swarm @> '{{\"manager\": true}}' ORDER BY created_at, id"
+    return [_member(row) for row in await conn.fetch(statement, _TERMINATED, _DEPLOYED)]
+
+
+async def member(conn: Connection, node_id: UUID, session: int | None = None) -> Member | None:
+    """One node; None when it was taken out, or when its agent's session is not that one."""
+    statement = f"{_MEMBERS} AND id = $3 AND ($4::bigint IS NULL OR session = $4)"
+    row = await conn.fetchrow(statement, _TERMINATED, _DEPLOYED, node_id, session)
+    return _member(row) if row else None
+
+
+def _member(row: Any) -> Member:
+    return Member(
+        id=row["id"],
+        name=row["name"],
+        since=row["created_at"],
+        silent=row["silent"],
+        address=row["reach"],
+        seen=codec.load(codec.SWARM_SEEN, row["swarm"]),
+        role=SwarmRole(row["swarm_role"]),
+        reset=row["swarm_reset"],
+        overlay=row["overlay"],
+        note=row["network_note"],
+    )
 
 
 async def save(conn: Connection, swarm: Swarm) -> None:
@@ -98,24 +125,31 @@ async def forget_networks(conn: Connection, *, remake: bool) -> None:
         await conn.execute("DELETE FROM overlays")
 
 
-async def save_member(conn: Connection, member: Member) -> None:
-    """A node's part."""
+async def hold(conn: Connection, node_ids: Iterable[UUID]) -> None:
+    """Lock the nodes that are about to be written, in id order as everywhere."""
+    await conn.execute("SELECT 1 FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", sorted(set(node_ids)))
+
+
+async def save_members(conn: Connection, changed: Sequence[Member]) -> None:
+    """The parts of nodes, which the caller holds."""
     await conn.execute(
-        "UPDATE nodes SET swarm_role = $2, swarm_reset = $3, overlay = $4, network_note = $5 WHERE id = $1",
-        member.id,
-        member.role.value,
-        member.reset,
-        member.overlay,
-        member.note,
+        "UPDATE nodes n SET swarm_role = m.role, swarm_reset = m.reset, overlay = m.overlay, network_note = m.note FROM"
+        " unnest($1::uuid[], $2::text[], $3::text[], $4::boolean[], $5::text[]) AS m(id, role, reset, overlay, note)"
+        " WHERE n.id = m.id",
+        [each.id for each in changed],
+        [each.role.value for each in changed],
+        [each.reset for each in changed],
+        [each.overlay for each in changed],
+        [each.note for each in changed],
     )
 
 
-async def part_of(conn: Connection, node_id: UUID) -> tuple[SwarmRole, SwarmSeen]:
-    """What the node is to be, and what its agent said last."""
-    row = await conn.fetchrow("SELECT swarm_role, swarm FROM nodes WHERE id = $1", node_id)
-    if row is None:
-        return SwarmRole.NONE, SwarmSeen()
-    return SwarmRole(row["swarm_role"]), codec.load(codec.SWARM_SEEN, row["swarm"]) or SwarmSeen()
+async def services_on(conn: Connection, node_ids: Sequence[UUID]) -> list[UUID]:
+    """The services with live containers on any of the nodes."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT service_id FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL", list(node_ids)
+    )
+    return [row["service_id"] for row in rows]
 
 
 async def take(conn: Connection, node_id: UUID, session: int, seen: SwarmSeen) -> bool:

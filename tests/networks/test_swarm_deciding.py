@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,9 @@ from domain.swarm import (
     at_rest,
     decide,
     is_ours,
+    makes_networks,
     order_of,
+    retold,
 )
 from tests.planning.model import number
 
@@ -76,7 +79,8 @@ def test_two_nodes_begin_with_the_oldest() -> None:
     swarm, decided = decide(OVERLAY, Swarm(), [member(2), member(1)])
     assert swarm.founder == number(1)
     one, two = decided
-    assert order_of(swarm, one, decided, token="", pool="p").begin
+    first = order_of(swarm, one, decided, token="", pool="p")
+    assert (first.begin, first.pool) == (True, "p")
     waiting = order_of(swarm, two, decided, token="", pool="p")
     assert (waiting.begin, waiting.join) == (False, ())
     assert "about to join" in two.note
@@ -287,9 +291,8 @@ def test_what_each_is_told() -> None:
     swarm, members = running(1, 1)
     swarm, decided = decide(OVERLAY, swarm, members)
     lead = order_of(swarm, decided[0], decided, token="t", pool="p")
-    assert (lead.role, lead.pool, lead.address, lead.begin, lead.recover) == (
-        SwarmRole.MANAGER, "p", "10.0.0.1", False, False,
-    )  # fmt: skip
+    assert (lead.role, lead.address, lead.begin, lead.recover) == (SwarmRole.MANAGER, "10.0.0.1", False, False)
+    assert lead.pool == "", "only who begins needs it"
     assert lead.keep == (("s1", SwarmRole.MANAGER), ("s2", SwarmRole.MANAGER))
     assert order_of(swarm, decided[1], decided, token="t", pool="p").keep == ()
     nameless = [decided[0], replace(decided[1], seen=replace(seen(decided[1]), node=""))]
@@ -407,6 +410,53 @@ def test_deciding_is_stable_and_bounded(mode: NetworkMode, swarm: Swarm, members
     assert settled == decide(mode, settled[0], settled[1]), "nothing new without news"
     for each in decided:
         assert each.seen is None or not each.reset or each.reset == each.seen.node, "only what it is in can be left"
+
+
+@given(SWARMS, fleets())
+def test_only_the_lead_is_told_of_all(swarm: Swarm, members: list[Member]) -> None:
+    managers = [each for each in members if each.seen and each.seen.manager]
+    for each in members:
+        if each.id != swarm.lead:
+            assert order_of(swarm, each, managers, token="t", pool="p") == order_of(
+                swarm, each, members, token="t", pool="p"
+            )
+
+
+@given(SWARMS, fleets(), SWARMS, fleets())
+def test_news_is_for_those_who_are_told_something_else(
+    before: Swarm, was: list[Member], after: Swarm, now: list[Member]
+) -> None:
+    """The token is the swarm's; whoever manages is told of networks too."""
+
+    def told(swarm: Swarm, members: list[Member]) -> dict[UUID, object]:
+        return {
+            each.id: (order_of(swarm, each, members, token=swarm.cluster, pool="p"), makes_networks(each))
+            for each in members
+        }
+
+    old, new = told(before, was), told(after, now)
+    assert retold(before, was, after, now) == {each for each in new if new[each] != old.get(each)}
+    assert retold(after, now, after, list(reversed(now))) <= {after.lead}, "who lists all, lists them by age"
+
+
+def test_a_decision_about_many_compares_none_with_all_others() -> None:
+    compared = 0
+
+    class Compared(Member):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__eq__(other)
+
+    def like(each: Member) -> Member:
+        return Compared(**{name.name: getattr(each, name.name) for name in fields(Member)})
+
+    swarm, members = running(3, 197)
+    _, decided = decide(OVERLAY, swarm, [like(each) for each in members])
+    assert len(decided) == 200
+    assert compared == 0
 
 
 @given(st.integers(1, 3), st.integers(0, 3), st.sets(st.integers(1, 6)))

@@ -118,8 +118,8 @@ async def test_a_swarm_at_rest_is_decided_about_when_a_node_goes_or_is_taken_out
         )
     assert not await swarming.look(record.db, OVERLAY, resting=True)
     async with record.db.read() as conn:
-        parts = [(await swarm.part_of(conn, each.registration.node_id))[0] for each in (one, two)]
-    assert parts == [SwarmRole.NONE, SwarmRole.NONE], "one alone needs no swarm"
+        rows = await conn.fetch("SELECT swarm_role FROM nodes")
+    assert [row["swarm_role"] for row in rows] == [SwarmRole.NONE.value] * 2, "one alone needs no swarm"
 
 
 async def test_beats_are_written_in_place(record: Record) -> None:
