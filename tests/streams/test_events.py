@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from orchestrator.store import accounts
@@ -226,6 +228,55 @@ async def test_who_does_not_read_is_closed_and_others_are_served(server: TutelaP
             await until(slow, lambda each: False)
         await say(conn, me, "after")
         assert (await frame(quick))["state"] == "after 0"
+
+
+async def test_what_is_new_is_not_held_against_who_reads_a_long_replay(server: TutelaProcess, conn: Any) -> None:
+    """More than a backlog comes while it reads what it missed, which is more than lies in buffers on the way."""
+    me = await admin(conn)
+    async with stream(server, ALL) as socket:
+        cursor = (await frame(socket))["cursor"]
+    missed, new = 6000, 3000
+    await say(conn, me, "x" * 2000, missed)
+    async with stream(server, ALL) as quick, stream(server, f"{ALL}?cursor={cursor}", unread=True) as resumed:
+        await frame(quick)
+        assert (await frame(resumed))["type"] == "auth"
+        for number in range(new // 100):
+            await say(conn, me, f"new {number}", 100)
+            await until(quick, lambda each: each["state"].endswith(" 99"))
+        states = []
+        widen(resumed)
+        async with asyncio.timeout(60):
+            while len(states) < missed + new:
+                got = await frame(resumed)
+                assert got["type"] == "stack", got
+                states.append(got["state"].rpartition(" ")[2])
+        assert states[:missed] == [str(number) for number in range(missed)]
+        assert states[missed:] == [str(number) for _ in range(new // 100) for number in range(100)]
+        await say(conn, me, "live")
+        assert (await frame(resumed))["state"] == "live 0"
+    assert "too slow" not in server.log()
+
+
+def widen(socket_: ClientConnection) -> None:
+    """Who was `unread` reads in earnest from now on."""
+    socket_.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
+
+
+async def test_a_replay_ends_when_what_it_has_still_to_tell_may_be_gone(server: TutelaProcess, conn: Any) -> None:
+    me = await admin(conn)
+    async with stream(server, ALL) as socket:
+        cursor = (await frame(socket))["cursor"]
+    await say(conn, me, "x" * 2000, 6000)
+    async with stream(server, f"{ALL}?cursor={cursor}", unread=True) as resumed:
+        assert (await frame(resumed))["type"] == "auth"
+        await conn.execute("UPDATE events SET at = at - interval '25 hours'")
+        await purge(conn)
+        widen(resumed)
+        got, code = await rest(resumed, within=60)
+    assert (got[-1]["type"], code) == ("error", 4410)
+    told = [int(each["state"].rpartition(" ")[2]) for each in got[:-1]]
+    assert told == list(range(len(told)))
+    assert len(told) < 6000
 
 
 async def test_old_and_foreign_cursors_are_told(server: TutelaProcess, conn: Any) -> None:
