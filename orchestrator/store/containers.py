@@ -25,7 +25,7 @@ from domain.placement import Verdict
 from domain.spec import CrashPolicy
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
-from orchestrator.store.filters import Columns, Filter, where
+from orchestrator.store.filters import Columns, Filter, Looked, where
 
 COLUMNS = (
     "id", "service_id", "node_id", "slot", "name", "spec", "made_from", "deploy_gen", "want", "start_gen",
@@ -39,12 +39,22 @@ _CURRENT = (
     " containers.account_id AND o.name = containers.name AND o.terminated_at IS NULL) THEN {name} END"
 )
 _SERVICE = "(SELECT s.{column} FROM services s WHERE s.id = service_id)"
+# Of the account that is the page's first parameter. Each by its index; then only what was found is looked at.
+_NAMED = "SELECT c.id FROM containers c WHERE c.account_id = $1 AND c.name = ${n}"
+_OF_NAMED = (
+    "SELECT c.id FROM services s JOIN containers c ON c.service_id = s.id WHERE s.account_id = $1 AND s.name = ${n}"
+)
 _FILTERS: Columns = {
     "uuid": "id",
     "state": "state",
     # By the service's name too, which containers inherited in the seed's time (spec 6 no. 14).
-    "name": (_CURRENT.format(name="name"), _CURRENT.format(name=_SERVICE.format(column="name"))),
-    "unique_name": _CURRENT.format(name="name"),
+    "name": Looked(
+        exact=f"id IN ({_NAMED} UNION ALL {_OF_NAMED}) AND {_CURRENT.format(name='true')}",
+        columns=(_CURRENT.format(name="name"), _CURRENT.format(name=_SERVICE.format(column="name"))),
+    ),
+    "unique_name": Looked(
+        exact=f"id IN ({_NAMED}) AND {_CURRENT.format(name='true')}", columns=(_CURRENT.format(name="name"),)
+    ),
     "image_name": "spec->>'image'",
     "service": "service_id",
     "service__name": _SERVICE.format(column="name"),
