@@ -16,3 +16,6 @@ CREATE INDEX nodes_overlay ON nodes (overlay, id) WHERE state <> 'Terminated';
 
 -- Who holds a port that a service asks for, on whichever node.
 CREATE INDEX ports_number ON ports (protocol, port);
+
+-- Containers by their name.
+CREATE INDEX containers_by_name ON containers (account_id, name);

@@ -25,7 +25,7 @@ from domain.placement import Verdict
 from domain.spec import CrashPolicy
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
-from orchestrator.store.filters import Columns, Filter, where
+from orchestrator.store.filters import Columns, Filter, Looked, where
 
 COLUMNS = (
     "id", "service_id", "node_id", "slot", "name", "spec", "made_from", "deploy_gen", "want", "start_gen",
@@ -34,12 +34,19 @@ COLUMNS = (
 )  # fmt: skip
 _COLUMNS = ", ".join(COLUMNS)
 _SERVICE = "(SELECT s.{column} FROM services s WHERE s.id = service_id)"
+# Of the account that is the page's first parameter. Each by its index; then only what was found is looked at.
+_NAMED = "SELECT c.id FROM containers c WHERE c.account_id = $1 AND c.name = ${n}"
+_OF_NAMED = (
+    "SELECT c.id FROM services s JOIN containers c ON c.service_id = s.id WHERE s.account_id = $1 AND s.name = ${n}"
+)
 _FILTERS: Columns = {
     "uuid": "id",
     "state": "state",
     # By the service's name too, which containers inherited in the seed's time (spec 6 no. 14).
-    "name": ("name", _SERVICE.format(column="name")),
-    "unique_name": "name",
+    "name": Looked(
+        exact=f"id IN ({_NAMED} UNION ALL {_OF_NAMED})", columns=("name", _SERVICE.format(column="name"))
+    ),
+    "unique_name": Looked(exact=f"id IN ({_NAMED})", columns=("name",)),
     "image_name": "spec->>'image'",
     "service": "service_id",
     "service__name": _SERVICE.format(column="name"),

@@ -82,7 +82,7 @@ FILL = """
         WHERE services.name = 'web';
     ANALYZE
 """
-"""Thousands of services, each with a container, a port, a volume, an action, and stacks, beside the one asked for."""
+"""Thousands of services, each with container, port, volume and action, and stacks, beside the one asked for."""
 
 
 async def test_no_statement_reads_a_large_table_from_end_to_end(client: Client) -> None:
@@ -168,14 +168,46 @@ async def test_who_holds_a_port_is_found_by_its_number(client: Client) -> None:
         await conn.execute(
             "INSERT INTO nodes (id, name, state) SELECT gen_random_uuid(), 'm' || n, 'Deployed'"
             " FROM generate_series(1, 3000) n;"
-            " UPDATE ports SET node_id = (SELECT id FROM nodes WHERE name = 'm' || port);"
-            " ANALYZE"
+            " UPDATE ports SET node_id = (SELECT id FROM nodes WHERE name = 'm' || port); ANALYZE"
         )
     seen = list[tuple[str, tuple[Any, ...]]]()
     with logged(seen):
         async with client.db.read() as conn:
             assert len(await ports.ports_taken(conn, [(Transport.TCP, 7), (Transport.UDP, 7)])) == 1
-    ((query, arguments),) = seen
+    query, arguments = seen[-1]
     async with client.db.read() as conn:
         plan = "\n".join(row[0] for row in await conn.fetch(f"EXPLAIN {query}", *arguments))
     assert "ports_number" in plan, plan
+
+
+async def test_containers_are_found_by_name_and_by_the_begin_of_a_uuid_without_a_look_at_the_others(
+    client: Client,
+) -> None:
+    await client.create(name="web")
+    async with client.db.transaction() as conn:
+        await conn.execute("SET LOCAL statement_timeout = '60s'")
+        await conn.execute(FILL, timeout=60)
+        found = str(await conn.fetchval("SELECT id FROM containers WHERE name = 'x9-1'"))
+    for query in ("name=x9-1", "name=x9", "unique_name=x9-1", f"uuid__startswith={found[:10]}", f"uuid__in={found}"):
+        seen = list[tuple[str, tuple[Any, ...]]]()
+        with logged(seen):
+            answer = await client.call("GET", f"{API}/container/?{query}")
+        assert [each["uuid"] for each in answer.json()["objects"]] == [found], query
+        assert answer.json()["meta"]["total_count"] == 1
+        pages = [each for each in seen if "FROM containers WHERE account_id = $1" in each[0]]
+        assert pages, query
+        for text, arguments in pages:
+            async with client.db.read() as conn:
+                plan = "\n".join(row[0] for row in await conn.fetch(f"EXPLAIN ANALYZE {text}", *arguments))
+            assert "Seq Scan on containers" not in plan, plan
+            assert "Rows Removed" not in plan, plan
+    for begin, many in (
+        ("", 25),
+        (found, 1),
+        (found[:9], 1),
+        (found[:8] + "x", 0),
+        (found + "0", 0),
+        (found.upper(), 0),
+    ):
+        answer = await client.call("GET", f"{API}/container/?uuid__startswith={begin}")
+        assert len(answer.json()["objects"]) == many, begin

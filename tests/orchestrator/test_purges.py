@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from domain.service import Verb
 from orchestrator.purges import KINDS, purge_once
 from orchestrator.store import copies
 from tests.api.test_cost import FILL, logged, scanned
+from tests.harness.postgres import TestPostgres, migrate
 from tests.orchestrator.world import Node, Record
 
 pytestmark = pytest.mark.postgres
@@ -146,3 +150,34 @@ async def test_no_host_is_owed_a_copy_of_a_service_that_was_purged(record: Recor
         due = {of for of, _ in await copies.due(conn, node.registration.node_id)}
     assert here in due
     assert gone not in due
+
+
+async def test_the_upgrade_of_a_database_at_work_drops_copies_that_no_host_is_ever_told(postgres: TestPostgres) -> None:
+    dsn = await postgres.fresh()
+    conn = await asyncpg.connect(dsn)
+    await conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    code = "import sys; from app.migrate import upgrade; upgrade(sys.argv[1], revision='0013')"
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", code, dsn)
+    assert await done.wait() == 0
+    node, service = uuid4(), uuid4()
+    await conn.execute(
+        "INSERT INTO nodes (id, name, state) VALUES ($1, 'n', 'Deployed')",
+        node,
+    )
+    await conn.execute("INSERT INTO accounts (id, username, role) VALUES ($1, 'admin', 'admin')", node)
+    await conn.execute(
+        "INSERT INTO services (id, account_id, name, unique_name, image_name, state, target, want, spec, deploy_gen,"
+        " start_gen, subnet, created_at)"
+        " VALUES ($1, $2, 'a', 'a', 'a:1', 'Running', 1, 'RUNNING', '{}', 1, 1, '10.0.0.0/24', now())",
+        service,
+        node,
+    )
+    await conn.executemany(
+        "INSERT INTO copies_due (node_id, of, version) VALUES ($1, $2, 1)",
+        [(node, node), (node, service), (node, uuid4())],
+    )
+    await asyncio.to_thread(migrate, dsn)
+    rows = await conn.fetch("SELECT of FROM copies_due")
+    await conn.close()
+    await postgres.drop(dsn)
+    assert {row["of"] for row in rows} == {node, service}
