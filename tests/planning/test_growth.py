@@ -1,4 +1,4 @@
-"""What a decision costs grows with what there is, and not with its square: calls of functions are counted, no seconds."""
+"""What a decision costs grows with what there is, not with its square: calls of functions are counted, no seconds."""
 
 from __future__ import annotations
 
