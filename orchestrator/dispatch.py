@@ -19,7 +19,7 @@ from domain.assignment import (
     SessionLost,
 )
 from domain.errors import Conflict, NotAllowed
-from domain.node import NodeState, starts
+from domain.node import Node, NodeState, starts
 from domain.quarantine import answered, contained, identity, position_key
 from domain.spec import Env
 from orchestrator import rebuilding, swarming
@@ -64,21 +64,30 @@ async def register(
                 raise Conflict(f"{hello.name} is the name of a node that joined: set TUTELA_NODE_NAME to another one")
             if known is None or await fleet.terminated(conn, known):
                 known, _ = await nodes.register(conn, hello.name, hello.engine)
+                await wake.waiting_services(conn)
         begun = await fleet.begin_session(conn, known, hello.engine, served_by, hello.address) if known else None
         if begun is None:
             raise NotAllowed(TAKEN_OUT)
-        reason = await _compared(conn, begun.node_id, hello)
-        await wake.waiting_services(conn)
-        if begun.before is not NodeState.DEPLOYED:
-            await wake.services_on(conn, begun.node_id)
+        node = await _compared(conn, begun.before.id, hello)
+        # A cut of all connections is a session for each host and changes none of them.
+        if _decided_by(node) != _decided_by(begun.before):
+            await wake.waiting_services(conn)
+        if begun.before.state is not NodeState.DEPLOYED:
+            await wake.services_on(conn, node.id)
+    reason = node.quarantine.reason if node.quarantine else ""
     if reason:
-        log.warning("a node is quarantined", node=hello.name, node_id=str(begun.node_id), reason=reason)
-    log.info("agent registered", node=hello.name, node_id=str(begun.node_id), session=begun.session)
-    return Registration(cluster_id=cluster, node_id=begun.node_id, session=begun.session, quarantine=reason)
+        log.warning("a node is quarantined", node=hello.name, node_id=str(node.id), reason=reason)
+    log.info("agent registered", node=hello.name, node_id=str(node.id), session=begun.session)
+    return Registration(cluster_id=cluster, node_id=node.id, session=begun.session, quarantine=reason)
 
 
-async def _compared(conn: Connection, node_id: UUID, hello: NodeHello) -> str:
-    """What its agent brings, beside the record; why the node is quarantined, or nothing.
+def _decided_by(node: Node) -> tuple[object, ...]:
+    """What decisions about services see of a node, of that which a new session can change."""
+    return node.state, node.engine, node.reach, node.quarantine
+
+
+async def _compared(conn: Connection, node_id: UUID, hello: NodeHello) -> Node:
+    """What its agent brings, beside the record; the node as it is now, quarantined or not.
 
     Revisions of another node say nothing: an agent that joins anew brings the ledger of who it was.
     """
@@ -92,8 +101,7 @@ async def _compared(conn: Connection, node_id: UUID, hello: NodeHello) -> str:
     ):
         seen = None
     await quarantines.note_ahead(conn, node_id, seen)
-    found = (await nodes.get(conn, node_id)).quarantine
-    return found.reason if found else ""
+    return await nodes.get(conn, node_id)
 
 
 async def refuse_second_agent(conn: Connection, engine: EngineInfo, node_id: UUID | None) -> None:

@@ -91,7 +91,7 @@ async def _mounts(conn: Connection, service: Service, step: CreateContainer, ima
 
 async def _of_service(conn: Connection, service_id: UUID, step: CreateContainer) -> tuple[Mount, ...]:
     """The mounts of the other service's container of the same slot, or of its first one, on the same node."""
-    rows = [row for row in await containers.open_rows(conn, [service_id]) if row.node_id == step.node_id]
+    rows = await containers.open_on(conn, [service_id], step.node_id)
     if not rows:
         return ()
     best = min(rows, key=lambda row: (row.slot != step.slot, row.slot))

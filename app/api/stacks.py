@@ -19,7 +19,7 @@ from app.wire.stack_file import to_file
 from app.wire.stack_input import read_stack
 from app.wire.stack_output import StackDetails, stack_out
 from domain.access import Role
-from domain.service import Verb, synchronized
+from domain.service import Verb
 from domain.stack import Stack, StackState
 from orchestrator.store import containers, services, stacks
 from orchestrator.store.db import Connection
@@ -129,17 +129,14 @@ async def _one(request: Request, caller: Caller, stack_id: UUID, status: int) ->
 async def _shown(conn: Connection, found: Sequence[tuple[Stack, StackState]]) -> list[dict[str, Any]]:
     """The representations of stacks, in a fixed number of statements."""
     members = await services.of_stacks(conn, [stack.id for stack, _ in found])
-    everyone = [service.id for each in members.values() for service in each]
-    rows: dict[UUID, list[Any]] = {each: [] for each in everyone}
-    for row in await containers.open_rows(conn, everyone):
-        rows[row.service_id].append(row)
+    outdated = await containers.outdated(conn, [service for each in members.values() for service in each])
     return [
         stack_out(
             StackDetails(
                 stack=stack,
                 state=state,
                 services=members[stack.id],
-                synchronized=all(synchronized(service, rows[service.id]) for service in members[stack.id]),
+                synchronized=outdated.isdisjoint(service.id for service in members[stack.id]),
             )
         )
         for stack, state in found

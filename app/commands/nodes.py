@@ -183,7 +183,7 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
         there(node)
         if node.name == own_name and node.state is NodeState.DEPLOYED:
             raise NotAllowed("this is the host that Tutela itself runs on, and it is up: stop Tutela there first")
-        on_it = [row for row in await containers.open_rows(conn, concerned) if row.node_id == node_id]
+        on_it = await containers.open_on(conn, concerned, node_id)
         live, kept = (await nodes.live_counts(conn, [node_id])).get(node_id, 0), await nodes.volumes_on(conn, node_id)
         if live > len(on_it) or (kept and not force):
             raise NotAllowed(

@@ -22,7 +22,8 @@ from domain.container import (
 )
 from domain.errors import NotFound
 from domain.placement import Verdict
-from domain.spec import CrashPolicy
+from domain.service import Service
+from domain.spec import CrashPolicy, digest
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Columns, Filter, Looked, where
@@ -108,6 +109,30 @@ async def open_rows(conn: Connection, service_ids: Sequence[UUID]) -> list[Conta
         list(service_ids),
     )
     return [of_row(row) for row in rows]
+
+
+async def open_on(conn: Connection, service_ids: Sequence[UUID], node_id: UUID) -> list[Container]:
+    """As `open_rows`, those on the node."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM containers WHERE service_id = ANY($1) AND node_id = $2 AND terminated_at IS NULL"  # noqa: S608
+        " ORDER BY slot",
+        list(service_ids),
+        node_id,
+    )
+    return [of_row(row) for row in rows]
+
+
+async def outdated(conn: Connection, services: Sequence[Service]) -> set[UUID]:
+    """The services of which a live container is not up to date (spec 2.3), without reading one of them out."""
+    rows = await conn.fetch(
+        "SELECT s.id FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS s(id, made, gen) WHERE EXISTS (SELECT 1"
+        " FROM containers c WHERE c.service_id = s.id AND c.terminated_at IS NULL AND NOT c.leaving"
+        " AND (c.made_from <> s.made OR c.deploy_gen < s.gen))",
+        [each.id for each in services],
+        [digest(each.spec) for each in services],
+        [each.deploy_gen for each in services],
+    )
+    return {row["id"] for row in rows}
 
 
 async def linked(conn: Connection, targets: Sequence[UUID], own: Sequence[UUID]) -> list[Container]:

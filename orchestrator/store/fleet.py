@@ -8,9 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.assignment import EngineInfo
-from domain.node import NodeState
+from domain.node import Node, NodeState
 from orchestrator.ids import new_id
-from orchestrator.store import codec
+from orchestrator.store import codec, nodes
 from orchestrator.store.db import Connection
 
 _TERMINATED = NodeState.TERMINATED.value
@@ -155,11 +155,10 @@ async def engine_served(conn: Connection, engine: EngineInfo, node_id: UUID | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A session that began; `before` is the node's state until then."""
+    """A session that began; `before` is the node until then."""
 
-    node_id: UUID
     session: int
-    before: NodeState
+    before: Node
 
 
 async def begin_session(
@@ -167,10 +166,10 @@ async def begin_session(
 ) -> Begun | None:
     """A new session of a node that joined; None when it was terminated or never was. `address`: its agent's own."""
     row = await conn.fetchrow(
-        "UPDATE nodes n SET session = n.session + 1, state = $2, last_seen = clock_timestamp(),"
+        "UPDATE nodes n SET session = n.session + 1, state = $2, last_seen = clock_timestamp(),"  # noqa: S608 - its own
         " engine = coalesce($3, n.engine), served_by = $5, address = coalesce(nullif($6, ''), n.address)"
-        " FROM (SELECT id, state FROM nodes WHERE id = $1 AND state <> $4 FOR NO KEY UPDATE) o"
-        " WHERE n.id = o.id RETURNING n.id, n.session, o.state AS before",
+        f" FROM (SELECT {', '.join(nodes.COLUMNS)} FROM nodes WHERE id = $1 AND state <> $4 FOR NO KEY UPDATE) o"
+        " WHERE n.id = o.id RETURNING n.session AS begun, o.*",
         node_id,
         (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value,
         codec.dump(codec.ENGINE, engine),
@@ -178,7 +177,7 @@ async def begin_session(
         served_by,
         address,
     )
-    return Begun(node_id=row["id"], session=row["session"], before=NodeState(row["before"])) if row else None
+    return Begun(session=row["begun"], before=nodes.of_row(row)) if row else None
 
 
 async def node_named(conn: Connection, name: str) -> UUID | None:

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from domain.assignment import NodeHello
 from domain.container import Seen
 from domain.service import ServiceState, Verb
-from domain.spec import PortSpec, ServiceSpec, Transport
+from domain.spec import PortSpec, ServiceSpec, Strategy, Transport
+from orchestrator import dispatch
 from orchestrator.reconciler import gather
 from orchestrator.store import schedule
 from tests.api.test_cost import FILL, logged, scanned
@@ -81,6 +83,35 @@ async def test_a_new_session_tells_everything_again_for_two_statements(record: R
     (container, told), *_ = [(key, done(each)) for key, each in node.held.items()]
     await again.report({container: replace(told, state=Seen.EXITED, exit_code=3)})
     assert len(await due(record)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "state = 'Unreachable'",
+        "engine = jsonb_set(engine, '{memory}', '1')",
+        "address = '10.0.0.2'",
+        "ahead = jsonb_build_object('node_id', id, 'lineage', gen_random_uuid(), 'revision', 7)",
+    ],
+)
+async def test_a_new_session_wakes_who_waits_for_a_node_where_the_node_was_another(record: Record, other: str) -> None:
+    """Those that wait, and those for every node: a cut of all connections is a session for each host."""
+    node = await Node.join(record.db)
+    every = await record.create("every", spec=ServiceSpec(image="a:1", deployment_strategy=Strategy.EVERY_NODE))
+    waiting, at_rest = await record.create("waiting"), await record.create("at-rest")
+    for each in (every, waiting, at_rest):
+        await record.operate(each, Verb.START)
+    await record.settle(node)
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET waits_for = 'a node' WHERE id = $1", waiting)
+        await conn.execute("UPDATE nodes SET address = '10.0.0.1'")
+        if other:
+            await conn.execute(f"UPDATE nodes SET {other}")  # noqa: S608 - one of the above
+    hello = NodeHello(name="local", cluster_id=None, engine=node.engine, address="10.0.0.1")
+    await dispatch.register(record.db, hello)
+    on_it = {at_rest} if "state" in other else set()
+    assert await due(record) == ({every, waiting} | on_it if other else set())
 
 
 async def test_a_report_of_thirty_changes_costs_as_many_statements_as_one_of_one(record: Record) -> None:

@@ -40,12 +40,13 @@ class Node:
     revision: int = 0
     seq: int = 0
     held: dict[UUID, ContainerAssignment] = field(default_factory=dict)
+    engine: EngineInfo = ENGINE
 
     @classmethod
     async def join(cls, db: Database, name: str = "local") -> Node:
-        return cls(
-            db, await dispatch.register(db, NodeHello(name=name, cluster_id=None, engine=replace(ENGINE, place=name)))
-        )
+        engine = replace(ENGINE, place=name)
+        registration = await dispatch.register(db, NodeHello(name=name, cluster_id=None, engine=engine))
+        return cls(db, registration, engine=engine)
 
     async def fetch(self) -> list[ContainerAssignment]:
         news = await dispatch.assignments_since(self.db, self.registration, self.revision)
@@ -71,7 +72,7 @@ class Node:
                 session=self.registration.session,
                 seq=self.seq if seq is None else seq,
                 applied_revision=self.revision,
-                engine=ENGINE,
+                engine=self.engine,
                 containers=tuple(ContainerReport(container_id=key, observed=value) for key, value in seen.items()),
                 images=images,
             ),
