@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.admin_nodes import node_shown
 from app.api.deps import Caller, command, database, ident
+from app.api.nodes import node_shown
 from app.api.responses import reply
 from app.api.routing import Operation
 from app.commands import reconciler as commands
@@ -84,7 +84,7 @@ async def pause_node(request: Request, caller: Caller, uuid: str) -> Response:
     """The node is told nothing new and takes no containers; its agent goes on with what it was told."""
     node_id = ident(uuid, "node")
     await commands.pause_node(command(request, caller, None), node_id)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/node/{uuid}/resume/")
@@ -92,7 +92,7 @@ async def resume_node(request: Request, caller: Caller, uuid: str) -> Response:
     """The node is told what is wanted by now."""
     node_id = ident(uuid, "node")
     await commands.resume_node(command(request, caller, None), node_id)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 @router.post("/node/{uuid}/look/")
@@ -100,7 +100,7 @@ async def look_node(request: Request, caller: Caller, uuid: str) -> Response:
     """A pass for every service on the node now."""
     node_id = ident(uuid, "node")
     await commands.look_node(command(request, caller, None), node_id)
-    return await node_shown(request, node_id, 202)
+    return await node_shown(request, caller, node_id, 202)
 
 
 async def _all(request: Request, status: int) -> Response:
