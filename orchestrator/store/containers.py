@@ -44,9 +44,7 @@ _FILTERS: Columns = {
     "uuid": "id",
     "state": "state",
     # By the service's name too, which containers inherited in the seed's time (spec 6 no. 14).
-    "name": Looked(
-        exact=f"id IN ({_NAMED} UNION ALL {_OF_NAMED})", columns=("name", _SERVICE.format(column="name"))
-    ),
+    "name": Looked(exact=f"id IN ({_NAMED} UNION ALL {_OF_NAMED})", columns=("name", _SERVICE.format(column="name"))),
     "unique_name": Looked(exact=f"id IN ({_NAMED})", columns=("name",)),
     "image_name": "spec->>'image'",
     "service": "service_id",
