@@ -243,7 +243,7 @@ async def test_what_is_new_is_not_held_against_who_reads_a_long_replay(server: T
         for number in range(new // 100):
             await say(conn, me, f"new {number}", 100)
             await until(quick, lambda each: each["state"].endswith(" 99"))
-        states = []
+        states = list[str]()
         widen(resumed)
         async with asyncio.timeout(60):
             while len(states) < missed + new:
