@@ -68,11 +68,6 @@ def stack_state(stack: Stack, services: Collection[ServiceState], *, under_way: 
     return StackState.STOPPED if all(state in resting for state in present) else StackState.PARTLY_RUNNING
 
 
-def announced_state(stack: Stack) -> StackState:
-    """What an event says when the stack's own row changes: its operation, or that it is new."""
-    return _UNDER_WAY[stack.verb] if stack.verb else StackState.NOT_RUNNING
-
-
 ALLOWED = {
     StackState.NOT_RUNNING: frozenset({Verb.START, Verb.TERMINATE}),
     StackState.RUNNING: frozenset({Verb.STOP, Verb.REDEPLOY, Verb.TERMINATE}),

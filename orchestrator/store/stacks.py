@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, NotFound
 from domain.service import ServiceState, Verb
-from domain.stack import Stack, StackState, announced_state, stack_state
+from domain.stack import Stack, StackState, stack_state
 from orchestrator.store.db import Connection
 from orchestrator.store.filters import Filter, where
 
@@ -73,13 +73,14 @@ async def save(conn: Connection, stack: Stack) -> None:
 
 
 async def _tell(conn: Connection, stack: Stack, act: str) -> None:
-    """The event of the row's change: its operation. What its services do comes as theirs."""
+    """The event of the row's change. What its services do comes as theirs."""
+    state = (await states(conn, [stack]))[stack.id]
     await conn.execute(
         "SELECT tutela_event($1, 'stack', $2, $3, '{}', $4)",
         stack.account_id,
         act,
         stack.id,
-        announced_state(stack).value,
+        state.value,
     )
 
 

@@ -68,6 +68,21 @@ async def test_a_nickname_stays_when_it_is_not_given_and_goes_when_it_is_null(
     assert (await made(client, name="other", nickname=default))["nickname"] == "other"
 
 
+async def test_an_event_of_a_stack_has_the_state_that_the_stack_is_in(client: Client) -> None:
+    """And not the last operation's, which may have ended long ago (spec 4.12)."""
+    stack = await made(client)
+    uri = stack["resource_uri"]
+    assert (await client.call("POST", f"{uri}start/")).status_code == 202
+    async with client.db.transaction() as conn:
+        await conn.execute("UPDATE actions SET state = 'Success', end_date = now() WHERE end_date IS NULL")
+        await conn.execute("UPDATE services SET operation = NULL, want = 'RUNNING', state = 'Running'")
+    assert (await client.call("PATCH", uri, json={"nickname": "x"})).status_code == 200
+    async with client.db.read() as conn:
+        rows = await conn.fetch("SELECT state FROM events WHERE type = 'stack' ORDER BY xid, id")
+    assert [row["state"] for row in rows] == ["Not running", "Starting", "Running"]
+    assert (await get(client, uri))["state"] == "Running"
+
+
 async def test_names_are_unique_inside_a_stack_and_found_there_first(client: Client) -> None:
     await client.create(name="db")
     stack = await made(client)

@@ -16,7 +16,7 @@ from app.wire.stack_input import read_stack
 from domain.errors import Invalid, NotAllowed
 from domain.service import Service, ServiceState, Verb
 from domain.spec import Binding, CrashPolicy, Link, PortSpec, ServiceSpec, Strategy, Transport
-from domain.stack import ALLOWED, VERBS, Stack, StackState, announced_state, check, order, stack_state
+from domain.stack import ALLOWED, VERBS, Stack, StackState, check, order, stack_state
 from tests.planning.model import START, a_service, number
 
 S, K = ServiceState, StackState
@@ -115,11 +115,6 @@ def test_what_a_stack_allows_is_told() -> None:
     assert str(starting.value) == (
         "Stack is in state Starting: start is not allowed (nothing is allowed until that has ended)"
     )
-
-
-def test_what_an_event_says_of_a_stack() -> None:
-    assert announced_state(a_stack()) is K.NOT_RUNNING
-    assert announced_state(a_stack(verb=Verb.REDEPLOY)) is K.REDEPLOYING
 
 
 def test_a_circle_is_broken_where_the_file_closes_it() -> None:
