@@ -122,6 +122,11 @@ def sweep(engine: PrivateEngine) -> None:
     wait_for(swept, timeout=60, what="the engine to be empty")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: as the last one it would have the other workers wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_seeds.py")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed end-to-end test shows the server's log, and those of its hosts."""

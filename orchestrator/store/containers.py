@@ -159,10 +159,8 @@ async def get(conn: Connection, account_id: UUID, container_id: UUID) -> Contain
 async def page(
     conn: Connection, account_id: UUID, filters: Sequence[Filter], limit: int, offset: int
 ) -> tuple[list[Container], int]:
-    """A page of the account's containers by age, and how many there are; terminated ones show for an hour.
-
-    They are counted only where the page does not tell: a last one does.
-    """
+    """A page of the account's containers by age, and how many there are, counted only where the page does not tell: a
+    last one does. Terminated ones show for an hour."""
     condition, arguments = where(filters, _FILTERS, first=2)
     fields = {each.field for each in filters}
     if fields & {"name", "unique_name"} and not fields & {"state", "uuid"}:

@@ -394,6 +394,14 @@ SWARMS = st.builds(
 )
 
 
+def test_only_those_are_told_whose_order_is_another() -> None:
+    swarm, members = running(2, 1)
+    assert retold(swarm, members, swarm, members) == set()
+    demoted = [members[0], replace(members[1], role=SwarmRole.WORKER), members[2]]
+    # The lead is to demote it, and it makes no networks any more.
+    assert retold(swarm, members, swarm, demoted) == {number(1), number(2)}
+
+
 @given(st.sampled_from(list(NetworkMode)), SWARMS, fleets())
 def test_deciding_is_stable_and_bounded(mode: NetworkMode, swarm: Swarm, members: list[Member]) -> None:
     after, decided = decide(mode, swarm, members)

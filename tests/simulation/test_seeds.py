@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.command import simulate
 
-SEEDS, SECONDS, LEAST = 1000, 330, 400
+SEEDS, SECONDS, LEAST = 1000, 330, 300
 """As many as the build has time for, beside its other tests: 0.3 s of two cores a seed, and up to 3 s where others have
 them. All of them within six minutes (issue 5): `./tutela simulate --runs 1000 --jobs 2`."""
 

@@ -111,7 +111,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a quiet start is a start": (
         "a stop is not waited for, and what runs in its grace has obeyed the order to start (304, E10)",
-        285,
+        856,
         (
             (executor.Executor, "_perform", _stop_is_sent),
             (memory, "after", _quiet_is_carried_out),
@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        37,
+        109,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (

@@ -95,7 +95,7 @@ async def _nobody_expires(_db: Any) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        35,
+        8,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
@@ -155,7 +155,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the gone keep their volumes": (
         "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
-        26207,
+        None,
         ((service, "_left_volumes", _gone_take_none),),
     ),
     "nobody expires": (
