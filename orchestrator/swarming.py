@@ -92,7 +92,7 @@ async def _settle(
         return at_rest(mode, members)
     moved = [each.id for each in changed if each.overlay != known[each.id].overlay]
     if moved:
-        await wake.leave(conn, await swarm.services_on(conn, moved))
+        await wake.leave(conn, await nodes.services_on(conn, *moved))
     told = retold(before, members, after, decided)
     if heard is not None:
         told.update(await _networks_done(conn, heard.report))

@@ -94,7 +94,7 @@ async def terminate_node(request: Request, caller: Caller, uuid: str) -> Respons
     """Take an empty node out; with `force=true` also one that will not come back."""
     node_id = ident(uuid, "node")
     context = command(request, caller, None)
-    force = await asked_flag(request, context, "Node Terminate", node_uri(node_id), "force", default=False)
+    force = await asked_flag(request, context, commands.TERMINATE, node_uri(node_id), "force", default=False)
     await commands.terminate(context, node_id, own_name=own_name(settings(request)), force=force)
     return await node_shown(request, caller, node_id, 202)
 

@@ -113,7 +113,7 @@ async def redeploy_stack(request: Request, caller: Caller, uuid: str) -> Respons
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
     stack_id = ident(uuid, "stack")
     context, uri = command(request, caller, None), commands.stack_uri(stack_id)
-    reuse = await asked_flag(request, context, f"Stack {verb.value.capitalize()}", uri, "reuse_volumes", default=True)
+    reuse = await asked_flag(request, context, commands.verb_name(verb), uri, "reuse_volumes", default=True)
     await commands.run(context, stack_id, verb, reuse_volumes=reuse)
     return await _one(request, caller, stack_id, 202)
 

@@ -28,6 +28,10 @@ class Description:
     nickname: str | None
 
 
+TERMINATE = "Node Terminate"
+"""The wire's name of the action."""
+
+
 def node_uri(node_id: UUID) -> str:
     """The resource path of a node."""
     return f"{NODES_URI}{node_id}/"
@@ -174,7 +178,7 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
     With `force` the containers and volumes on it are given up: the user says that the host will not come back.
     If it does, its agent is told that nothing of it is wanted.
     """
-    async with recorded(context, "Node Terminate", node_uri(node_id)) as work:
+    async with recorded(context, TERMINATE, node_uri(node_id)) as work:
         conn = work.conn
         # Services are locked before nodes, here as everywhere.
         concerned = await nodes.services_on(conn, node_id) if force else []

@@ -47,6 +47,11 @@ def stack_uri(stack_id: UUID) -> str:
     return f"{STACKS_URI}{stack_id}/"
 
 
+def verb_name(verb: Verb) -> str:
+    """`Stack Start`: the wire's name of the action."""
+    return f"Stack {verb.value.capitalize()}"
+
+
 class AskedService(Protocol):
     """One service of a body: read as a new one or as an update once it is known which it is.
 
@@ -150,7 +155,7 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
 
     One action for all of them: it ends with the last, failed if any failed. Raises NotFound, NotAllowed.
     """
-    uri, name = stack_uri(stack_id), f"Stack {verb.value.capitalize()}"
+    uri, name = stack_uri(stack_id), verb_name(verb)
     async with refusals_recorded(context, name, None, uri), context.db.transaction() as conn:
         stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
         state = (await stacks.states(conn, [stack]))[stack.id]

@@ -221,10 +221,11 @@ async def note_starts(conn: Connection, node_id: UUID, failed: Sequence[StartFai
         )
 
 
-async def services_on(conn: Connection, node_id: UUID) -> list[UUID]:
-    """The services with live containers on the node, in lock order."""
+async def services_on(conn: Connection, *node_ids: UUID) -> list[UUID]:
+    """The services with live containers on any of the nodes, in lock order."""
     rows = await conn.fetch(
-        "SELECT DISTINCT service_id FROM containers WHERE node_id = $1 AND terminated_at IS NULL ORDER BY 1", node_id
+        "SELECT DISTINCT service_id FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL ORDER BY 1",
+        node_ids,
     )
     return [row["service_id"] for row in rows]
 

@@ -144,14 +144,6 @@ async def save_members(conn: Connection, changed: Sequence[Member]) -> None:
     )
 
 
-async def services_on(conn: Connection, node_ids: Sequence[UUID]) -> list[UUID]:
-    """The services with live containers on any of the nodes."""
-    rows = await conn.fetch(
-        "SELECT DISTINCT service_id FROM containers WHERE node_id = ANY($1) AND terminated_at IS NULL", list(node_ids)
-    )
-    return [row["service_id"] for row in rows]
-
-
 async def take(conn: Connection, node_id: UUID, session: int, seen: SwarmSeen) -> bool:
     """What the node's agent says; whether its session is still on."""
     return bool(
