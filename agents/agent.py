@@ -74,7 +74,7 @@ class Agent:
         self._retries: dict[str, Retry] = {}
         self._where: dict[UUID, str] = {}
         self._fence = Fence.NO_STARTS
-        self._streams = ContainerStreams(runtime)
+        self.streams = ContainerStreams(runtime)  # logs of the containers that are here, and commands in them
         self._on_overlays = False
         self._names_lost = LostNames()
         self._swarm = SwarmKeeper(runtime, self._session.swarm, lambda: self._on_overlays, self._entered_swarm)
@@ -106,11 +106,6 @@ class Agent:
     async def settled(self) -> None:
         """Return once nothing is to be done now, nothing is under way, and all that was seen is reported."""
         await self._settled.wait()
-
-    @property
-    def streams(self) -> ContainerStreams:
-        """Logs of the containers that are here, and commands in them."""
-        return self._streams
 
     def _wake_up(self) -> None:
         self._resting = False
@@ -208,13 +203,15 @@ class Agent:
             judged=self._ledger.judged,
         )
         self._ask(plan.held)
-        self._report(assignments, view, busy | view.unknown)
+        withheld = self._report(assignments, view, busy | view.unknown)
         self._session.applied(revision)
         try:
             due = await self._perform(plan, cluster_id, assignments)
         finally:
             for stop in fences:
                 self._executor.submit(f"fence {stop.container_id}", (stop,), cluster_id)
+        if withheld:
+            self._wake_up()  # the ledger is written by now
         if self._fence is not Fence.SHUT and any(each.spec.single_writer for each in assignments.values()):
             end = clock.now() + timedelta(seconds=max(self._session.lease.left, 0.0))
             due = min(due, end) if due else end
@@ -276,22 +273,26 @@ class Agent:
             before = self._ledger.memory(container_id)
             self._ledger.remember(container_id, remembering.observed(before, assignment, seen))
         wanted = [each.container_id for each in self._ledger.assignments.values() if each.want is not Want.GONE]
-        self._streams.seen(view.containers, self._where, unknown=view.unknown, expected=wanted)
+        self.streams.seen(view.containers, self._where, unknown=view.unknown, expected=wanted)
         for container_id in self._ledger.memories.keys() - assignments.keys() - found.keys() - set(working):
             if container_id not in self._ledger.assignments:
                 self._ledger.forget(container_id)
         self._ledger.still_here(found.keys() | set(working))
 
-    def _report(self, assignments: Assignments, view: EngineView, working: Iterable[UUID]) -> None:
-        found = view.by_identity()
+    def _report(self, assignments: Assignments, view: EngineView, working: Iterable[UUID]) -> bool:
+        """Whether something waits for the ledger: GONE is final, and who began anew without knowing would undo it."""
+        found, withheld = view.by_identity(), False
         for container_id, assignment in assignments.items():
             if container_id in working or self._ledger.assignments.get(container_id) != assignment:
                 continue
             memory = self._ledger.memory(container_id)
             here = found.get(container_id, [])
             seen = reported(assignment, best(assignment, here), memory, gone=not here)
-            if seen is not None:
+            if seen is not None and seen.state is Seen.GONE and not self._ledger.certain(assignment):
+                withheld = True
+            elif seen is not None:
                 self._session.seen(container_id, seen)
+        return withheld
 
     def _cut_short(self, assignments: Assignments, away: Collection[UUID]) -> list[StopContainer]:
         """Look at the fence; when the lease was just lost, what to stop beside the lines at work on it."""

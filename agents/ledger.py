@@ -83,6 +83,7 @@ class Ledger:
         self.complete = page.complete
         self._incarnation = page.incarnation
         self.assignments = {each.container_id: each for each in page.assignments}
+        self._on_disk = self.assignments
         self._memory = dict(page.memory)
         self.seen = page.seen
         self._engine = page.engine
@@ -103,6 +104,10 @@ class Ledger:
     def foreign(self, engine: EngineInfo | None) -> bool:
         """Whether this is known to be another engine than the assignment is for."""
         return engine is not None and self._engine not in {"", identity(engine)}
+
+    def certain(self, assignment: ContainerAssignment) -> bool:
+        """Whether it is on the disk: an agent that begins anew after a power cut knows it too."""
+        return self._on_disk.get(assignment.container_id) == assignment
 
     @property
     def incarnation(self) -> str | None:
@@ -209,12 +214,13 @@ class Ledger:
         """Bring the present content to the disk if it changed; returns when it is durable. Raises OSError."""
         async with self._saving:
             if self._dirty:
-                self._dirty = False
+                self._dirty, written = False, self.assignments
                 try:
                     await self._write(self._path, _PAGE.dump_json(self._page()))
                 except BaseException:
                     self._dirty = True
                     raise
+                self._on_disk = written
             if self._copies_dirty:
                 # A file of their own: they change with definitions, and not with each start of a container.
                 self._copies_dirty = False

@@ -172,3 +172,24 @@ async def test_crash_loops_back_off(runtime: FakeRuntime, channel: MemoryChannel
     seen = await until(channel, one.container_id, Seen.RESTARTING, more=lambda seen: seen.restart_count >= 2)
     assert (seen.exit_code, seen.will_restart) == (3, True)
     assert runtime.calls.count("start") <= seen.restart_count + 2
+
+
+async def test_gone_is_said_once_it_is_on_the_disk(
+    runtime: FakeRuntime, channel: MemoryChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GONE is final: an agent that began anew without knowing it would make the container again (seed 51042)."""
+    one = assigned(1)
+    channel.assign(one)
+    seen = await until(channel, one.container_id, Seen.RUNNING)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agents.ledger.write_whole", full)
+        runtime.containers.pop(seen.engine_id or "")
+        channel.assign(replace(one, want=Want.GONE))
+        looks = runtime.calls.count("list")
+        await eventually(lambda: runtime.calls.count("list") > looks + 2, "some looks")
+        assert channel.seen[one.container_id].state is not Seen.GONE
+    await until(channel, one.container_id, Seen.GONE)

@@ -49,6 +49,13 @@ class Host:
         """Its wall clock."""
         return self._world.now() + self.skew
 
+    @property
+    def remembers(self) -> bool:
+        """Whether its agents know why a run ended, or that a stop is under way. The ledger alone does: where that is
+        torn, or could not be written before its agent was killed, it is lost with it (seeds 256, 21361, 50871;
+        docs/design/agent.md)."""
+        return not self._world.knobs.tears and not self.forgot
+
     def start(self) -> None:
         """Its supervisor starts the agent."""
         if self.process.alive:

@@ -38,15 +38,14 @@ class Result:
 _backend: Backend | None = None
 
 
-def _open(url: str, core: int | None = None) -> None:
+def _open(url: str, core: int) -> None:
     """`core`: the one that this process and its server's share. They work in turn, and to wake a sleeping core takes
     longer than a statement."""
     global _backend
     _backend = Backend(url)
-    if core is not None:
-        for pid in (0, *_backend.pids()):
-            with contextlib.suppress(PermissionError):
-                os.sched_setaffinity(pid, {core})
+    for pid in (0, *_backend.pids()):
+        with contextlib.suppress(PermissionError):
+            os.sched_setaffinity(pid, {core})
     gc.collect()
     gc.freeze()  # what lives for ever is not looked at after each seed
 
@@ -79,11 +78,11 @@ class Runner:
         self._pools: list[ProcessPoolExecutor] = []
 
     def __enter__(self) -> Runner:
+        cores = sorted(os.sched_getaffinity(0))
         if len(self._urls) == 1:
-            _open(self._urls[0])
+            _open(self._urls[0], cores[-1])
         else:
             spawn = multiprocessing.get_context("spawn")
-            cores = sorted(os.sched_getaffinity(0))
             for number, url in enumerate(self._urls):
                 core = cores[number % len(cores)]
                 self._pools.append(ProcessPoolExecutor(1, spawn, _open, (url, core)))

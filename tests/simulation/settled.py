@@ -137,9 +137,7 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
             yield f"{name} is seen as {row['seen']}, and is {box.state}"
         if row["seen"] == "EXITED" and row["autorestart"] == "ALWAYS" and row["autoreplace"] == "OFF":
             yield f"{name} ended, and autorestart is ALWAYS"
-        # Why a run ended is known by the ledger alone: where that is torn, or could not be written before its agent
-        # was killed, it is lost with it (seeds 256, 21361; docs/design/agent.md).
-        remembered = not world.knobs.tears and not world.hosts[row["node"]].forgot
+        remembered = world.hosts[row["node"]].remembers
         if row["seen"] == "EXITED" and box is not None and box.ended_by == "agent" and remembered:
             yield f"{name} is wanted running, and was stopped by its agent"
         # Whether an engine ended a run that obeyed with a code of its own, times of its host's clock tell: where that

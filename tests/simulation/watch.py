@@ -65,7 +65,8 @@ class Watch:
             if "name is taken" in row["said"]:
                 world.history.violate("I3", f"{row['name']} on {row['node']} failed: {row['said']}")
             mine = [box for box in boxes if box.labels.get(CONTAINER) == str(row["id"])]
-            if row["over"] and any(box.state == EXITED and box.ended_by == "agent" for box in mine):
+            over = row["over"] and world.hosts[row["node"]].remembers
+            if over and any(box.state == EXITED and box.ended_by == "agent" for box in mine):
                 world.history.violate(
                     "I8", f"{row['name']} on {row['node']} is told to be started, and was stopped by its agent"
                 )

@@ -101,7 +101,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        1,
+        6,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (

@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        3,
+        12,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
