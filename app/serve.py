@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 
 import structlog
@@ -28,8 +29,20 @@ Roles = Callable[[Settings, Callable[[], Awaitable[str]], asyncio.Event], Awaita
 log = structlog.stdlib.get_logger("tutela.serve")
 
 
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """What is imported stays: the collector looks at none of it, neither meanwhile (a fifth of the time) nor later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 async def _roles(settings: Settings, dsn: Callable[[], Awaitable[str]], stop: asyncio.Event) -> None:
-    from app import roles
+    with _loading():
+        from app import roles
 
     await roles.run(settings, dsn=dsn, stop=stop)
 
@@ -117,8 +130,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _run_agent(settings: Settings) -> int:
     """The agent of a host that joined: no database, no API."""
-    from app.fleet import joined
-    from app.installation import host_rules_of
+    with _loading():
+        from app.fleet import joined
+        from app.installation import host_rules_of
 
     folder = joined.directory(settings.state_dir)
     lock = ServerLock(folder)

@@ -91,8 +91,8 @@ def silent(engine: PrivateEngine) -> Iterator[str]:
 
 
 @pytest.fixture
-def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
-    """A running Tutela on the session's engine and a database of its own."""
+def own_server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
+    """A running Tutela on the session's engine and a database of its own, for one test."""
     process = TutelaProcess(docker_host=engine.base_url, dsn=database_url)
     try:
         process.start()
@@ -100,6 +100,12 @@ def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
     finally:
         process.close()
         sweep(engine)
+
+
+@pytest.fixture
+def server(own_server: TutelaProcess) -> TutelaProcess:
+    """A running Tutela. Folders whose tests bear what others left of it share one in a module."""
+    return own_server
 
 
 def sweep(engine: PrivateEngine) -> None:

@@ -39,22 +39,10 @@ async def shared_server(engine: PrivateEngine, postgres: TestPostgres) -> AsyncI
 def server(shared_server: TutelaProcess, engine: PrivateEngine) -> Iterator[TutelaProcess]:
     """The server with nothing on it. Modules whose tests kill it, or want another, ask for `own_server` instead."""
     yield shared_server
-    _clear(shared_server, engine)
+    clear(shared_server, engine)
 
 
-@pytest.fixture
-def own_server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
-    """A server for one test."""
-    process = TutelaProcess(docker_host=engine.base_url, dsn=database_url)
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-        sweep(engine)
-
-
-def _clear(server: TutelaProcess, engine: PrivateEngine) -> None:
+def clear(server: TutelaProcess, engine: PrivateEngine) -> None:
     """Terminate every service, without the patience of users; returns when no container is left."""
 
     def ended() -> bool:

@@ -27,6 +27,12 @@ ALL = "/v1/events/"
 
 
 @pytest.fixture
+def server(own_server: TutelaProcess) -> TutelaProcess:
+    """One of its own: these tests write into its database, and end it."""
+    return own_server
+
+
+@pytest.fixture
 async def conn(database_url: str) -> AsyncIterator[Any]:
     made = await asyncpg.connect(database_url)
     yield made

@@ -118,7 +118,7 @@ async def test_only_in_a_running_container(user: User, server: TutelaProcess) ->
     async with stream(server, f"/v1/container/{uuid}/exec/?command=%22open") as socket:
         (told,), code = await rest(socket)
     assert (told["type"], code) == ("error", 4400)
-    (service,) = user.api.get("/api/v1/service/").json["objects"]
+    (service,) = user.api.get("/api/v1/service/?state=Running").json["objects"]
     await asyncio.to_thread(user.do, service["uuid"], "stop", wait="Success")
     async with stream(server, f"/v1/container/{uuid}/exec/") as socket:
         (told,), code = await rest(socket)

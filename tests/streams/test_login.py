@@ -1,4 +1,7 @@
-"""Who may open a stream, and how a refusal is told (spec 1.3)."""
+"""Who may open a stream, and how a refusal is told (spec 1.3).
+
+Each case of a refusal comes from an address of its own, since too many wrong keys from one are held up.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,9 @@ async def test_every_form_of_a_login_is_taken(server: TutelaProcess) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_refusal_under_v1_is_a_frame(server: TutelaProcess, path: str) -> None:
-    more = "&" if "?" in path else "?"
+    more, stranger = "&" if "?" in path else "?", (f"127.0.1.{PATHS.index(path) + 1}", 0)
     for given, header in ((path, ""), (path, "ApiKey admin:wrong"), (f"{path}{more}user=admin&token=wrong", "")):
-        async with stream(server, given, header=header) as socket:
+        async with stream(server, given, header=header, local_addr=stranger) as socket:
             frames, code = await rest(socket)
         assert frames == [{"type": "error", "data": {"errorMessage": "UNAUTHORIZED"}}]
         assert code == 4401
@@ -57,9 +60,10 @@ async def test_a_refusal_under_v1_is_a_frame(server: TutelaProcess, path: str) -
 
 @pytest.mark.parametrize("path", ALIASES)
 async def test_a_refusal_on_an_alias_is_an_answer(server: TutelaProcess, path: str) -> None:
+    stranger = (f"127.0.2.{ALIASES.index(path) + 1}", 0)
     for header in ("", "ApiKey admin:wrong"):
         with pytest.raises(InvalidStatus) as caught:
-            async with stream(server, path, header=header):
+            async with stream(server, path, header=header, local_addr=stranger):
                 pass
         assert caught.value.response.status_code == 401
         assert caught.value.response.headers["WWW-Authenticate"] == "ApiKey"
