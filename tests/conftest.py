@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import docker.errors
 import pytest
@@ -114,8 +115,9 @@ def sweep(engine: PrivateEngine) -> None:
 
     def swept() -> bool:
         try:
-            for each in client.containers(all=True, filters={"label": CLUSTER_LABEL}):
-                client.remove_container(each["Id"], force=True, v=True)
+            found = client.containers(all=True, filters={"label": CLUSTER_LABEL})
+            with ThreadPoolExecutor(4) as several:
+                list(several.map(lambda each: client.remove_container(each["Id"], force=True, v=True), found))
             for network in client.networks(filters={"label": CLUSTER_LABEL}):
                 client.remove_network(network["Id"])
             for volume in client.volumes()["Volumes"] or ():
