@@ -11,6 +11,7 @@ T = TypeVar("T")
 _BESIDE = "PYTEST_XDIST_WORKER" in os.environ
 BESIDE = 3.0 if _BESIDE else 1.0
 """How much longer things take beside another worker of the tests."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.15
 PAUSE = 5.0 if _BESIDE else 0.0
 """The seconds that a busy machine now and then takes for anything at all."""
 
@@ -23,9 +24,12 @@ def bar(seconds: float, slower: float = BESIDE) -> float:
     return seconds * slower + PAUSE
 
 
-def wait_for(look: Callable[[], T | None], *, timeout: float, what: str, every: float = 0.02) -> T:
-    """Call `look` until it gives something else than None or False; returns that. Raises AssertionError in time."""
-    deadline, last = time.monotonic() + timeout, None
+def wait_for(look: Callable[[], T | None], *, timeout: float, what: str, every: float | None = None) -> T:
+    """Call `look` until it gives something else than None or False; returns that. Raises AssertionError in time.
+
+    Without `every` the pauses grow with the wait: who looks fifty times a second slows what is looked at.
+    """
+    deadline, last, pause = time.monotonic() + timeout, None, every or FIRST_PAUSE
     while True:
         value = look()
         if value is not None and value is not False:
@@ -33,7 +37,9 @@ def wait_for(look: Callable[[], T | None], *, timeout: float, what: str, every: 
         last = value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s for {what}; last seen: {last!r}")
-        time.sleep(every)
+        time.sleep(pause)
+        if every is None:
+            pause = min(pause * 1.25, LONGEST_PAUSE)
 
 
 def let_pass(seconds: float) -> None:

@@ -90,7 +90,7 @@ def _a_change_is_all(open_ledger: Any, news: Any) -> bool:
     return _accept(open_ledger, replace(news, base=0) if news.containers else news)
 
 
-async def _unsaved(_ledger: Any) -> None:
+async def _unwritten(_ledger: Any, _path: Any, _content: Any) -> None:
     return None
 
 
@@ -101,7 +101,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        6,
+        31,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
@@ -191,7 +191,7 @@ BUGS: dict[str, Bug] = {
     "nothing is saved": (
         "what is about to be done is not on the disk before",
         49,
-        ((ledger.Ledger, "save", _unsaved),),
+        ((ledger.Ledger, "_write", _unwritten),),
     ),
     "events are all there is": (
         "an agent never looks at everything anew (E25)",

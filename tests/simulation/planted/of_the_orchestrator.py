@@ -95,7 +95,7 @@ async def _nobody_expires(_db: Any) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        8,
+        107,
         ((containers, "observe", _stale_is_news),),
     ),
     "silent is lost": (
