@@ -54,13 +54,14 @@ def clear(server: TutelaProcess, engine: PrivateEngine) -> None:
                     engine.client().kill(each["Id"])
         for each in left:
             if each["state"] != "Terminating" and server.api.delete(each["resource_uri"]).status not in DELETABLE:
-                _cancel(server, each["resource_uri"])
+                cancel(server, each["resource_uri"])
         return not left and not owned(engine)
 
     wait_for(ended, timeout=60, what="the services of the test to be gone", every=0.1)
 
 
-def _cancel(server: TutelaProcess, service: str) -> None:
+def cancel(server: TutelaProcess, service: str) -> None:
+    """Whatever is under way of the service."""
     for action in server.api.get(f"/api/v1/action/?object={service}&limit=100").json["objects"]:
         if action["end_date"] is None:
             server.api.post(f"{action['resource_uri']}cancel/")

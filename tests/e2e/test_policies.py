@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import sweep
+from tests.e2e.conftest import cancel
 from tests.e2e.scenario import User, until, wait_for
 from tests.harness.engine import PrivateEngine
 from tests.harness.postgres import TestPostgres
@@ -133,6 +134,16 @@ def test_a_row_that_restarts(place: Place, row: Row) -> None:
 
     until(restarts, f"{row} to restart twice", timeout=180)
     assert place.shown(row)["state"] not in {"Scaling", "Redeploying", "Stopping", "Terminating"}
+    # It would go on for ever: what nobody looks at any more takes the machine from what is still to be seen.
+    until(lambda: given_up(place.user, place.uuids[row]), f"{row} to be terminated")
+
+
+def given_up(user: User, uuid: str) -> bool:
+    path = f"/api/v1/service/{uuid}/"
+    if user.api.delete(path).status == 202:
+        return True
+    cancel(user.server, path)  # it has not run for long enough to count as started
+    return False
 
 
 @pytest.mark.parametrize("row", SETTLING, ids=str)
