@@ -131,7 +131,7 @@ def sweep(engine: PrivateEngine) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: as the last one it would have the other workers wait for it."""
+    """The seeds first: they take every core for a while, and as the last ones they would have the other worker wait."""
     items.sort(key=lambda item: item.path.name != "test_seeds.py")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -91,8 +90,6 @@ def schemathesis(folder: Path, schema: str, checks: Iterable[str], *more: str) -
     print(answer.stdout[-3000:])
 
 
-EXAMPLES = os.environ.get("TUTELA_EXAMPLES", "6")
-"""Beside the coverage phase's; so many by `TUTELA_EXAMPLES=100 ./tutela test tests/api/test_openapi.py`."""
 KEYED = ("/api/v1/service/", "/api/v1/service/{uuid}/start/", "/api/v1/service/{uuid}/tags/{name}/")
 
 
@@ -115,7 +112,7 @@ def test_hostile_requests_to_every_operation(server: TutelaProcess, tmp_path: Pa
     owner = f"Authorization: ApiKey {key['user']}:{key['api_key']}"
     (tmp_path / "owner.json").write_text(json.dumps(keyed_once(server.api.get("/openapi.json").json)))
     url = f"http://127.0.0.1:{server.port}"
-    schemathesis(tmp_path, "owner.json", CHECKS, "--url", url, "--max-examples", EXAMPLES, "--header", owner)
+    schemathesis(tmp_path, "owner.json", CHECKS, "--url", url, "--max-examples", "12", "--header", owner)
 
 
 NO_SUCH_PATH = {
@@ -154,7 +151,7 @@ def test_strangers_hear_nothing_else_from_any_operation(server: TutelaProcess, t
         "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
     )  # fmt: skip
     url = f"http://127.0.0.1:{server.port}"
-    limits = ("--phases", "examples,fuzzing", "--max-examples", "2")
+    limits = ("--phases", "examples,fuzzing", "--max-examples", "4")
     for header in ((), ("--header", "Authorization: ApiKey admin:wrong")):
         schemathesis(tmp_path, "strangers.json", checks, "--url", url, *limits, *header)
     assert user.api.get("/api/v1/action/").json["meta"]["total_count"] == before
