@@ -115,6 +115,7 @@ class Session:
         self._swarm: SwarmReport | None = None
         self._swarm_said: SwarmReport | None = None
         self._fence = Fence.NO_STARTS
+        self._stale = False  # the lease ran out in this session: what was told in it may have been taken back
 
     @property
     def fence(self) -> Fence:
@@ -239,6 +240,7 @@ class Session:
         self._ledger.begin(registration)
         self._greeted = _identity(engine) or self._greeted
         self._leased(sent)
+        self._stale = False
         self._wake()
         self._sent.clear()
         self._said = None
@@ -279,12 +281,13 @@ class Session:
                 self.word, self._ledger.engine, changed = news.word, news.engine, True
             for answered in self._answers.keys() - requests.keys():
                 del self._answers[answered]
-            if news.base == 0 and self._fence is not Fence.OPEN:
+            if news.base == 0 and not self._stale and self._fence is not Fence.OPEN:
                 self._fence, changed = Fence.OPEN, True
             if self._ledger.accept(news):
                 for container_id in self._seen.keys() - self._ledger.assignments.keys():
                     self.drop(container_id)
                 changed = True
+                self._ask_anew()
             if news.copies:
                 self._ledger.keep(news.copies)
                 changed = True
@@ -338,9 +341,16 @@ class Session:
                         engine_up=self._engine is not None,
                     )
                 )
-            if self._leased(sent):
-                raise SessionLost("the lease ran out meanwhile: what is wanted is asked for anew")
+            self._stale |= self._leased(sent)
+            self._ask_anew()
             await asyncio.sleep(max(BEAT_SECONDS - (clock.seconds() - sent), 0.05))
+
+    def _ask_anew(self) -> None:
+        """A host that was late, as all are of a control plane that has too much to do, begins a new session only for
+        containers of which there may never be two: a full set is the dearest thing to ask for (decision 26).
+        """
+        if self._stale and any(each.spec.single_writer for each in self._ledger.assignments.values()):
+            raise SessionLost("the lease ran out meanwhile: what is wanted is asked for anew")
 
     def _leased(self, sent: float) -> bool:
         """The lease is renewed; whether it had run out before."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 from domain.spec import CrashPolicy, Env, Transport, fingerprint
@@ -237,12 +238,27 @@ def news(before: Observed | None, report: Observed) -> Observed:
 ALIVE = frozenset({Seen.RUNNING, Seen.RESTARTING})
 
 
-def obeyed(container: Container) -> bool:
+class Ordered(Protocol):
+    """What of a container its state is made of."""
+
+    @property
+    def want(self) -> Want: ...
+    @property
+    def start_gen(self) -> int: ...
+    @property
+    def seen(self) -> Observed | None: ...
+    @property
+    def leaving(self) -> bool: ...
+    @property
+    def terminated_at(self) -> datetime | None: ...
+
+
+def obeyed(container: Ordered) -> bool:
     """Whether the newest order to start was carried out."""
     return container.seen is not None and container.seen.start_gen >= container.start_gen
 
 
-def container_state(container: Container) -> ContainerState:
+def container_state(container: Ordered) -> ContainerState:
     """The wire state, derived; first match wins."""
     seen = container.seen.state if container.seen else None
     if container.terminated_at is not None:

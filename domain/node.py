@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from domain.assignment import EngineInfo, Position, Strangers
-from domain.container import Container, Observed, Seen
+from domain.container import Observed, Seen
 from domain.engine_notes import EngineNote, engine_notes
 from domain.pause import Pause
 from domain.quarantine import Quarantine, quarantine
@@ -103,15 +103,18 @@ def failing(failures: Sequence[StartFailure], now: datetime) -> str:
     return f"{len(recent)} starts failed there within {minutes} minutes, last {recent[-1].message}"
 
 
-def starts(changes: Sequence[tuple[Container, Observed]], now: datetime) -> tuple[tuple[StartFailure, ...], bool]:
-    """The starts that a report tells have failed, and whether one went well: rows as they were, what is seen now."""
+def starts(
+    changes: Iterable[tuple[UUID, Observed | None, Observed]], now: datetime
+) -> tuple[tuple[StartFailure, ...], bool]:
+    """The starts that a report tells have failed, and whether one went well: of each change the service, what was seen
+    before, and what is seen now."""
     failed = []
     started = False
-    for row, seen in changes:
-        before = row.seen.state if row.seen else None
+    for service_id, was, seen in changes:
+        before = was.state if was else None
         started |= seen.state is Seen.RUNNING and before is not Seen.RUNNING
         if seen.state is Seen.FAILED and before is not Seen.FAILED:
-            failed.append(StartFailure(service_id=row.service_id, at=now, message=(seen.message or "")[:200]))
+            failed.append(StartFailure(service_id=service_id, at=now, message=(seen.message or "")[:200]))
     return tuple(failed), started
 
 

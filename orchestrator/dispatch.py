@@ -14,16 +14,15 @@ from domain.assignment import (
     EngineInfo,
     NodeAssignments,
     NodeHello,
-    NodeReport,
     Registration,
     SessionLost,
 )
 from domain.errors import Conflict, NotAllowed
-from domain.node import Node, NodeState, starts
+from domain.node import Node, NodeState
 from domain.quarantine import answered, contained, identity, position_key
 from domain.spec import Env
 from orchestrator import rebuilding, swarming
-from orchestrator.metrics import BEATS, REPORTS
+from orchestrator.metrics import BEATS
 from orchestrator.planning.view import Installation
 from orchestrator.store import containers, copies, fleet, nodes, quarantines, wake
 from orchestrator.store.db import Connection, Database
@@ -114,12 +113,15 @@ async def refuse_second_agent(conn: Connection, engine: EngineInfo, node_id: UUI
         )
 
 
-async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]]) -> fleet.BeatOutcome:
+async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]], *, wait: bool = False) -> fleet.BeatOutcome:
     """Agents were heard: by node the session, and whether the engine answers. Returns when it is durable.
 
-    One statement as long as nobody's state changes.
+    One statement as long as nobody's state changes; those whose nodes somebody has are left out, unless they are to
+    `wait` their turn, for a second at most: then it raises DatabaseAway.
     """
-    async with db.single() as conn:
+    async with db.transaction() if wait else db.single() as conn:
+        if wait:
+            await nodes.wait_for(conn, beats)
         outcome = await fleet.heard(conn, {node_id: session for node_id, (session, _) in beats.items()})
     BEATS.add(n=len(outcome.states))
     for node_id, state in outcome.states.items():
@@ -236,28 +238,3 @@ async def news(db: Database, told: Sequence[NodeAssignments], node_ids: Sequence
             [each.revision for each in told],
             [each.lineage for each in told],
         )
-
-
-async def record(db: Database, report: NodeReport) -> None:
-    """Write a report; returns when it is durable. Raises SessionLost.
-
-    It waits for no pass that is thinking, and for no other node's report: it locks nothing of the services that it
-    speaks of, and its node's row, which a pass has only while it writes (decision 24). What says nothing new is not
-    written, and wakes nobody.
-    """
-    async with db.transaction() as conn:
-        asked = await nodes.answer_images(conn, report.node_id, report.images)
-        touched = await nodes.touch(
-            conn, report.node_id, report.session, report.engine, report.applied_revision, report.strangers
-        )
-        if touched is None:
-            raise SessionLost(f"session {report.session} is over")
-        seen = await containers.observe(conn, report.node_id, report.session, report.seq, report.containers)
-        failed, started = starts(seen, touched.at)
-        if failed or (started and touched.failing):
-            await nodes.note_starts(conn, report.node_id, failed, started=started)
-        await wake.leave(conn, [*asked, *(row.service_id for row, _ in seen)])
-        if touched.changed:
-            await wake.services_on(conn, report.node_id)
-            await wake.waiting_services(conn)
-    REPORTS.add()

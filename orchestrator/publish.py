@@ -55,8 +55,8 @@ async def publish(
     making = await swarm.ask_networks(conn, list(overlays.values())) if overlays else []
     rows = containers.encoded(made)
     node_ids = sorted({row.node_id for row in touched} | set(asked) | set(making))
+    await wake.nodes(conn, node_ids)  # heard at commit, so that it need not be said while they are locked
     revisions = await nodes.bump_revisions(conn, node_ids, load.by_node if load else {})
     await containers.write(conn, changed, revisions)
     await containers.insert(conn, rows, revisions)
     await ports.hold(conn, new)
-    await wake.nodes(conn, node_ids)

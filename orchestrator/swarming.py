@@ -102,7 +102,7 @@ async def _settle(
             await swarm.forget_networks(conn, remake=after.founder is not None)
             told.update(each.id for each in decided if makes_networks(each))
         log.info("swarm", founder=_text(after.founder), lead=_text(after.lead), recover=_text(after.recover))
-    await swarm.hold(conn, told | {each.id for each in changed} | ({heard.now.id} if heard else set()))
+    await nodes.hold(conn, told | {each.id for each in changed} | ({heard.now.id} if heard else set()))
     if heard is not None:
         await _write(conn, heard)
     if changed:
@@ -145,7 +145,7 @@ async def take(
             await swarm.set_token(conn, seal(heard.token))
         if heard.was.seen == heard.now.seen:
             told = await _networks_done(conn, heard.report)
-            await swarm.hold(conn, {heard.now.id, *told})
+            await nodes.hold(conn, {heard.now.id, *told})
             await _write(conn, heard)
             await _tell(conn, told)
             return

@@ -21,12 +21,16 @@ log = structlog.get_logger("beats")
 REST_SECONDS = 0.4
 """Between two statements; what comes meanwhile is written together."""
 
+PATIENCE = 3
+"""So many times a node that somebody has is left out; then its beat takes its place in the queue for it."""
+
 
 @dataclass(slots=True)
 class _Heard:
     session: int
     engine_up: bool
     written: asyncio.Future[None]
+    tries: int = 0
 
 
 class Beats:
@@ -57,8 +61,10 @@ class Beats:
             await self._any.wait()
             self._any.clear()
             heard, self._heard = self._heard, {}
+            late = {key: each for key, each in heard.items() if each.tries >= PATIENCE}
             try:
-                await self._write(heard)
+                await self._write({key: each for key, each in heard.items() if key not in late})
+                await self._write(late, wait=True)
             except DatabaseAway as error:
                 for each in heard.values():
                     _fail(each, ConnectionError(str(error)))
@@ -69,11 +75,14 @@ class Beats:
                     _fail(each, ConnectionError(type(error).__name__))
             await asyncio.sleep(REST_SECONDS)
 
-    async def _write(self, heard: dict[UUID, _Heard]) -> None:
+    async def _write(self, heard: dict[UUID, _Heard], *, wait: bool = False) -> None:
         db = self._database()
+        if not heard:
+            return
         if db is None:
             raise DatabaseAway("the database is not up yet")
-        outcome = await dispatch.heard(db, {key: (each.session, each.engine_up) for key, each in heard.items()})
+        beats = {key: (each.session, each.engine_up) for key, each in heard.items()}
+        outcome = await dispatch.heard(db, beats, wait=wait)
         for node_id, each in heard.items():
             if node_id in outcome.over:
                 _fail(each, SessionLost(f"session {each.session} is over"))
@@ -83,6 +92,7 @@ class Beats:
             elif self._heard.setdefault(node_id, each) is not each:
                 _fail(each, ConnectionError("a newer beat is being written"))
             else:
+                each.tries += 1
                 self._any.set()
 
 

@@ -16,6 +16,7 @@ from app.fleet import bounds
 from app.fleet.beats import Beats
 from app.fleet.dialbacks import Dialbacks
 from app.fleet.polls import Polls, Told
+from app.fleet.reports import Reports
 from app.secretbox import SecretBox
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration, SessionLost
 from domain.errors import NotAllowed
@@ -59,6 +60,9 @@ class ControlPlane:
         self.dialbacks = Dialbacks(self.ident)
         self.beats = Beats(self._there)
         self.polls = Polls(wakeups, self._there)
+        self.reports = Reports(self._there)
+        # Of each kind so few at once that passes and users keep connections of the pool, however many agents come.
+        self.sessions, self.full_sets, self.news = (asyncio.Semaphore(each) for each in (2, 2, 3))
         self._database = database
 
     def db(self) -> Database:
@@ -97,9 +101,10 @@ class NodeCalls:
         """Begin a session. Raises ConnectionError while the database is away."""
         address = hello.address if usable_address(hello.address) else self.address
         hello = replace(hello, address=address, engine=bounds.engine(hello.engine))
-        begun = await reaching(
-            dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
-        )
+        async with self.shared.sessions:
+            begun = await reaching(
+                dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
+            )
         self.end()
         self._told = self._ending.enter_context(self.shared.polls.session(begun.node_id, begun.session))
         self.session, self.had = begun.session, ()
@@ -141,7 +146,7 @@ class NodeCalls:
         if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
             raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
         report = bounds.report(report)
-        await reaching(dispatch.record(self.shared.db(), report))
+        await reaching(self.shared.reports.report(report))
         if report.swarm is not None and self.shared.installation is not None:
             box = self.shared.secrets
             await reaching(
@@ -163,16 +168,17 @@ class NodeCalls:
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         had, self.had = self.had, ()
-        call = dispatch.assignments_since(
-            self.shared.db(),
-            registration,
-            since,
-            self._environment,
-            self.shared.secrets.unseal,
-            self.shared.installation,
-            had,
-        )
-        return await reaching(call)
+        async with self.shared.news if since else self.shared.full_sets:
+            call = dispatch.assignments_since(
+                self.shared.db(),
+                registration,
+                since,
+                self._environment,
+                self.shared.secrets.unseal,
+                self.shared.installation,
+                had,
+            )
+            return await reaching(call)
 
     def _environment(self, container_id: UUID) -> Env:
         return (("TUTUM_AUTH", f"Bearer {self.shared.secrets.token(container_id)}"),)

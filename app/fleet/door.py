@@ -245,6 +245,7 @@ class _Session:
         self._socket = socket
         self._calls = NodeCalls(shared, node_id)
         self._heard = asyncio.get_running_loop().time()
+        self._greeting = False
         self._telling: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, Callable[[int, Any], Awaitable[str]]] = {
             "register": self._register,
@@ -314,7 +315,11 @@ class _Session:
             await self._socket.send(text)
 
     async def _register(self, number: int, body: Any) -> str:
-        begun = await self._calls.register(frames.read(frames.HELLO, body))
+        self._greeting = True  # which may wait for its turn when many come at once
+        try:
+            begun = await self._calls.register(frames.read(frames.HELLO, body))
+        finally:
+            self._greeting = False
         return frames.answer(number, frames.REGISTRATION, begun)
 
     async def _assignments(self, number: int, body: Any) -> str:
@@ -357,6 +362,8 @@ class _Session:
         """End a session that says nothing: the next one will be of an agent that does."""
         loop = asyncio.get_running_loop()
         while True:
+            if self._greeting:
+                self._heard = loop.time()
             left = self._heard + MUTE_SECONDS - loop.time()
             if left <= 0:
                 await self._socket.close(frames.BROKEN_CODE, "no beats")

@@ -11,13 +11,11 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from domain.assignment import ContainerAssignment, ContainerReport
+from domain.assignment import ContainerAssignment
 from domain.container import (
     Container,
-    Observed,
     Want,
     container_state,
-    news,
     spec_digest,
 )
 from domain.errors import NotFound
@@ -343,49 +341,6 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
             )
         )
     return out
-
-
-_OBSERVE = """
-    UPDATE containers c SET seen = w.seen, state = w.state, seen_session = $3, seen_seq = $4
-    FROM jsonb_populate_recordset(NULL::containers, $2) w WHERE c.id = ANY($1) AND w.id = c.id
-"""
-
-
-async def observe(
-    conn: Connection, node_id: UUID, session: int, seq: int, reports: Sequence[ContainerReport]
-) -> list[tuple[Container, Observed]]:
-    """Write what an agent saw, if it is newer than what is there and says something else; returns the rows as they
-    were, with that.
-
-    A node writes only about its own containers (RELIABILITY S26). The caller holds the node's lock, and its session
-    is the newest: an agent says one thing after the other in it, so that what was said again needs no number.
-    """
-    told = {report.container_id: report.observed for report in reports}
-    # What is on record is read first without the definitions: after a restart most reports say nothing new.
-    found = await conn.fetch(
-        "SELECT id, seen FROM containers WHERE node_id = $1 AND id = ANY($2) AND terminated_at IS NULL"
-        " AND (seen_session, seen_seq) < ($3, $4)",
-        node_id,
-        list(told),
-        session,
-        seq,
-    )
-    before = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
-    after = {key: seen for key, was in before.items() if (seen := news(was, told[key])) != was}
-    if not after:
-        return []
-    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM containers WHERE id = ANY($1)", list(after))  # noqa: S608 - as above
-    changes = [(row, after[row.id]) for row in map(of_row, rows)]
-    written = [
-        {
-            "id": str(row.id),
-            "seen": codec.dump(codec.OBSERVED, seen),
-            "state": container_state(replace(row, seen=seen)).value,
-        }
-        for row, seen in changes
-    ]
-    await conn.execute(_OBSERVE, list(after), written, session, seq)
-    return changes
 
 
 async def purge_terminated(conn: Connection, older_than_hours: int, limit: int = 200) -> int:

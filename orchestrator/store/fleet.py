@@ -165,10 +165,11 @@ async def begin_session(
     conn: Connection, node_id: UUID, engine: EngineInfo | None, served_by: UUID | None, address: str = ""
 ) -> Begun | None:
     """A new session of a node that joined; None when it was terminated or never was. `address`: its agent's own."""
+    await nodes.hold(conn, [node_id])
     row = await conn.fetchrow(
         "UPDATE nodes n SET session = n.session + 1, state = $2, last_seen = clock_timestamp(),"  # noqa: S608 - its own
         " engine = coalesce($3, n.engine), served_by = $5, address = coalesce(nullif($6, ''), n.address)"
-        f" FROM (SELECT {', '.join(nodes.COLUMNS)} FROM nodes WHERE id = $1 AND state <> $4 FOR NO KEY UPDATE) o"
+        f" FROM (SELECT {', '.join(nodes.COLUMNS)} FROM nodes WHERE id = $1 AND state <> $4) o"
         " WHERE n.id = o.id RETURNING n.session AS begun, o.*",
         node_id,
         (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value,
@@ -214,12 +215,14 @@ class BeatOutcome:
 
 
 async def heard(conn: Connection, sessions: Mapping[UUID, int]) -> BeatOutcome:
-    """The agents of these sessions were heard now: one statement for all, and one more when some are missing."""
+    """The agents of these sessions were heard now: one statement for all, and one more when some are missing.
+
+    By the places of the rows that it locked (`nodes.hold` says why): one that changed since it began is not there.
+    """
     rows = await conn.fetch(
-        "UPDATE nodes n SET last_seen = clock_timestamp() FROM (SELECT nodes.id FROM nodes"
+        "UPDATE nodes n SET last_seen = clock_timestamp() WHERE n.ctid = ANY(ARRAY(SELECT nodes.ctid FROM nodes"
         " JOIN unnest($1::uuid[], $2::bigint[]) AS h(id, session) ON h.id = nodes.id AND h.session = nodes.session"
-        " WHERE state <> $3 ORDER BY nodes.id FOR NO KEY UPDATE OF nodes SKIP LOCKED) h"
-        " WHERE n.id = h.id RETURNING n.id, n.state",
+        " WHERE state <> $3 ORDER BY nodes.id FOR NO KEY UPDATE OF nodes SKIP LOCKED)) RETURNING n.id, n.state",
         list(sessions),
         list(sessions.values()),
         _TERMINATED,

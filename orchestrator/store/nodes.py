@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from domain.assignment import EngineInfo, ImageRequest, ImageResult, Strangers
+from domain.assignment import EngineInfo, ImageRequest
 from domain.errors import NotFound
 from domain.image import Pull, ResolvedImage, parse
-from domain.node import Node, NodeState, StartFailure
+from domain.node import Node, NodeState
 from domain.registry import RegistryAuth, canonical
 from orchestrator.ids import new_id
 from orchestrator.store import codec, images
@@ -97,63 +97,38 @@ async def register(conn: Connection, name: str, engine: EngineInfo | None) -> tu
     return row["id"], row["session"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """A node whose agent was heard: whether its state is another one now, whether starts are known that failed there,
-    and when it is."""
+async def hold(conn: Connection, node_ids: Iterable[UUID]) -> None:
+    """Lock the nodes that are about to be written until the transaction ends, in id order as everywhere.
 
-    changed: bool
-    failing: bool
-    at: datetime
-
-
-async def touch(
-    conn: Connection,
-    node_id: UUID,
-    session: int,
-    engine: EngineInfo | None,
-    applied: int,
-    strangers: Strangers | None = None,
-) -> Touched | None:
-    """The agent was heard; its node is locked until the transaction ends. None when its session is over. `strangers`:
-    what it asks about.
-
-    A node whose engine does not answer is Unreachable: nothing can be started there.
+    A statement of its own: one that locks rows and writes them by what it read before meets, where they changed in
+    between, its own locks behind those who wait for it, which Postgres ends as a deadlock (decision 26).
     """
-    state = (NodeState.DEPLOYED if engine else NodeState.UNREACHABLE).value
-    row = await conn.fetchrow(
-        "UPDATE nodes n SET last_seen = clock_timestamp(), state = $3, engine = coalesce($4, n.engine),"
-        " applied_revision = $5, strangers = $6 FROM (SELECT id, state FROM nodes WHERE id = $1 FOR NO KEY UPDATE) o"
-        " WHERE n.id = o.id AND n.session = $2"
-        " RETURNING o.state <> $3 AS changed, n.failures IS NOT NULL AS failing, n.last_seen AS at",
-        node_id,
-        session,
-        state,
-        codec.dump(codec.ENGINE, engine),
-        applied,
-        codec.dump(codec.STRANGERS, strangers),
-    )
-    return Touched(**row) if row else None
+    await conn.execute("SELECT 1 FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", sorted(set(node_ids)))
+
+
+async def wait_for(conn: Connection, node_ids: Iterable[UUID]) -> None:
+    """The same for who takes only what is free otherwise; for a second at most. Raises DatabaseAway."""
+    await conn.execute("SELECT set_config('lock_timeout', '1s', true)")
+    await hold(conn, node_ids)
 
 
 async def bump_revisions(
     conn: Connection, node_ids: Iterable[UUID], load: Mapping[UUID, tuple[int, int, int]] = MappingProxyType({})
 ) -> dict[UUID, int]:
-    """The next revision of each node's assignment, in one statement. `load`: added to its containers, MB, CPU shares.
+    """The next revision of each node's assignment. `load`: added to its containers, MB, CPU shares.
 
-    The row locks, taken in id order, make revisions commit in their order, and guard the rows of the containers on
-    these nodes until the transaction ends.
+    The row locks make revisions commit in their order, and guard the rows of the containers on these nodes until the
+    transaction ends.
     """
     ids = sorted(set(node_ids))
     if not ids:
         return {}
+    await hold(conn, ids)
     added = [load.get(each, (0, 0, 0)) for each in ids]
     rows = await conn.fetch(
         "UPDATE nodes n SET assignment_revision = n.assignment_revision + 1, live = n.live + l.live,"
         " reserved_memory = n.reserved_memory + l.memory, reserved_cpu = n.reserved_cpu + l.shares"
-        " FROM (SELECT nodes.id, a.live, a.memory, a.shares FROM nodes"
-        " JOIN unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) AS a(id, live, memory, shares)"
-        " ON a.id = nodes.id WHERE nodes.id = ANY($1) ORDER BY nodes.id FOR NO KEY UPDATE OF nodes) l"
+        " FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) AS l(id, live, memory, shares)"
         " WHERE n.id = ANY($1) AND n.id = l.id RETURNING n.id, n.assignment_revision",
         ids,
         [live for live, _, _ in added],
@@ -205,20 +180,6 @@ async def administer(conn: Connection, node_id: UUID, name: str, public_ip: str)
         name,
         public_ip,
     )
-
-
-async def note_starts(conn: Connection, node_id: UUID, failed: Sequence[StartFailure], *, started: bool) -> None:
-    """Remember starts that failed on the node, the newest ten; one that went well wipes them out."""
-    if started:
-        await conn.execute("UPDATE nodes SET failures = NULL WHERE id = $1 AND failures IS NOT NULL", node_id)
-    elif failed:
-        await conn.execute(
-            "UPDATE nodes SET failures = (SELECT jsonb_agg(each ORDER BY n) FROM"
-            " jsonb_array_elements(coalesce(failures, '[]'::jsonb) || $2::jsonb) WITH ORDINALITY AS t(each, n)"
-            " WHERE n > jsonb_array_length(coalesce(failures, '[]'::jsonb) || $2::jsonb) - 10) WHERE id = $1",
-            node_id,
-            codec.dump(codec.FAILURES, tuple(failed)),
-        )
 
 
 async def services_on(conn: Connection, *node_ids: UUID) -> list[UUID]:
@@ -363,28 +324,6 @@ async def open_image_requests(
         auth = RegistryAuth(username=login[0], password=password) if login and password is not None else None
         out.append(ImageRequest(request_id=row["id"], reference=row["reference"], pull=Pull(row["pull"]), auth=auth))
     return out
-
-
-async def answer_images(conn: Connection, node_id: UUID, results: Sequence[ImageResult]) -> list[UUID]:
-    """Write the answers; the first one to a request counts. Returns the services that asked.
-
-    Before the node is locked, as in passes.
-    """
-    if not results:
-        return []
-    answers = {result.request_id: result for result in reversed(results)}
-    ids = sorted(answers)
-    rows = await conn.fetch(
-        "UPDATE image_requests r SET image = a.image, error = a.error, answered_at = clock_timestamp() FROM (SELECT id"
-        " FROM image_requests WHERE id = ANY($2) AND node_id = $1 AND answered_at IS NULL ORDER BY id"
-        " FOR NO KEY UPDATE) o JOIN unnest($2::uuid[], $3::jsonb[], $4::text[]) AS a(id, image, error) ON a.id = o.id"
-        " WHERE r.id = o.id RETURNING r.service_id",
-        node_id,
-        ids,
-        [codec.dump(codec.IMAGE, answers[each].image) for each in ids],
-        [answers[each].error for each in ids],
-    )
-    return [row["service_id"] for row in rows]
 
 
 async def withdraw_image_requests(conn: Connection, service_id: UUID, keep: UUID | None) -> None:

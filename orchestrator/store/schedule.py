@@ -24,16 +24,18 @@ _TAKE = f"""
         ORDER BY s.look_at LIMIT 1 FOR NO KEY UPDATE OF s SKIP LOCKED
     ) due ON true
 """  # noqa: S608 - our own columns
-# By arrays, so that it goes by the key of the services however few of them there are in `wakes`.
+# By arrays, so that it goes by the key of the services however few of them there are in `wakes`. What it locked is
+# written by its place (`nodes.hold` says why): a row that changed since the statement began is left, with its wakes.
 _GATHER = """
     WITH left_ AS MATERIALIZED (SELECT service_id, min(at) AS at FROM wakes GROUP BY service_id),
-        free AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))
+        free AS MATERIALIZED (SELECT ctid FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))
             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
         there AS MATERIALIZED (SELECT id FROM services WHERE id = ANY(ARRAY(SELECT service_id FROM left_))),
-        taken AS (DELETE FROM wakes WHERE service_id = ANY(ARRAY(SELECT id FROM free))
+        moved AS (UPDATE services s SET look_at = least(s.look_at, l.at) FROM left_ l
+            WHERE s.ctid = ANY(ARRAY(SELECT ctid FROM free)) AND l.service_id = s.id RETURNING s.id),
+        taken AS (DELETE FROM wakes WHERE service_id = ANY(ARRAY(SELECT id FROM moved))
             OR service_id <> ALL(ARRAY(SELECT id FROM there)))
-    UPDATE services s SET look_at = least(s.look_at, l.at) FROM left_ l
-    WHERE s.id = ANY(ARRAY(SELECT id FROM free)) AND l.service_id = s.id
+    SELECT count(*) FROM moved
 """
 
 
@@ -73,8 +75,8 @@ async def gather(conn: Connection) -> int:
     One whose lock somebody holds keeps its wakes for later: a pass may be at it that has not seen why they were left.
     Those of services that were purged meanwhile go.
     """
-    result = await conn.execute(_GATHER)
-    return int(result.rsplit(" ", 1)[-1])
+    value: int = await conn.fetchval(_GATHER)
+    return value
 
 
 async def soonest(conn: Connection) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -123,11 +123,6 @@ async def forget_networks(conn: Connection, *, remake: bool) -> None:
         await conn.execute("UPDATE overlays SET made = false")
     else:
         await conn.execute("DELETE FROM overlays")
-
-
-async def hold(conn: Connection, node_ids: Iterable[UUID]) -> None:
-    """Lock the nodes that are about to be written, in id order as everywhere."""
-    await conn.execute("SELECT 1 FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", sorted(set(node_ids)))
 
 
 async def save_members(conn: Connection, changed: Sequence[Member]) -> None:

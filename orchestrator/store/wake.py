@@ -29,12 +29,12 @@ async def services(conn: Connection, service_ids: Iterable[UUID]) -> None:
     ids = sorted(set(service_ids))
     if not ids:
         return
+    await conn.execute("SELECT 1 FROM services WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", ids)
     await conn.execute(
-        "UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id IN "
-        "(SELECT id FROM services WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)",
+        "WITH due AS (UPDATE services SET look_at = least(look_at, clock_timestamp()) WHERE id = ANY($1))"
+        " SELECT pg_notify('tutela_service', '')",
         ids,
     )
-    await conn.execute("SELECT pg_notify('tutela_service', '')")
 
 
 async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
@@ -49,12 +49,12 @@ async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
     await look(conn)
 
 
-async def services_on(conn: Connection, node_id: UUID) -> None:
-    """Make the workers look at the services with live containers on the node; waits for nobody."""
+async def services_on(conn: Connection, *node_ids: UUID) -> None:
+    """Make the workers look at the services with live containers on any of the nodes; waits for nobody."""
     await conn.execute(
         "INSERT INTO wakes (service_id) SELECT DISTINCT service_id FROM containers"
-        " WHERE node_id = $1 AND terminated_at IS NULL",
-        node_id,
+        " WHERE node_id = ANY($1) AND terminated_at IS NULL",
+        node_ids,
     )
     await look(conn)
 

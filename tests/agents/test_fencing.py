@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents import session
 from agents.fencing import Fence, cut_short
 from agents.memory import about_to
 from agents.planning import plan_node
@@ -20,7 +22,7 @@ from agents.runtime.docker import DockerRuntime
 from agents.session import START_SECONDS
 from agents.steps import RemoveNetwork, ResolveImage, StartContainer, StopContainer, render, unrecorded
 from agents.view import ContainerMemory, EngineState, EngineView, ObservedContainer
-from domain.assignment import FENCE_GRACE_SECONDS, FENCED_SECONDS, ContainerAssignment
+from domain.assignment import FENCE_GRACE_SECONDS, FENCED_SECONDS, Beat, ContainerAssignment, Heard
 from domain.container import Seen, Want, spec_digest
 from domain.spec import CrashPolicy
 from tests.agents.build import NOW, assigned, on_engine, spec
@@ -289,6 +291,50 @@ async def test_what_runs_elsewhere_by_now_is_not_started_when_the_lease_is_back(
         channel.away = False
         await until(channel, one.container_id, Seen.GONE)
     assert runtime.calls.count("start") == starts
+
+
+class LateChannel(MemoryChannel):
+    """Its beats are answered only while `on_time`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_time = asyncio.Event()
+        self.on_time.set()
+
+    async def beat(self, beat: Beat) -> Heard:
+        await self.on_time.wait()
+        return await super().beat(beat)
+
+
+async def test_beats_that_are_late_end_a_session_only_where_two_may_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All hosts are late at once where a control plane has too much to do: it is not to be asked for all anew."""
+    for name, seconds in (("START_SECONDS", 0.4), ("LEASE_SECONDS", 0.4), ("BEAT_SECONDS", 0.1)):
+        monkeypatch.setattr(session, name, seconds)
+    runtime, channel = FakeRuntime(), LateChannel()
+    runtime.add_image("tutela/web:latest", "sha256:web")
+    one, other = single_writer(assigned(1)), assigned(2)
+    channel.assign(other)
+
+    async def late() -> None:
+        channel.on_time.clear()
+        await asyncio.sleep(1.0)
+        channel.on_time.set()
+        await asyncio.sleep(0.3)
+
+    async with running(runtime, channel, tmp_path) as agent:
+        await until(channel, other.container_id, Seen.RUNNING)
+        await agent.settled()
+        await late()
+        assert channel.session == 1
+        channel.assign(one)  # what was told before the lease ran out might be no longer so
+        engine_id = (await until(channel, one.container_id, Seen.RUNNING)).engine_id or ""
+        assert channel.session == 2
+        await agent.settled()
+        await late()
+        assert channel.session == 3
+        await until(channel, one.container_id, Seen.RUNNING, more=lambda _: runs(runtime, engine_id))
 
 
 def runs(runtime: FakeRuntime, engine_id: str) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 from domain.assignment import Position
-from domain.container import Container, Observed, Seen
+from domain.container import Observed, Seen
 from domain.node import FAILURE_WINDOW, FAILURES, Candidate, Node, NodeState, StartFailure, failing, starts
 from domain.pause import Pause
 from domain.quarantine import Cause
-from domain.service import Verb
-from tests.planning.model import NODE, START, World, a_service, number
+from tests.planning.model import NODE, START, number
 
 
 def test_what_operators_say_of_the_address_comes_first() -> None:
@@ -40,32 +40,20 @@ def test_how_many_failed_starts_are_too_many() -> None:
     assert failing(failures(FAILURES, young, services=1), START) == ""
 
 
-def a_row() -> Container:
-    world = World(a_service(target=1))
-    world.operate(Verb.START)
-    world.run()
-    return world.open_rows()[0]
-
-
 def test_a_report_tells_of_starts_that_failed_and_of_one_that_went_well() -> None:
-    row = a_row()
-    fresh, running, failed = (
-        replace(row, seen=None),
-        replace(row, seen=Observed(state=Seen.RUNNING)),
-        replace(row, seen=Observed(state=Seen.FAILED)),
-    )
+    of, running, failed = uuid4(), Observed(state=Seen.RUNNING), Observed(state=Seen.FAILED)
     no_port = Observed(state=Seen.FAILED, message="p" * 300)
     silent, up = Observed(state=Seen.FAILED), Observed(state=Seen.RUNNING)
-    told, started = starts([(fresh, no_port), (running, silent)], START)
+    told, started = starts([(of, None, no_port), (of, running, silent)], START)
     assert told == (
-        StartFailure(service_id=row.service_id, at=START, message="p" * 200),
-        StartFailure(service_id=row.service_id, at=START, message=""),
+        StartFailure(service_id=of, at=START, message="p" * 200),
+        StartFailure(service_id=of, at=START, message=""),
     )
     assert not started
-    assert starts([(failed, no_port)], START) == ((), False), "it is known already"
-    assert starts([(running, up)], START) == ((), False), "it ran before"
-    assert starts([(fresh, up), (fresh, silent)], START)[1]
-    assert starts([(failed, up), (running, up)], START) == ((), True)
+    assert starts([(of, failed, no_port)], START) == ((), False), "it is known already"
+    assert starts([(of, running, up)], START) == ((), False), "it ran before"
+    assert starts([(of, None, up), (of, None, silent)], START)[1]
+    assert starts([(of, failed, up), (of, running, up)], START) == ((), True)
 
 
 def test_a_node_that_was_told_more_than_the_record_knows_is_left_alone() -> None:

@@ -109,6 +109,7 @@ async def _plane(dsn: str, folder: Path, secret: str | None) -> AsyncIterator[Pl
             listen(dsn, shared.wakeups),
             shared.beats.run(),
             shared.polls.run(),
+            shared.reports.run(),
             shared.dialbacks.relay(db, shared.wakeups.streams),
             Door(settings, db, shared, authority).run(),
             keep(shared, db, settings.agents_door),

@@ -15,10 +15,10 @@ from domain.container import ContainerState, Observed, Seen
 from domain.service import ServiceState, Verb
 from orchestrator import apply
 from orchestrator.reconciler import decide, gather
-from orchestrator.store import nodes, pauses, schedule, wake
+from orchestrator.store import pauses, reports, schedule, wake
 from orchestrator.store.db import Connection, Database
 from tests.harness.passes import reconcile_due
-from tests.orchestrator.world import ENGINE, INSTALLATION, POLICY, Node, Record, done
+from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_reports_of_two_nodes_about_one_service_do_not_wait_for_each_other
     service = await running(record, one, other, target=2)
     assert len(one.held) == len(other.held) == 1
     async with record.db.transaction() as conn:
-        assert await nodes.touch(conn, one.registration.node_id, one.registration.session, ENGINE, 1) is not None
+        assert await reports.touch(conn, [one.said()])
         await wake.leave(conn, [service])
         await other.report(ended(other))
     assert await record.passes() >= 1

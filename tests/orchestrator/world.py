@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from uuid import UUID, uuid4
 
 from domain.action import Action, ActionState, Request
@@ -15,6 +16,7 @@ from domain.assignment import (
     NodeHello,
     NodeReport,
     Registration,
+    SessionLost,
 )
 from domain.container import Container, Observed, Seen, Want
 from domain.image import ResolvedImage
@@ -22,7 +24,8 @@ from domain.service import Service, ServiceState, ServiceWant, Verb, change, cou
 from domain.spec import ServiceSpec
 from orchestrator import dispatch
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import accounts, actions, containers, services, wake
+from orchestrator.recording import record
+from orchestrator.store import accounts, actions, containers, nodes, services, wake
 from orchestrator.store.db import Database, now
 from tests.harness.passes import reconcile_due
 
@@ -63,19 +66,26 @@ class Node:
     async def report(
         self, seen: dict[UUID, Observed], *, images: tuple[ImageResult, ...] = (), seq: int | None = None
     ) -> None:
+        await record_one(self.db, self.said(seen, images=images, seq=seq))
+
+    def said(
+        self,
+        seen: Mapping[UUID, Observed] = MappingProxyType({}),
+        *,
+        images: tuple[ImageResult, ...] = (),
+        seq: int | None = None,
+    ) -> NodeReport:
+        """Its next report."""
         if seq is None:
             self.seq += 1
-        await dispatch.record(
-            self.db,
-            NodeReport(
-                node_id=self.registration.node_id,
-                session=self.registration.session,
-                seq=self.seq if seq is None else seq,
-                applied_revision=self.revision,
-                engine=self.engine,
-                containers=tuple(ContainerReport(container_id=key, observed=value) for key, value in seen.items()),
-                images=images,
-            ),
+        return NodeReport(
+            node_id=self.registration.node_id,
+            session=self.registration.session,
+            seq=self.seq if seq is None else seq,
+            applied_revision=self.revision,
+            engine=self.engine,
+            containers=tuple(ContainerReport(container_id=key, observed=value) for key, value in seen.items()),
+            images=images,
         )
 
     async def obey(self) -> bool:
@@ -84,6 +94,17 @@ class Node:
         if news:
             await self.report({each.container_id: done(each) for each in news})
         return bool(news)
+
+
+async def record_one(db: Database, report: NodeReport) -> None:
+    """As `app.fleet.reports` does with a report that comes alone. Raises SessionLost."""
+    outcome = await record(db, [report])
+    if outcome.busy:
+        async with db.transaction() as conn:
+            await nodes.lock(conn, report.node_id)  # as soon as it is free
+        return await record_one(db, report)
+    if outcome.over:
+        raise SessionLost(f"session {report.session} is over")
 
 
 def done(assignment: ContainerAssignment) -> Observed:

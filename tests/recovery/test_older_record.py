@@ -16,7 +16,7 @@ from orchestrator.store.db import Database
 from tests.admin.conftest import ADMIN, Office, office  # noqa: F401 - a fixture
 from tests.agents.build import assigned
 from tests.api.client import API
-from tests.orchestrator.world import ENGINE, Node
+from tests.orchestrator.world import ENGINE, Node, record_one
 
 
 def hello(seen: Position | None, **engine: object) -> NodeHello:
@@ -104,7 +104,7 @@ async def test_a_question_is_shown_as_long_as_it_is_asked(office: Office) -> Non
 
 
 async def office_report(office: Office, node: Node, question: Strangers | None) -> None:  # noqa: F811
-    await dispatch.record(
+    await record_one(
         office.db,
         NodeReport(
             node_id=node.registration.node_id,

@@ -10,11 +10,11 @@ import pytest
 
 from domain.assignment import ContainerReport, NodeReport
 from domain.container import Observed, Seen
-from orchestrator.dispatch import record
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.store import drains, nodes
 from orchestrator.store.db import now
 from tests.harness.passes import reconcile_due
+from tests.orchestrator.world import record_one
 from tests.resources.conftest import ENGINE, World
 
 API = "/api/v1"
@@ -53,7 +53,7 @@ class Hands:
                 )
             state = {"RUN": Seen.RUNNING, "STOP": Seen.EXITED, "GONE": Seen.GONE}
             self.seq += 1
-            await record(
+            await record_one(
                 self.world.db,
                 NodeReport(
                     node_id=UUID(node_id),
@@ -285,7 +285,7 @@ async def test_starts_that_fail_make_a_node_come_last(world: World) -> None:
     report = NodeReport(
         node_id=UUID(a), session=hands.session[a], seq=hands.seq, applied_revision=0, engine=ENGINE, containers=failed
     )
-    await record(world.db, report)
+    await record_one(world.db, report)
     uri = await service(world, name="z", target_num_containers=2)
     await world.call("POST", f"{uri}start/")
     await passes(world)

@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.settings import Settings
+from domain.assignment import NodeReport
 from domain.engine_notes import EngineSetup
-from orchestrator.store import fleet, nodes, quarantines
+from orchestrator.store import fleet, nodes, quarantines, reports
 from tests.resources.conftest import ENGINE, World
 
 API = "/api/v1"
@@ -156,7 +157,9 @@ async def test_a_node_with_containers_goes_only_by_force(world: World) -> None:
     # It is listed as long as a listed container points at it.
     assert [each["uuid"] for each in (await world.call("GET", f"{API}/node/")).json()["objects"]] == [node]
     async with world.db.transaction() as conn:
-        assert await nodes.touch(conn, UUID(node), session, ENGINE, 1) is None  # its agent's session is over
+        said = NodeReport(node_id=UUID(node), session=session, seq=1, applied_revision=1, engine=ENGINE)
+        assert await reports.touch(conn, [said]) == {}
+        assert await reports.over(conn, [said]) == {UUID(node)}  # its agent's session
 
 
 async def test_volumes_alone_hold_a_node(world: World) -> None:

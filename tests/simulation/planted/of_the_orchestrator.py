@@ -16,18 +16,18 @@ from domain.node import NodeState
 from orchestrator import apply, dispatch, reconciler, worker
 from orchestrator.planning import advance, leaving, service
 from orchestrator.planning.steps import RetireContainer
-from orchestrator.store import actions, containers, ports
+from orchestrator.store import actions, ports, reports
 from orchestrator.store.errors import DatabaseAway
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
-_observe, _replacements, _image, _end = containers.observe, advance._replacements, advance._image, actions.end
+_observe, _replacements, _image, _end = reports.observe, advance._replacements, advance._image, actions.end
 _plan, _run, _left_volumes = service.plan_service, commands.run, service._left_volumes
 _newer = itertools.count(1_000_000)
 
 
-async def _stale_is_news(conn: Any, node_id: Any, session: int, seq: int, reports: Any) -> Any:
-    return await _observe(conn, node_id, session, next(_newer), reports)
+async def _stale_is_news(conn: Any, said: Any) -> Any:
+    return await _observe(conn, [replace(each, seq=next(_newer)) for each in said])
 
 
 def _silent_is_lost(view: Any, row: Any, policy: Any) -> Any:
@@ -96,7 +96,7 @@ BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
         107,
-        ((containers, "observe", _stale_is_news),),
+        ((reports, "observe", _stale_is_news),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",

@@ -1,0 +1,227 @@
+"""Reports of many agents are written together; what cannot be written with the others does not hold them up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.fleet import reports
+from app.fleet.beats import Beats
+from app.fleet.calls import ControlPlane, NodeCalls
+from app.fleet.reports import Reports
+from app.secretbox import SecretBox
+from domain.assignment import Beat, ContainerReport, NodeAssignments, NodeHello, SessionLost
+from domain.container import Observed, Seen
+from domain.errors import Invalid
+from orchestrator import dispatch
+from orchestrator.listener import Wakeups
+from orchestrator.store import nodes
+from orchestrator.store.db import Database
+from orchestrator.store.errors import DatabaseAway
+from tests.api.test_cost import logged
+from tests.orchestrator.world import ENGINE, Node
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(database_url)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def at_work(db: Database) -> AsyncIterator[Reports]:
+    made = Reports(lambda: db)
+    running = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def hosts(db: Database, count: int) -> list[Node]:
+    return [await Node.join(db, f"n{n}") for n in range(count)]
+
+
+async def applied(db: Database) -> set[int]:
+    async with db.read() as conn:
+        return {row["applied_revision"] for row in await conn.fetch("SELECT applied_revision FROM nodes")}
+
+
+async def test_reports_of_many_hosts_cost_the_statements_of_one(db: Database) -> None:
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    some = await hosts(db, 20)
+    made = Reports(lambda: db)
+    waiting = [asyncio.create_task(made.report(replace(each.said(), applied_revision=7))) for each in some]
+    await asyncio.sleep(0)
+    with logged(seen):
+        running = asyncio.create_task(made.run())
+        await asyncio.gather(*waiting)
+    running.cancel()
+    assert await applied(db) == {7}
+    assert sum("UPDATE nodes" in query for query, _ in seen) == 1
+
+
+async def test_one_after_another_of_a_host_in_their_order(db: Database) -> None:
+    (node,) = await hosts(db, 1)
+    async with at_work(db) as made:
+        told = [replace(node.said(), applied_revision=number) for number in range(1, 6)]
+        await asyncio.gather(*(made.report(each) for each in told))
+    assert await applied(db) == {5}
+
+
+async def test_a_large_one_is_written_and_the_next_waits_for_it(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "MOST_CONTAINERS", 3)
+    many = tuple(ContainerReport(container_id=uuid4(), observed=Observed(state=Seen.RUNNING)) for _ in range(5))
+    async with at_work(db) as made:
+        said = [replace(each.said(), containers=many, applied_revision=7) for each in await hosts(db, 3)]
+        await asyncio.gather(*(made.report(each) for each in said))
+    assert await applied(db) == {7}
+
+
+async def test_a_session_that_is_over_is_told_so_and_the_others_are_written(db: Database) -> None:
+    old, other = await hosts(db, 2)
+    await Node.join(db, "n0")
+    async with at_work(db) as made:
+        lost, written = await asyncio.gather(
+            made.report(replace(old.said(), applied_revision=7)),
+            made.report(replace(other.said(), applied_revision=8)),
+            return_exceptions=True,
+        )
+    assert isinstance(lost, SessionLost)
+    assert written is None
+    assert await applied(db) == {0, 8}
+
+
+async def test_one_that_cannot_be_written_does_not_hold_up_the_others(db: Database) -> None:
+    bad, good = await hosts(db, 2)
+    broken = replace(bad.said({uuid4(): Observed(state=Seen.RUNNING)}), seq=2**70)
+    async with at_work(db) as made:
+        refused, written = await asyncio.gather(
+            made.report(broken), made.report(replace(good.said(), applied_revision=7)), return_exceptions=True
+        )
+    assert isinstance(refused, Invalid)
+    assert written is None
+    assert await applied(db) == {0, 7}
+
+
+async def test_a_node_that_a_pass_has_waits_alone(db: Database) -> None:
+    held, free = await hosts(db, 2)
+    async with at_work(db) as made:
+        async with db.transaction() as conn:
+            await nodes.hold(conn, [held.registration.node_id])
+            late = asyncio.create_task(made.report(replace(held.said(), applied_revision=7)))
+            await made.report(replace(free.said(), applied_revision=8))
+            assert not late.done()
+        await late
+    assert await applied(db) == {7, 8}
+
+
+async def in_turn(db: Database, node_id: UUID, end: asyncio.Event) -> None:
+    """Passes that follow each other so closely that their node is never free."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(_holds(db, node_id, end))
+
+
+async def _holds(db: Database, node_id: UUID, end: asyncio.Event) -> None:
+    while not end.is_set():
+        async with db.transaction() as conn:
+            await nodes.hold(conn, [node_id])
+            await asyncio.sleep(0.05)
+
+
+async def test_where_no_moment_is_free_it_takes_its_place_in_the_queue(db: Database) -> None:
+    (node,) = await hosts(db, 1)
+    end = asyncio.Event()
+    passes = asyncio.create_task(in_turn(db, node.registration.node_id, end))
+    beats = Beats(lambda: db)
+    beating = asyncio.create_task(beats.run())
+    try:
+        async with at_work(db) as made, asyncio.timeout(4):  # an agent gives up a beat after that
+            await asyncio.sleep(0.1)
+            await made.report(replace(node.said(), applied_revision=7))
+            told = node.registration
+            await beats.beat(Beat(node_id=told.node_id, session=told.session, engine_up=True))
+    finally:
+        end.set()
+        beating.cancel()
+        await asyncio.gather(passes, beating, return_exceptions=True)
+    assert await applied(db) == {7}
+
+
+async def test_a_node_that_is_held_for_long_does_not_end_its_session(db: Database) -> None:
+    """Whoever has it is stopped after some seconds (decision 24); the report is written then."""
+    (node,) = await hosts(db, 1)
+    async with at_work(db) as made:
+        async with db.transaction() as conn:
+            await nodes.hold(conn, [node.registration.node_id])
+            late = asyncio.create_task(made.report(replace(node.said(), applied_revision=7)))
+            await asyncio.sleep(1.5)
+            assert not late.done()
+        await late
+    assert await applied(db) == {7}
+
+
+async def test_without_a_database_it_is_said_at_once(db: Database) -> None:
+    (node,) = await hosts(db, 1)
+    with pytest.raises(DatabaseAway):
+        await Reports(lambda: None).report(node.said())
+    closed = await Database.open(db.dsn)
+    await closed.close()
+    async with at_work(closed) as made:
+        with pytest.raises(DatabaseAway):
+            await made.report(node.said())
+
+
+async def test_nobody_is_told_of_who_went_away(db: Database) -> None:
+    gone, other = await hosts(db, 2)
+    made = Reports(lambda: db)
+    waiting = asyncio.create_task(made.report(replace(gone.said(), applied_revision=6)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    running = asyncio.create_task(made.run())
+    await made.report(replace(other.said(), applied_revision=7))
+    running.cancel()
+    assert await applied(db) == {0, 7}
+
+
+async def test_full_sets_are_read_for_few_at_a_time(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many hosts come back at once: passes and users keep connections of the pool."""
+    database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
+    database.set_result(db)
+    shared = ControlPlane(database, Wakeups(), SecretBox.open(tmp_path, None))
+    under_way = most = 0
+    read = dispatch.assignments_since
+
+    async def counted(*arguments: Any) -> NodeAssignments:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await read(*arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(dispatch, "assignments_since", counted)
+
+    async def come(number: int) -> None:
+        host = NodeCalls(shared)
+        engine = replace(ENGINE, place=f"n{number}")
+        begun = await host.register(NodeHello(name=f"n{number}", cluster_id=None, engine=engine))
+        assert (await host.assignments(begun, 0)).base == 0
+        host.end()
+
+    await asyncio.gather(*(come(number) for number in range(20)))
+    assert most == 2
