@@ -270,6 +270,8 @@ class User:
         except DomainError:
             return
         else:
+            if wish.want == "STOPPED" and not wish.target and target:
+                wish.want = None  # it had no containers, and was Not running: a target starts it (seed 60034)
             if wish.target is not None:
                 wish.target = target
             await self._do("scale", lambda c, i: service_commands.run(c, i, Verb.SCALE))
