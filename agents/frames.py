@@ -115,8 +115,8 @@ def call(number: int, name: str, adapter: TypeAdapter[T], body: T) -> str:
 
 
 def answer(number: int, adapter: TypeAdapter[T], body: T) -> str:
-    """The answer to a call."""
-    return json.dumps({"id": number, "body": adapter.dump_python(body, mode="json")})
+    """The answer to a call. It comes from the record, so that its texts can be written in UTF-8."""
+    return f'{{"id": {number}, "body": {adapter.dump_json(body).decode()}}}'
 
 
 def answer_again(number: int, adapter: TypeAdapter[T], body: T) -> str:

@@ -320,6 +320,7 @@ class _Session:
             begun = await self._calls.register(frames.read(frames.HELLO, body))
         finally:
             self._greeting = False
+            self._heard = asyncio.get_running_loop().time()
         return frames.answer(number, frames.REGISTRATION, begun)
 
     async def _assignments(self, number: int, body: Any) -> str:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from pydantic_core import from_json
 
 from orchestrator.store.errors import DatabaseAway, translate
 
@@ -44,7 +45,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _decode(value: bytes) -> Any:
-    return json.loads(value[1:])
+    return from_json(value[1:])
 
 
 async def prepare(conn: Any) -> None:
