@@ -20,15 +20,16 @@ from websockets.exceptions import ConnectionClosed
 
 from agents import credentials, frames
 from agents.credentials import Membership
-from agents.dial import open_socket
+from agents.dial import TooSlow, open_socket
 from domain.assignment import Beat, Heard, NodeAssignments, NodeHello, NodeReport, Registration
 from domain.errors import NotAllowed
 
 A = TypeVar("A")
 T = TypeVar("T")
 log = structlog.get_logger("channel")
-BEAT_SECONDS = 4.0
-"""Without an answer to a beat; whether the link is there at all is found out by pings, sooner."""
+BEAT_SECONDS = 8.0
+"""Without an answer to a beat, and the session is given up while its lease (10 s) holds. Whether the link and the other
+side are there at all is found out by pings, sooner: who answers them is late, and a new session would make it later."""
 
 
 class SocketChannel:
@@ -42,6 +43,7 @@ class SocketChannel:
         self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
+        self._slow = 0
         self.asked: Callable[[str, dict[str, Any]], None] = lambda _name, _body: None
 
     @property
@@ -110,7 +112,12 @@ class SocketChannel:
 
     async def _open(self, url: str) -> None:
         context = await asyncio.to_thread(credentials.context, self._directory, self._membership)
-        self._socket = await open_socket(url, frames.SESSION_PATH, context)
+        try:
+            self._socket = await open_socket(url, frames.SESSION_PATH, context, patience=2 ** min(self._slow, 2))
+        except TooSlow:
+            self._slow += 1
+            raise
+        self._slow = 0
         self._reader = asyncio.create_task(self._read(self._socket), name="agent channel")
 
     async def _call(self, name: str, up: TypeAdapter[A], body: A, down: TypeAdapter[T]) -> T:

@@ -49,8 +49,15 @@ def client_context(authority: str | None) -> ssl.SSLContext:
     return context
 
 
-async def open_socket(url: str, path: str, context: ssl.SSLContext) -> ClientConnection:
-    """A WebSocket to the control plane. Raises ConnectionError, and NotAllowed when it refuses us with its reason."""
+class TooSlow(ConnectionError):
+    """A control plane that takes connections and does not get on with them: it has too much to do, or hangs."""
+
+
+async def open_socket(url: str, path: str, context: ssl.SSLContext, *, patience: int = 1) -> ClientConnection:
+    """A WebSocket to the control plane. Raises ConnectionError, and NotAllowed when it refuses us with its reason.
+
+    `patience`: so many times HANDSHAKE_SECONDS, since what was given up half done has to be done again.
+    """
     parts = urlsplit(url)
     assert parts.hostname is not None  # noqa: S101 - `agent_url` checked it
     sock = await _reach(parts.hostname, parts.port or DEFAULT_PORT)
@@ -60,7 +67,7 @@ async def open_socket(url: str, path: str, context: ssl.SSLContext) -> ClientCon
             sock=sock,
             ssl=context,
             server_hostname=CONTROL_PLANE,
-            open_timeout=HANDSHAKE_SECONDS,
+            open_timeout=HANDSHAKE_SECONDS * patience,
             ping_interval=PING_SECONDS,
             ping_timeout=PONG_SECONDS,
             close_timeout=1.0,
@@ -76,7 +83,10 @@ async def open_socket(url: str, path: str, context: ssl.SSLContext) -> ClientCon
     except ssl.SSLError as error:
         sock.close()
         raise ConnectionError(f"{url}: {_tls(error)}") from error
-    except (TimeoutError, OSError, InvalidHandshake, WebSocketException) as error:
+    except TimeoutError as error:
+        sock.close()
+        raise TooSlow(f"{url}: {error or type(error).__name__}") from error
+    except (OSError, InvalidHandshake, WebSocketException) as error:
         sock.close()
         raise ConnectionError(f"{url}: {error or type(error).__name__}") from error
 

@@ -132,6 +132,12 @@ async def heard(db: Database, beats: Mapping[UUID, tuple[int, bool]], *, wait: b
     return outcome
 
 
+async def here(db: Database, node_ids: Sequence[UUID]) -> None:
+    """Hosts are connected and wait for their sessions to begin."""
+    async with db.single() as conn:
+        await fleet.here(conn, node_ids)
+
+
 async def _turn(db: Database, node_id: UUID, session: int, state: NodeState) -> None:
     async with db.transaction() as conn:
         if await fleet.turn(conn, node_id, session, state):

@@ -6,7 +6,8 @@ A beat is answered once it is on record, since agents with `single_writer` conta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -39,6 +40,7 @@ class Beats:
     def __init__(self, database: Callable[[], Database | None]) -> None:
         self._database = database
         self._heard: dict[UUID, _Heard] = {}
+        self._here: list[UUID] = []
         self._any = asyncio.Event()
 
     async def beat(self, beat: Beat) -> None:
@@ -55,6 +57,18 @@ class Beats:
         self._any.set()
         await asyncio.shield(before.written)
 
+    @contextlib.contextmanager
+    def here(self, node_id: UUID) -> Iterator[None]:
+        """The node's host has proven who it is and waits for its session: until then that is as good as its beats, so
+        that of many that come at once none is taken for lost. A lease is only in a session.
+        """
+        self._here.append(node_id)
+        self._any.set()
+        try:
+            yield
+        finally:
+            self._here.remove(node_id)
+
     async def run(self) -> None:
         """Write what is heard until cancelled."""
         while True:
@@ -65,6 +79,9 @@ class Beats:
             try:
                 await self._write({key: each for key, each in heard.items() if key not in late})
                 await self._write(late, wait=True)
+                if self._here and (db := self._database()) is not None:
+                    self._any.set()
+                    await dispatch.here(db, self._here)
             except DatabaseAway as error:
                 for each in heard.values():
                     _fail(each, ConnectionError(str(error)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -101,7 +101,7 @@ class NodeCalls:
         """Begin a session. Raises ConnectionError while the database is away."""
         address = hello.address if usable_address(hello.address) else self.address
         hello = replace(hello, address=address, engine=bounds.engine(hello.engine))
-        async with self.shared.sessions:
+        async with self._turn_to_begin():
             begun = await reaching(
                 dispatch.register(self.shared.db(), hello, node_id=self.node_id, served_by=self.shared.ident)
             )
@@ -111,6 +111,14 @@ class NodeCalls:
         if self.node_id is None:
             self.shared.dialbacks.local_node = begun.node_id
         return replace(begun, control_planes=self.shared.urls)
+
+    @contextlib.asynccontextmanager
+    async def _turn_to_begin(self) -> AsyncIterator[None]:
+        with contextlib.ExitStack() as meanwhile:
+            if self.node_id is not None and self.shared.sessions.locked():
+                meanwhile.enter_context(self.shared.beats.here(self.node_id))
+            async with self.shared.sessions:
+                yield
 
     async def assignments(self, registration: Registration, since: int) -> NodeAssignments:
         """What changed after `since`; waits for a change, at most some seconds.

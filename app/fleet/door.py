@@ -37,6 +37,10 @@ from orchestrator.store.db import Database
 
 log = structlog.get_logger("door")
 MOST_JOINING = 16
+MOST_WAITING = 32
+"""Connections that wait to be taken; more are made to try again by their kernels. All that wait are taken at once, and
+some hundred handshakes in one turn of the loop would make those late who are there already."""
+
 MOST_JOIN_BYTES = 64 * 1024
 JOIN_SECONDS = 10.0
 MUTE_SECONDS = 15.0
@@ -78,6 +82,7 @@ class Door:
                         process_request=self._admit,
                         max_size=frames.MOST_UP,
                         open_timeout=10,
+                        backlog=MOST_WAITING,
                         ping_interval=5,
                         ping_timeout=10,
                         close_timeout=1,

@@ -239,6 +239,16 @@ async def heard(conn: Connection, sessions: Mapping[UUID, int]) -> BeatOutcome:
     return BeatOutcome(states=states, over=over)
 
 
+async def here(conn: Connection, node_ids: Sequence[UUID]) -> None:
+    """The hosts of these nodes are connected, and have no session yet: none of them that was up is silent."""
+    await conn.execute(
+        "UPDATE nodes n SET last_seen = clock_timestamp() WHERE n.ctid = ANY(ARRAY(SELECT ctid FROM nodes"
+        " WHERE id = ANY($1) AND state = $2 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))",
+        list(node_ids),
+        NodeState.DEPLOYED.value,
+    )
+
+
 async def turn(conn: Connection, node_id: UUID, session: int, state: NodeState) -> bool:
     """The node of this session is now in another state; whether it was not before."""
     return bool(

@@ -20,7 +20,7 @@ from tests.simulation.process import Process
 if TYPE_CHECKING:
     from tests.simulation.plane import Plane
 
-BEAT_SECONDS = 4.0
+BEAT_SECONDS = 8.0
 PONG_SECONDS = 3.0
 """After so long without a sign of the other side a connection is given up."""
 

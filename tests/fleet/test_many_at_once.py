@@ -1,8 +1,9 @@
-"""Reports of many agents are written together; what cannot be written with the others does not hold them up."""
+"""Many hosts at once: their reports are written together, what they ask for is read for few at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from agents import dial
 from app.fleet import reports
 from app.fleet.beats import Beats
 from app.fleet.calls import ControlPlane, NodeCalls
@@ -20,12 +22,14 @@ from app.secretbox import SecretBox
 from domain.assignment import Beat, ContainerReport, NodeAssignments, NodeHello, SessionLost
 from domain.container import Observed, Seen
 from domain.errors import Invalid
+from domain.node import NodeState
 from orchestrator import dispatch
 from orchestrator.listener import Wakeups
 from orchestrator.store import nodes
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from tests.api.test_cost import logged
+from tests.fleet.plane import plane
 from tests.orchestrator.world import ENGINE, Node
 
 
@@ -195,6 +199,30 @@ async def test_nobody_is_told_of_who_went_away(db: Database) -> None:
     assert await applied(db) == {0, 7}
 
 
+async def test_a_host_that_waits_for_its_session_is_not_silent(db: Database, tmp_path: Path) -> None:
+    (node,) = await hosts(db, 1)
+    database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
+    database.set_result(db)
+    shared = ControlPlane(database, Wakeups(), SecretBox.open(tmp_path, None))
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE nodes SET last_seen = last_seen - interval '1 minute'")
+    for _ in range(2):
+        await shared.sessions.acquire()
+    host = NodeCalls(shared, node.registration.node_id)
+    coming = asyncio.create_task(host.register(NodeHello(name="n0", cluster_id=None, engine=node.engine)))
+    beating = asyncio.create_task(shared.beats.run())
+    await asyncio.sleep(0.3)
+    assert not coming.done()
+    await dispatch.expire(db)
+    async with db.read() as conn:
+        assert (await nodes.get(conn, node.registration.node_id)).state is NodeState.DEPLOYED
+    shared.sessions.release()
+    assert (await coming).session > node.registration.session
+    host.end()
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
 async def test_full_sets_are_read_for_few_at_a_time(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,3 +253,19 @@ async def test_full_sets_are_read_for_few_at_a_time(
 
     await asyncio.gather(*(come(number) for number in range(20)))
     assert most == 2
+
+
+async def test_a_handshake_that_took_too_long_gets_twice_the_time(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a control plane that a thousand hosts come back to begins each of their handshakes anew and ends none."""
+    async with plane(database_url, tmp_path) as made:
+        host = await made.join()
+    monkeypatch.setattr(dial, "HANDSHAKE_SECONDS", 0.1)
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", made.port)):  # the kernel takes connections, and nobody gets on with them
+        for least in (0.1, 0.2, 0.4, 0.4):
+            began = loop.time()
+            with pytest.raises(ConnectionError, match="timed out"):
+                await host.register(NodeHello(name="n1", cluster_id=None, engine=ENGINE))
+            assert loop.time() - began >= least
