@@ -111,7 +111,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a quiet start is a start": (
         "a stop is not waited for, and what runs in its grace has obeyed the order to start (304, E10)",
-        856,
+        114,
         (
             (executor.Executor, "_perform", _stop_is_sent),
             (memory, "after", _quiet_is_carried_out),
