@@ -31,9 +31,9 @@ async def record(db: Database, said: Sequence[NodeReport], *, wait: bool = False
     DatabaseAway. What says nothing new is not written, and wakes nobody.
     """
     async with db.transaction() as conn:
+        asked = await reports.answer_images(conn, said)
         if wait:
             await nodes.wait_for(conn, [each.node_id for each in said])
-        asked = await reports.answer_images(conn, said)
         touched = await reports.touch(conn, said)
         left = [each for each in said if each.node_id not in touched]
         over = await reports.over(conn, left) if left else set()

@@ -22,7 +22,6 @@ MOST_CONTAINERS = 1000
 AGAIN_SECONDS = 0.02
 """Until those are tried again whose nodes a pass has: it has them while it writes."""
 
-
 PATIENCE = 4
 """So many times; then it takes its place in the queue for them: where passes follow each other, no moment is free."""
 

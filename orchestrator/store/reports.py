@@ -1,6 +1,6 @@
 """What agents report, put on record for many nodes at once: few statements however many they are.
 
-Nothing here waits for a row that another transaction has: whose node is not free is written by the next (decision 26).
+No node's row that another transaction has is waited for: whose node is not free is written by the next (decision 26).
 """
 
 from __future__ import annotations
