@@ -13,10 +13,12 @@ from uuid import UUID
 
 import structlog
 
+from app.fleet.waiting import Waiting
 from domain.assignment import Beat, SessionLost
 from orchestrator import dispatch
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
+from orchestrator.store.fleet import BeatOutcome
 
 log = structlog.get_logger("beats")
 REST_SECONDS = 0.4
@@ -26,12 +28,10 @@ PATIENCE = 3
 """So many times a node that somebody has is left out; then its beat takes its place in the queue for it."""
 
 
-@dataclass(slots=True)
-class _Heard:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Heard(Waiting):
     session: int
     engine_up: bool
-    written: asyncio.Future[None]
-    tries: int = 0
 
 
 class Beats:
@@ -40,7 +40,7 @@ class Beats:
     def __init__(self, database: Callable[[], Database | None]) -> None:
         self._database = database
         self._heard: dict[UUID, _Heard] = {}
-        self._here: list[UUID] = []
+        self._here: dict[object, UUID] = {}
         self._any = asyncio.Event()
 
     async def beat(self, beat: Beat) -> None:
@@ -50,9 +50,8 @@ class Beats:
             raise SessionLost(f"session {beat.session} was followed by {before.session}")
         if before is None or before.session < beat.session:
             if before is not None:
-                _fail(before, SessionLost(f"session {before.session} was followed by {beat.session}"))
-            written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._heard[beat.node_id] = before = _Heard(beat.session, beat.engine_up, written)
+                before.fail(SessionLost(f"session {before.session} was followed by {beat.session}"))
+            self._heard[beat.node_id] = before = _Heard(session=beat.session, engine_up=beat.engine_up)
         before.engine_up = beat.engine_up
         self._any.set()
         await asyncio.shield(before.written)
@@ -62,12 +61,13 @@ class Beats:
         """The node's host has proven who it is and waits for its session: until then that is as good as its beats, so
         that of many that come at once none is taken for lost. A lease is only in a session.
         """
-        self._here.append(node_id)
+        key = object()  # it may wait on two connections
+        self._here[key] = node_id
         self._any.set()
         try:
             yield
         finally:
-            self._here.remove(node_id)
+            del self._here[key]
 
     async def run(self) -> None:
         """Write what is heard until cancelled."""
@@ -76,44 +76,61 @@ class Beats:
             self._any.clear()
             heard, self._heard = self._heard, {}
             late = {key: each for key, each in heard.items() if each.tries >= PATIENCE}
-            try:
-                await self._write({key: each for key, each in heard.items() if key not in late})
-                await self._write(late, wait=True)
-                if self._here and (db := self._database()) is not None:
-                    self._any.set()
-                    await dispatch.here(db, self._here)
-            except DatabaseAway as error:
-                for each in heard.values():
-                    _fail(each, ConnectionError(str(error)))
-            except Exception as error:
-                # The boundary of the loop: agents beat again.
-                log.exception("beats were not written")
-                for each in heard.values():
-                    _fail(each, ConnectionError(type(error).__name__))
+            await self._write({key: each for key, each in heard.items() if key not in late})
+            await self._write(late, wait=True)
+            await self._say_who_is_here()
             await asyncio.sleep(REST_SECONDS)
 
     async def _write(self, heard: dict[UUID, _Heard], *, wait: bool = False) -> None:
-        db = self._database()
+        """Put them on record. What goes wrong is told to those that it happened to: agents beat again."""
         if not heard:
             return
+        try:
+            outcome = await self._written(heard, wait=wait)
+        except DatabaseAway as error:
+            for node_id, each in heard.items():
+                if wait:
+                    each.tries = 0  # the next try tells whether it is the database or somebody who has the node
+                    self._again(node_id, each)
+                else:
+                    each.fail(ConnectionError(str(error)))
+            return
+        except Exception as error:
+            # The boundary of the loop.
+            log.exception("beats were not written")
+            for each in heard.values():
+                each.fail(ConnectionError(type(error).__name__))
+            return
+        for node_id, each in heard.items():
+            if node_id in outcome.over:
+                each.fail(SessionLost(f"session {each.session} is over"))
+            elif node_id in outcome.states:
+                each.done()
+            else:
+                each.tries += 1
+                self._again(node_id, each)
+
+    async def _written(self, heard: dict[UUID, _Heard], *, wait: bool) -> BeatOutcome:
+        db = self._database()
         if db is None:
             raise DatabaseAway("the database is not up yet")
         beats = {key: (each.session, each.engine_up) for key, each in heard.items()}
-        outcome = await dispatch.heard(db, beats, wait=wait)
-        for node_id, each in heard.items():
-            if node_id in outcome.over:
-                _fail(each, SessionLost(f"session {each.session} is over"))
-            elif node_id in outcome.states:
-                if not each.written.done():
-                    each.written.set_result(None)
-            elif self._heard.setdefault(node_id, each) is not each:
-                _fail(each, ConnectionError("a newer beat is being written"))
-            else:
-                each.tries += 1
-                self._any.set()
+        return await dispatch.heard(db, beats, wait=wait)
 
+    def _again(self, node_id: UUID, each: _Heard) -> None:
+        if self._heard.setdefault(node_id, each) is not each:
+            each.fail(ConnectionError("a newer beat is being written"))
+        self._any.set()
 
-def _fail(heard: _Heard, error: Exception) -> None:
-    if not heard.written.done():
-        heard.written.set_exception(error)
-        heard.written.exception()  # whoever beat may be gone
+    async def _say_who_is_here(self) -> None:
+        db = self._database()
+        if not self._here or db is None:
+            return
+        self._any.set()
+        try:
+            await dispatch.here(db, list(self._here.values()))
+        except DatabaseAway as error:
+            log.debug("hosts that wait are not on record", reason=str(error))
+        except Exception:
+            # The boundary of the loop, as above.
+            log.exception("hosts that wait are not on record")

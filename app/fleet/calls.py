@@ -38,6 +38,8 @@ RESTLESS_SECONDS = 10.0
 MOST_IN_A_REPORT = 5000
 """Containers in one report; agents send a tenth of it."""
 
+LARGEST_NUMBER = 2**63 - 1
+
 
 class ControlPlane:
     """What the agents' sessions in this process share. `ident` is this process's own."""
@@ -153,6 +155,8 @@ class NodeCalls:
         self._own(report.node_id, report.session)
         if len(report.containers) > MOST_IN_A_REPORT or len(report.images) > MOST_IN_A_REPORT:
             raise NotAllowed(f"a report names at most {MOST_IN_A_REPORT} containers")
+        if not 0 <= report.seq <= LARGEST_NUMBER:
+            raise NotAllowed("the number of a report is one that the database can keep")
         report = bounds.report(report)
         await reaching(self.shared.reports.report(report))
         if report.swarm is not None and self.shared.installation is not None:

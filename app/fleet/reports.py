@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.fleet.waiting import Waiting
 from domain.assignment import NodeReport, SessionLost
-from orchestrator.recording import record
+from orchestrator.reporting import record
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 
@@ -26,11 +27,9 @@ PATIENCE = 4
 """So many times; then it takes its place in the queue for them: where passes follow each other, no moment is free."""
 
 
-@dataclass(slots=True, eq=False)
-class _Said:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Said(Waiting):
     report: NodeReport
-    written: asyncio.Future[None]
-    tries: int = 0
 
 
 class Reports:
@@ -45,7 +44,7 @@ class Reports:
         """Returns when it is durable. Raises SessionLost, DatabaseAway."""
         if self._database() is None:
             raise DatabaseAway("the database is not up yet")
-        said = _Said(report, asyncio.get_running_loop().create_future())
+        said = _Said(report=report)
         self._waiting.append(said)
         self._any.set()
         await said.written
@@ -98,7 +97,7 @@ class Reports:
                 # One of them cannot be written: the others are not to pay for it.
                 return [again for each in batch for again in await self._write([each])]
             for each in batch:
-                _fail(each, error)
+                each.fail(error)
             return []
         busy = []
         for each in batch:
@@ -106,13 +105,7 @@ class Reports:
                 each.tries += 1
                 busy.append(each)
             elif each.report.node_id in outcome.over:
-                _fail(each, SessionLost(f"session {each.report.session} is over"))
-            elif not each.written.done():
-                each.written.set_result(None)
+                each.fail(SessionLost(f"session {each.report.session} is over"))
+            else:
+                each.done()
         return busy
-
-
-def _fail(said: _Said, error: Exception) -> None:
-    if not said.written.done():
-        said.written.set_exception(error)
-        said.written.exception()  # whoever said it may be gone

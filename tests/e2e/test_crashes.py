@@ -20,10 +20,10 @@ def user(own_server: TutelaProcess) -> User:
     return User(own_server)
 
 
-@pytest.mark.parametrize(("delay", "services"), [(0.05, 4), (0.4, 10), (1.0, 4)])
-def test_killed_in_the_middle_of_a_deployment(user: User, engine: PrivateEngine, delay: float, services: int) -> None:
-    """10 services x 3 containers, and fewer early and late; kill -9 of the whole process; exact counts afterwards."""
-    ids = [user.create(f"s{n}", target=3, autorestart="ALWAYS") for n in range(services)]
+@pytest.mark.parametrize("delay", [0.05, 0.4, 1.5])
+def test_killed_in_the_middle_of_a_deployment(user: User, engine: PrivateEngine, delay: float) -> None:
+    """10 services x 3 containers; kill -9 of the whole process; exact counts afterwards."""
+    ids = [user.create(f"s{n}", target=3, autorestart="ALWAYS") for n in range(10)]
     for uuid in ids:
         assert user.api.post(f"/api/v1/service/{uuid}/start/").status == 202
     until_time(delay)
@@ -34,7 +34,7 @@ def test_killed_in_the_middle_of_a_deployment(user: User, engine: PrivateEngine,
         assert (service["current_num_containers"], service["running_num_containers"]) == (3, 3)
     found = owned(engine)
     labels = Counter(each["Labels"]["tutela.container"] for each in found)
-    assert len(found) == 3 * services
+    assert len(found) == 30
     assert max(labels.values()) == 1
     assert {each["State"] for each in found} == {"running"}
 
@@ -46,7 +46,7 @@ def until_time(seconds: float) -> None:
 
 
 def test_nothing_accepted_is_lost_when_killed_right_after_the_answer(user: User) -> None:
-    for n in range(3):
+    for n in range(5):
         uuid = user.create(f"kept{n}", target=1)
         answer = user.api.post(f"/api/v1/service/{uuid}/start/")
         assert answer.status == 202

@@ -203,7 +203,7 @@ def test_numbers_that_nobody_counts_to_and_too_much_at_once(hosts: Hosts, hostil
         ("assignments", {"registration": {**own, "session": huge}, "since": 0}),
         ("assignments", {"registration": own, "since": huge}),
         ("report", {**hostile.report([]), "session": huge}),
-        ("report", {**hostile.report(many[:1]), "seq": huge}),
+        ("report", {**hostile.report([]), "seq": huge}),
         ("report", hostile.report([], applied_revision=huge)),
         ("report", hostile.report(many)),
         ("renew", {"request": "-----BEGIN CERTIFICATE REQUEST-----\n"}),

@@ -162,6 +162,23 @@ async def test_where_no_moment_is_free_it_takes_its_place_in_the_queue(db: Datab
     assert await applied(db) == {7}
 
 
+async def test_a_node_that_is_held_does_not_end_the_sessions_of_others(db: Database) -> None:
+    held, free = await hosts(db, 2)
+    beats = Beats(lambda: db)
+    beating = asyncio.create_task(beats.run())
+    async with db.transaction() as conn:
+        await nodes.hold(conn, [held.registration.node_id])
+        told = held.registration
+        late = asyncio.create_task(beats.beat(Beat(node_id=told.node_id, session=told.session, engine_up=True)))
+        for _ in range(6):  # beyond its patience, and beyond the second that it waits in the queue
+            told = free.registration
+            await beats.beat(Beat(node_id=told.node_id, session=told.session, engine_up=True))
+        assert not late.done()
+    await late
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
 async def test_a_node_that_is_held_for_long_does_not_end_its_session(db: Database) -> None:
     """Whoever has it is stopped after some seconds (decision 24); the report is written then."""
     (node,) = await hosts(db, 1)

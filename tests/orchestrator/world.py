@@ -24,7 +24,7 @@ from domain.service import Service, ServiceState, ServiceWant, Verb, change, cou
 from domain.spec import ServiceSpec
 from orchestrator import dispatch
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.recording import record
+from orchestrator.reporting import record
 from orchestrator.store import accounts, actions, containers, nodes, services, wake
 from orchestrator.store.db import Database, now
 from tests.harness.passes import reconcile_due
