@@ -5,7 +5,7 @@ The orchestrator writes what is wanted, the agent what is seen; nobody writes bo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -158,7 +158,7 @@ def own_volumes(spec: ContainerSpec) -> tuple[str, ...]:
 
 def spec_digest(spec: ContainerSpec) -> str:
     """The digest that becomes the engine label; a container with another one is not the one assigned."""
-    return fingerprint(asdict(spec))
+    return fingerprint(spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,16 @@ class NodeState(StrEnum):
     TERMINATED = "Terminated"
 
 
+MASS_LEAST = 3
+
+
+def mass_silence(silent: int, of: int) -> bool:
+    """Whether so many of the hosts are silent at once that it says more about the way to them than about them: all, or
+    of MASS_LEAST and more the greater part. As Kubernetes' node controller tells disruptions from losses.
+    """
+    return 1 < of == silent or (silent >= MASS_LEAST and silent * 2 > of)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A row of the record. `engine` is what its agent last said of the engine; `nickname` None: the name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
@@ -155,12 +155,20 @@ IN_PLACE = frozenset(
 
 
 def fingerprint(value: object) -> str:
-    """A short stable digest of a JSON-able value; equal values give equal digests on every machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    """A short stable digest of a JSON-able value or of a dataclass of such; equal values give equal digests on every
+    machine. By the encoder's own walk: a copy of the value first (`asdict`) costs several times as much.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_DEFAULTS = {field.name: field.default for field in fields(ServiceSpec)}
+def _plain(value: object) -> object:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value)
+
+
+_MADE_OF = {field.name: field.default for field in fields(ServiceSpec) if field.name not in IN_PLACE}
 
 
 def digest(spec: ServiceSpec) -> str:
@@ -168,5 +176,5 @@ def digest(spec: ServiceSpec) -> str:
 
     Defaults are left out, so that a later version's new field does not make every container outdated.
     """
-    said = {key for key in _DEFAULTS.keys() - IN_PLACE if getattr(spec, key) != _DEFAULTS[key]}
-    return fingerprint({key: value for key, value in asdict(spec).items() if key in said})
+    values = ((key, getattr(spec, key), default) for key, default in _MADE_OF.items())
+    return fingerprint({key: value for key, value, default in values if value != default})

@@ -68,7 +68,14 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     )
     # After its containers, so that events tell of them first.
     state = service_state(service, counts(list(writing.rows.values())))
-    await services.save_pass(conn, service, state, waits_for=plan.waits_for, look_at=plan.requeue_at)
+    await services.save_pass(
+        conn,
+        service,
+        state,
+        changed=service is not view.service,
+        waits_for=plan.waits_for,
+        look_at=plan.requeue_at,
+    )
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,7 @@ from domain.assignment import (
     SessionLost,
 )
 from domain.errors import Conflict, NotAllowed
-from domain.node import Node, NodeState
+from domain.node import Node, NodeState, mass_silence
 from domain.quarantine import answered, contained, identity, position_key
 from domain.spec import Env
 from orchestrator import rebuilding, swarming
@@ -34,6 +34,9 @@ TAKEN_OUT = (
 )
 TAKEN_OUT_SHORT = "this node was taken out of the installation: its containers are left as they are"
 """What fits into the end of a connection."""
+
+DISRUPTED_SECONDS = 1.0
+"""How often it is noted that most hosts are still silent."""
 
 
 async def register(
@@ -146,13 +149,23 @@ async def _turn(db: Database, node_id: UUID, session: int, state: NodeState) -> 
             await wake.waiting_services(conn)
 
 
-async def expire(db: Database) -> datetime:
-    """Nodes that were not heard for SILENT_SECONDS become Unreachable; returns when the next can be one at the
-    earliest, by the database's clock. Nothing is moved here.
+async def expire(db: Database, *, patient: bool = False) -> datetime:
+    """Nodes that were not heard for SILENT_SECONDS become Unreachable; returns when to look again, by the database's
+    clock: when the next can be one at the earliest. Nothing is moved here. `patient`: silence means nothing yet, and
+    none is called Unreachable.
+
+    Are most of them silent at once, that is noted first: each has its time to come back from then on (decision 27).
     """
     async with db.read() as conn:
-        found, soonest = await fleet.silent(conn, SILENT_SECONDS)
-    for node_id in found:
+        found = await fleet.silence(conn, SILENT_SECONDS)
+    soonest = found.at if patient else found.next
+    if mass_silence(found.silent, found.nodes):
+        async with db.transaction() as conn:
+            before = await fleet.disrupt(conn)
+        if before is None or found.at - before > timedelta(seconds=SILENT_SECONDS):
+            log.warning("most hosts are silent: nothing is moved meanwhile", silent=found.silent, hosts=found.nodes)
+        soonest = min(soonest, found.at + timedelta(seconds=DISRUPTED_SECONDS))
+    for node_id in () if patient else found.unmarked:
         async with db.transaction() as conn:
             if await fleet.lose(conn, node_id, SILENT_SECONDS):
                 log.warning("node is unreachable", node=str(node_id), silent_for=SILENT_SECONDS)

@@ -10,13 +10,13 @@ from uuid import UUID
 from domain.container import Container
 from domain.links import contributes, source_of
 from domain.networks import Fleet
-from domain.node import Candidate, Node, disk_full, failing
+from domain.node import Candidate, Node, NodeState, disk_full, failing
 from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
 from domain.spec import Link, Strategy, Transport
 from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
-from orchestrator.store import mounts, nodes, ports, relations, standing
+from orchestrator.store import fleet, mounts, nodes, ports, relations, standing
 from orchestrator.store.db import Connection
 from orchestrator.store.relations import LinkedTo
 
@@ -51,6 +51,7 @@ async def load(conn: Connection, service: Service, installation: Installation, a
         behind=tuple(await relations.under_way(conn, after)) if after else (),
         pinned=await mounts.pinned(conn, service.id) if _mounts_volumes(service, own) else {},
         everyone=False,
+        disrupted_at=await fleet.disrupted_at(conn) if _silent(there) else None,
     )
 
 
@@ -59,6 +60,10 @@ async def widen(conn: Connection, view: ServiceView) -> ServiceView:
     taken = await ports.ports_taken(conn, fixed_ports(view.service.spec))
     there = await nodes.everyone(conn)
     return replace(view, nodes=_candidates(there, view.containers, view.now, taken), everyone=True)
+
+
+def _silent(there: Sequence[Node]) -> bool:
+    return any(node.state is NodeState.UNREACHABLE for node in there)
 
 
 def _linked(link: Link, target: LinkedTo, rows: Sequence[Container], fleet: Fleet, account: str) -> LinkedService:

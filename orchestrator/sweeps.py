@@ -76,14 +76,14 @@ async def sweep(db: Database, installation: Installation | None = None) -> None:
         with boundary("clock"):
             async with db.read() as conn:
                 at = await now(conn)
-        if at is not None and patience.over(at):
-            if soonest is None or at >= soonest:
-                with boundary("silent nodes"):
-                    soonest = await dispatch.expire(db)
-            if installation is not None and turn % SWARM_EVERY == 0:
-                resting = resting and turn % SWARM_ANYWAY_EVERY != 0
-                with boundary("swarm"):
-                    resting = await swarming.look(db, installation, resting=resting)
+        heard = at is not None and patience.over(at)
+        if at is not None and (soonest is None or at >= soonest):
+            with boundary("silent nodes"):
+                soonest = await dispatch.expire(db, patient=not heard)
+        if heard and installation is not None and turn % SWARM_EVERY == 0:
+            resting = resting and turn % SWARM_ANYWAY_EVERY != 0
+            with boundary("swarm"):
+                resting = await swarming.look(db, installation, resting=resting)
         if at is not None and turn % GIVE_UP_EVERY == 0:
             with boundary("drains"):
                 async with db.transaction() as conn:

@@ -285,7 +285,12 @@ def _away(view: ServiceView, story: SlotStory, row: Container, node: Candidate, 
     text = f"node {node.name} does not answer; what is shown of the container may be out of date"
     at = replaced_at(view, row, policy)
     if at is not None:
-        return replace(away, text=f"{text}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on")
+        text = f"{text}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on"
+        if view.disrupted_at is None or node.last_seen is None or view.disrupted_at <= node.last_seen:
+            return replace(away, text=text)
+        text = f"{text}: most hosts were silent until {view.disrupted_at:%H:%M:%S}, and each has its time from then on"
+        remedy = "bring the hosts back; take out those that are gone for good: ./tutela node remove NAME"
+        return replace(away, text=text, remedy=remedy)
     if bound(row):
         return replace(away, text=f"{text}. Its data is there, so it waits for the node", remedy="bring the node back")
     remedy = "bring the node back; with lost_after or autoreplace its slot would be filled elsewhere"

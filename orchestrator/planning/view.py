@@ -84,7 +84,8 @@ class ServiceView:
     `nodes`: those that its containers and those of its links are on, or `everyone`: most plans move nothing, and a
     fleet has thousands. `image` None: the operation's image request was not made yet. `behind`: names of services
     whose operations come first. `pinned`: the node that a slot's volumes are on. `slots`: those to fill, each with the
-    node that it is bound to (`planning.slots`). `by_id`: the nodes, to look one up for each of many containers.
+    node that it is bound to (`planning.slots`). `disrupted_at`: when most hosts were last silent at once; told where a
+    node of the service is. `by_id`: the nodes, to look one up for each of many containers.
     """
 
     service: Service
@@ -98,6 +99,7 @@ class ServiceView:
     pinned: Mapping[int, UUID] = field(default_factory=dict)
     slots: Mapping[int, UUID | None] = field(default_factory=dict)
     everyone: bool = True
+    disrupted_at: datetime | None = None
     by_id: Mapping[UUID, Candidate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from orchestrator.store.errors import DatabaseAway, translate
 
@@ -41,7 +40,7 @@ SESSION = {
 
 
 def _encode(value: Any) -> bytes:
-    return b"\x01" + json.dumps(value, separators=(",", ":")).encode()
+    return b"\x01" + to_json(value)
 
 
 def _decode(value: bytes) -> Any:

@@ -262,21 +262,55 @@ async def turn(conn: Connection, node_id: UUID, session: int, state: NodeState) 
     )
 
 
-async def silent(conn: Connection, seconds: float) -> tuple[list[UUID], datetime]:
-    """Nodes that were not heard for that long and are not marked so; and when the next can be one at the earliest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Who was not heard: `unmarked` are those not yet said to be Unreachable, `silent` counts all of the `nodes`.
+
+    `at`: when that was, by the database's clock. `next`: when another can be silent at the earliest.
+    """
+
+    unmarked: tuple[UUID, ...]
+    silent: int
+    nodes: int
+    at: datetime
+    next: datetime
+
+
+async def silence(conn: Connection, seconds: float) -> Silence:
+    """Nodes that were not heard for that long.
 
     It reads all nodes: an index on `last_seen` would have to be written with every beat. So it is seldom.
     """
     row = await conn.fetchrow(
-        "SELECT coalesce(array_agg(id) FILTER (WHERE last_seen < at - patience), '{}') AS silent,"
-        " least(coalesce(min(last_seen) FILTER (WHERE last_seen >= at - patience), max(at)), max(at)) + max(patience)"
-        " AS next FROM (SELECT clock_timestamp() AS at, make_interval(secs => $1) AS patience) t"
-        " LEFT JOIN nodes ON state = $2",
+        "SELECT coalesce(array_agg(id) FILTER (WHERE quiet AND there), '{}') AS unmarked, max(at) AS at,"
+        " count(*) FILTER (WHERE quiet) AS silent, count(id) AS nodes,"
+        " least(coalesce(min(last_seen) FILTER (WHERE NOT quiet AND there), max(at)), max(at)) + max(patience) AS next"
+        " FROM (SELECT clock_timestamp() AS at, make_interval(secs => $1) AS patience) t LEFT JOIN LATERAL"
+        " (SELECT id, last_seen, state = $2 AS there, last_seen < at - patience AS quiet FROM nodes"
+        " WHERE state IN ($2, $3)) n ON true",
         seconds,
         NodeState.DEPLOYED.value,
+        NodeState.UNREACHABLE.value,
     )
     assert row is not None  # noqa: S101 - an aggregate
-    return row["silent"], row["next"]
+    return Silence(
+        unmarked=tuple(row["unmarked"]), silent=row["silent"], nodes=row["nodes"], at=row["at"], next=row["next"]
+    )
+
+
+async def disrupt(conn: Connection) -> datetime | None:
+    """Most nodes are silent now; returns when that was last so before."""
+    before: datetime | None = await conn.fetchval(
+        "UPDATE installation i SET disrupted_at = clock_timestamp()"
+        " FROM (SELECT disrupted_at FROM installation) b RETURNING b.disrupted_at"
+    )
+    return before
+
+
+async def disrupted_at(conn: Connection) -> datetime | None:
+    """When most nodes were last silent at once."""
+    value: datetime | None = await conn.fetchval("SELECT disrupted_at FROM installation")
+    return value
 
 
 async def lose(conn: Connection, node_id: UUID, seconds: float) -> bool:

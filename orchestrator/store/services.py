@@ -29,10 +29,12 @@ _CHANGES = """
         queued = $15
 """
 _SAVE = f"{_CHANGES} WHERE id = $1"
-_SAVE_PASS = f"""{_CHANGES}, look_at = $17, waits_for = $16,
-        waits_since = CASE WHEN $16::text IS NULL THEN NULL ELSE coalesce(waits_since, clock_timestamp()) END
+_LOOK = """look_at = ${at}, waits_for = ${waits},
+        waits_since = CASE WHEN ${waits}::text IS NULL THEN NULL ELSE coalesce(waits_since, clock_timestamp()) END
     WHERE id = $1
 """
+_LOOKED = f"UPDATE services SET state = $2, {_LOOK.format(at=3, waits=4)}"  # noqa: S608 - of this module
+_SAVE_PASS = f"{_CHANGES}, {_LOOK.format(at=16, waits=17)}"
 _FILTERS = {name: f"s.{name}" for name in ("state", "name", "unique_name", "image_name")} | {
     "uuid": "s.id",
     "stack": "s.stack_id",
@@ -110,10 +112,23 @@ async def save(conn: Connection, service: Service, state: ServiceState, *, relin
 
 
 async def save_pass(
-    conn: Connection, service: Service, state: ServiceState, *, waits_for: str | None, look_at: datetime | None
+    conn: Connection,
+    service: Service,
+    state: ServiceState,
+    *,
+    changed: bool,
+    waits_for: str | None,
+    look_at: datetime | None,
 ) -> None:
-    """Write what a pass may change of a service: no link. When to look at it again, and what it waits for."""
-    await conn.execute(_SAVE_PASS, *_saved(service, state), waits_for, look_at)
+    """Write what a pass may change of a service: no link. When to look at it again, and what it waits for.
+
+    `changed`: the service is another than was read; else its definition is not written again, which costs as much as
+    the rest of a pass that finds nothing to do.
+    """
+    if changed:
+        await conn.execute(_SAVE_PASS, *_saved(service, state), look_at, waits_for)
+    else:
+        await conn.execute(_LOOKED, service.id, state.value, look_at, waits_for)
 
 
 def _saved(service: Service, state: ServiceState) -> tuple[object, ...]:

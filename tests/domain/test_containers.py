@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -24,7 +25,7 @@ from domain.container import (
 from domain.links import contributes, source_of
 from domain.networks import Fleet, is_overlay_name, network_name
 from domain.service import Verb
-from domain.spec import Transport
+from domain.spec import Binding, CrashPolicy, Link, PortSpec, ServiceSpec, Transport, digest
 from tests.planning.model import NODE, START, World, a_service, number
 
 S, W, C = Seen, Want, ContainerState
@@ -51,6 +52,32 @@ def test_every_change_of_a_definition_changes_its_digest() -> None:
     assert spec_digest(SPEC) == spec_digest(replace(SPEC))
     others = [replace(SPEC, hostname="web-2"), replace(SPEC, user_env=(("A", "b"),)), replace(SPEC, single_writer=True)]
     assert len({spec_digest(each) for each in (SPEC, *others)}) == 4
+
+
+def test_digests_stay_what_they_are() -> None:
+    """They are on the engines' labels and in the record: a release that writes others makes every container anew."""
+    asked = ServiceSpec(
+        image="acme/web:1",
+        env=(("A", "ü"), ("B", "")),
+        ports=(PortSpec(protocol=Transport.TCP, inner_port=80, published=True, outer_port=8080),),
+        bindings=(Binding(host_path="/srv", container_path="/data"), Binding(volumes_from=UUID(int=7))),
+        links=(Link(to_service=UUID(int=5), name="db"),),
+        tags=("a",),
+        memory=64,
+        autorestart=CrashPolicy.ALWAYS,
+        single_writer=True,
+    )
+    assert (digest(asked), digest(ServiceSpec(image="busybox"))) == ("266f38930f18cabe", "86f4436baf5570f6")
+    made = ContainerSpec(
+        image="acme/web:1",
+        image_id="sha256:1",
+        image_digest="sha256:2",
+        hostname="web-1",
+        user_env=(("A", "ü"),),
+        mounts=(Mount(source="v", target="/data", volume=True, own=True),),
+        ports=(BoundPort(protocol=Transport.UDP, inner_port=53, outer_port=49153),),
+    )
+    assert spec_digest(made) == "7089fc44a44ebe2c"
 
 
 def a_row(**changes: object) -> Container:

@@ -8,7 +8,17 @@ from uuid import uuid4
 
 from domain.assignment import Position
 from domain.container import Observed, Seen
-from domain.node import FAILURE_WINDOW, FAILURES, Candidate, Node, NodeState, StartFailure, failing, starts
+from domain.node import (
+    FAILURE_WINDOW,
+    FAILURES,
+    Candidate,
+    Node,
+    NodeState,
+    StartFailure,
+    failing,
+    mass_silence,
+    starts,
+)
 from domain.pause import Pause
 from domain.quarantine import Cause
 from tests.planning.model import NODE, START, number
@@ -30,6 +40,13 @@ def test_a_node_is_open_while_it_is_up_and_not_paused() -> None:
 
 def failures(count: int, age: timedelta, services: int = 2) -> list[StartFailure]:
     return [StartFailure(service_id=number(n % services), at=START - age, message=f"no. {n}") for n in range(count)]
+
+
+def test_when_silence_says_more_of_the_way_than_of_the_hosts() -> None:
+    mass = {(silent, of) for of in range(8) for silent in range(of + 1) if mass_silence(silent, of)}
+    assert mass == {(2, 2), (3, 3), (3, 4), (4, 4), (3, 5), (4, 5), (5, 5)} | {
+        (silent, of) for of in (6, 7) for silent in range(4, of + 1)
+    }
 
 
 def test_how_many_failed_starts_are_too_many() -> None:

@@ -86,6 +86,7 @@ class World:
     next_id: int = 100
     image_version: int = 1
     image_error: str | None = None
+    disrupted_at: datetime | None = None
 
     def uuid(self) -> UUID:
         self.next_id += 1
@@ -103,12 +104,14 @@ class World:
             image=self.answers.get(request) if request else None,
             installation=INSTALLATION,
             now=self.now,
+            disrupted_at=self.disrupted_at,
         )
 
     def _seen_node(self, node: Candidate, taken: frozenset[tuple[Transport, int]]) -> Candidate:
         here = [row for row in self.open_rows() if row.node_id == node.node_id]
         held = taken if here else frozenset()
-        return replace(node, taken=node.taken | held, here=len(here), load=node.load + len(here))
+        heard = self.now if node.state is NodeState.DEPLOYED else node.last_seen
+        return replace(node, taken=node.taken | held, here=len(here), load=node.load + len(here), last_seen=heard)
 
     def open_rows(self) -> list[Container]:
         return [row for row in self.rows.values() if row.terminated_at is None]

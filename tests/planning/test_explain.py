@@ -158,6 +158,15 @@ def test_what_helps_where_the_node_is_away() -> None:
     assert (stories(moved)[0].text, stories(moved)[0].remedy) == (
         f"{away}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on", "",
     )  # fmt: skip
+    moved.disrupted_at = moved.now
+    assert "most hosts" not in stories(moved)[0].text
+    moved.now += timedelta(seconds=30)
+    moved.disrupted_at, at = moved.now, moved.now + timedelta(seconds=60)
+    assert (stories(moved)[0].text, stories(moved)[0].remedy) == (
+        f"{away}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on: most hosts were silent until"
+        f" {moved.now:%H:%M:%S}, and each has its time from then on",
+        "bring the hosts back; take out those that are gone for good: ./tutela node remove NAME",
+    )
 
 
 def one(world: World, paused: Pause | None = None, **view: object) -> SlotStory:
@@ -288,7 +297,7 @@ def test_what_is_told_of_a_container() -> None:
     (row,) = world.open_rows()
     assert one(world) == SlotStory(
         slot=1, reason=Reason.RUNNING, text="it runs", wanted="running", container=row.id, node="a", seen="running",
-        since=row.seen.started_at if row.seen else None, last_seen=START, network=Form.OVERLAY, network_note="n",
+        since=row.seen.started_at if row.seen else None, last_seen=world.now, network=Form.OVERLAY, network_note="n",
     )  # fmt: skip
     verdicts = place(world.service.spec, world.view().nodes).verdicts
     (known,) = explain(world.view(), POLICY, {row.id: verdicts})
@@ -339,7 +348,7 @@ def test_what_leaves_says_what_it_waits_for() -> None:
     verdicts = place(world.service.spec, world.view().nodes).verdicts
     assert explain(world.view(), POLICY, {row.id: verdicts})[-1].verdicts == verdicts
     told = stories(world)[-1]
-    assert (told.node, told.last_seen, told.reason) == ("a", START, Reason.LEAVING)
+    assert (told.node, told.last_seen, told.reason) == ("a", world.now, Reason.LEAVING)
     assert (told.leaving, told.text) == (True, "a is being drained: it runs until its successor does")
     world.rows[row.id] = replace(row, leaving=True, want=Want.GONE)
     assert stories(world)[-1].text == "its slot is filled elsewhere; it is removed when a says that it is gone"

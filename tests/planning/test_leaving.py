@@ -12,11 +12,11 @@ from domain.service import ServiceState, Verb, counts, service_state
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.service import plan_service
-from orchestrator.planning.steps import RetireContainer, render
+from orchestrator.planning.steps import LeaveSlot, RetireContainer, render
 from orchestrator.planning.view import Policy
 from tests.domain.test_placement import PORT_80
-from tests.planning.model import START, World
-from tests.planning.test_nodes import A, B, agents, at, change, cut, running
+from tests.planning.model import START, World, number
+from tests.planning.test_nodes import A, B, C, agents, at, change, cut, fleet, running
 
 
 def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> None:
@@ -45,10 +45,12 @@ def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> 
 def test_what_is_gone_from_a_node_that_is_back_makes_room_there_for_its_successor() -> None:
     """Found by the simulator (seed 315): its own fixed port kept its successor away for ever."""
     world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    world.nodes = (*world.nodes, *fleet(C))
     cut(world, B)
     world.now += timedelta(seconds=15)
-    world.step()
-    assert "port 80/tcp taken" in render(world.step()), "no other node has it free"
+    assert "leave slot of web-2" in render(world.step())
+    change(world, C, cordoned=True)
+    assert "port 80/tcp taken" in render(world.step()), "no other node has it free any more"
     change(world, B, state=NodeState.DEPLOYED)
     world.agent()
     assert render(world.step()) == (
@@ -56,6 +58,68 @@ def test_what_is_gone_from_a_node_that_is_back_makes_room_there_for_its_successo
     )
     world.run()
     assert {(row.slot, row.want) for row in world.open_rows()} == {(1, Want.RUN), (2, Want.RUN)}
+
+
+def test_what_no_other_node_can_take_is_best_off_where_it_is() -> None:
+    """It runs there, as far as anybody knows: given up, it would be removed when its node is back, for nothing."""
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    before = world.open_rows()
+    cut(world, B)
+    world.now += timedelta(seconds=15)
+    plan = world.plan()
+    assert render(plan).startswith("wait: web-2: no node can take the container: node a has port 80/tcp taken")
+    assert plan.requeue_at == world.now + Policy().blocked_retry
+    change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
+    assert render(world.plan()) == "at rest"
+    assert world.open_rows() == before
+    cut(world, B)
+    world.nodes = (*world.nodes, *fleet(C))
+    world.now += timedelta(seconds=15)
+    assert "leave slot of web-2" in render(world.plan()), "there is one that can"
+
+
+def test_of_the_lost_as_many_leave_as_find_room() -> None:
+    world = running(A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    world.nodes = (*world.nodes, replace(world.nodes[0], node_id=number(204), name="d"))
+    cut(world, B)
+    cut(world, C)
+    world.now += timedelta(seconds=15)
+    plan = world.step()
+    assert [each.name for each in plan.steps if isinstance(each, LeaveSlot)] == ["web-2"]
+    world.run()
+    assert world.plan().waits_for is not None
+    assert {(row.slot, row.want) for row in at(world, C)} == {(3, Want.RUN)}
+
+
+def test_a_lost_container_of_a_stopped_service_needs_no_successor() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    cut(world, B)
+    world.operate(Verb.STOP)
+    world.now += timedelta(seconds=15)
+    assert "leave slot of web-2, given up" in render(world.plan())
+
+
+def test_after_most_hosts_were_silent_each_has_its_time_to_come_back() -> None:
+    """The first one to be heard would be given the containers of all others."""
+    world = running(A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS)
+    before = world.open_rows()
+    for each in (A, B, C):
+        cut(world, each)
+    world.now += timedelta(minutes=1)
+    silent = world.now
+    assert "web-1: most hosts are silent at once" in render(world.plan()), "not noted yet"
+    world.disrupted_at = silent
+    assert render(world.plan()) == "at rest"
+    change(world, A, state=NodeState.DEPLOYED, last_seen=world.now)
+    world.now = silent + timedelta(seconds=14)
+    plan = world.plan()
+    assert render(plan) == "at rest"
+    assert plan.requeue_at == silent + timedelta(seconds=15)
+    assert world.open_rows() == before
+    change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
+    world.now = silent + timedelta(seconds=15)
+    assert render(world.plan()).startswith("leave slot of web-3"), "that one had its time"
+    assert "web-2" not in render(world.plan())
 
 
 def test_without_consent_nothing_is_moved() -> None:
@@ -270,6 +334,8 @@ def test_when_a_silent_node_loses_its_slots() -> None:
     assert due() is None, "it is heard"
     change(world, B, state=NodeState.UNREACHABLE, last_seen=START)
     assert due() == timedelta(seconds=60)
+    assert due(disrupted_at=START + timedelta(seconds=9)) == timedelta(seconds=69)
+    assert due(disrupted_at=START - timedelta(seconds=9)) == timedelta(seconds=60)
     assert due(**spec(lost_after=1)) == timedelta(seconds=SILENT_SECONDS)
     assert due(**spec(lost_after=1, single_writer=True)) == timedelta(seconds=FENCED_SECONDS)
     assert due(**spec(lost_after=99, single_writer=True)) == timedelta(seconds=99)

@@ -13,7 +13,7 @@ from tests.simulation.store import Trouble
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
     """One seed's. `calm`: no faults, so that the strictest promises are judged. `silence`: its links are cut for so
-    long that leases end and nodes are lost. Times in seconds.
+    long that leases end and nodes are lost. `hush`: for a while none of its hosts is heard. Times in seconds.
     """
 
     hosts: int
@@ -34,6 +34,7 @@ class Knobs:
     cuts: Cuts
     farewell: bool
     anew: bool
+    hush: bool
 
     @property
     def tears(self) -> bool:
@@ -74,4 +75,5 @@ def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:
         cuts=Cuts(before=sometimes(0.3, 0.01, 0.1), after=sometimes(0.4, 0.02, 0.2), slow=sometimes(0.3, 0.02, 0.2)),
         farewell=chance.random() < 0.4,
         anew=chance.random() < 0.5,
+        hush=not calm and chance.random() < 0.1,
     )

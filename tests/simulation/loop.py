@@ -87,18 +87,46 @@ def _make(
     return task
 
 
+class _Nap:
+    """The end of a sleep, in the place of a timer's handle: most of what a seed waits for are sleeps."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def cancelled(self) -> bool:
+        return self._future.done()
+
+    def _run(self) -> None:
+        self._future.set_result(None)
+
+
+_yield = asyncio.sleep
+
+
+async def sleep(delay: float) -> None:
+    """As `asyncio.sleep`, for a fraction of its work; in its place while a seed lives."""
+    if delay <= 0:
+        await _yield(0)
+        return
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    await loop.nap(delay)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`disk` may fail a call that a process hands to a thread: it raises OSError, or returns.
 
     What the base class does for files, threads and debugging is left out here: a seed has 6,000 callbacks.
     """
 
-    _ready: deque[asyncio.Handle]
+    _ready: deque[asyncio.Handle | _Nap]
     _stopping: bool
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle | _Nap]] = []
         self._numbers = itertools.count()
         super().__init__(_Selector())
         self.disk: Callable[[], None] = lambda: None
@@ -130,6 +158,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
+
+    def nap(self, delay: float) -> asyncio.Future[None]:
+        """Done after that time."""
+        future: asyncio.Future[None] = self.create_future()
+        heapq.heappush(self._timers, (self._now + delay, next(self._numbers), _Nap(future)))
+        return future
 
     def _run_once(self) -> None:
         """What is ready and what is due now; when there is neither, time goes on to the next timer."""

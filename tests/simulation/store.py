@@ -24,7 +24,6 @@ from tests.simulation.server import Backend
 _NOTIFY = re.compile(r"^SELECT pg_notify\('(\w+)', (?:'(.*)'|\$1)\)$")
 _NOTIFY_EACH = re.compile(r"^SELECT pg_notify\('(\w+)', each\) FROM unnest\(\$1::text\[\]\) AS each$")
 _CHANGE = re.compile(r"^WITH due AS \((.*)\) SELECT pg_notify\('(\w+)', '(.*)'\)$")
-"""A change and its notification in one statement (`wake.service`)."""
 
 _NOW = "SELECT clock_timestamp()"
 _CLOCKS = re.compile(r"\b(?:clock_timestamp|now)\(\)")
@@ -55,6 +54,13 @@ def _kind(query: str) -> tuple[Kind, str, str | None]:
         return Kind.NOTIFY_EACH, match[1], None
     assert "pg_notify" not in query, f"a notification that the world would not hear: {query}"
     return (Kind.SELECT if query.lstrip().startswith("SELECT") else Kind.OTHER), "", None
+
+
+@functools.cache
+def _change(query: str) -> tuple[str, tuple[str, str] | None]:
+    """Of a change with its notification in one statement (`wake.service`): the change, and the notification."""
+    found = _CHANGE.match(query)
+    return (query, None) if found is None else (found[1], (found[2], found[3]))
 
 
 @functools.cache
@@ -159,9 +165,9 @@ class _Connection:
         self._process.check()
         if store.trouble.away:
             raise ConnectionResetError("the database was cut off")
-        if (change := _CHANGE.match(query)) is not None:
-            query = change[1]
-            self.notified.append((change[2], change[3]))
+        query, told = _change(query)
+        if told is not None:
+            self.notified.append(told)
         kind, channel, payload = _kind(query)
         if kind is Kind.CLOCK:
             return store.now()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from agents.runtime.create_args import CONTAINER
 from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from domain.node import mass_silence
+from orchestrator.planning.view import Policy
 from orchestrator.sweeps import GRACE_SECONDS, LATE_SECONDS, SWEEP_SECONDS
 from tests.simulation.box import EXITED
 from tests.simulation.judge import called
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 SLACK_SECONDS = 3.0
-_NODES = "SELECT name, state, last_seen FROM nodes ORDER BY name"
+_NODES = "SELECT name, state, last_seen FROM nodes WHERE state <> 'Terminated' ORDER BY name"
 _ENDED = """
     SELECT c.id, c.name, n.name AS node, coalesce(c.seen->>'message', '') AS said,
         c.seen->>'state' = 'EXITED' AND (c.seen->>'start_gen')::int >= c.start_gen
@@ -24,6 +28,11 @@ _ENDED = """
             AND NOT coalesce((c.spec->>'single_writer')::bool, false) AS over
     FROM containers c JOIN nodes n ON n.id = c.node_id
     WHERE c.terminated_at IS NULL AND c.want = 'RUN' AND c.seen->>'state' IN ('EXITED', 'FAILED') ORDER BY c.id
+"""
+_GIVEN_UP = """
+    SELECT c.id, c.name, n.name AS node, coalesce((s.spec->>'lost_after')::float, $1) AS after
+    FROM containers c JOIN nodes n ON n.id = c.node_id JOIN services s ON s.id = c.service_id
+    WHERE c.leaving AND c.want = 'GONE' AND c.terminated_at IS NULL ORDER BY c.name, c.id
 """
 
 
@@ -33,6 +42,8 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self._disturbed = 0.0
+        self._hushed = -math.inf
+        self._given_up: set[UUID] = set()
 
     async def run(self) -> None:
         """Look each second."""
@@ -40,6 +51,7 @@ class Watch:
             await asyncio.sleep(LOOK_SECONDS)
             self._leases()
             self._silence()
+            self._mass_silence()
             self._starts()
 
     def _leases(self) -> None:
@@ -70,6 +82,22 @@ class Watch:
                 world.history.violate(
                     "I8", f"{row['name']} on {row['node']} is told to be started, and was stopped by its agent"
                 )
+
+    def _mass_silence(self) -> None:
+        """No slot is given up for the silence of a host where most were silent: before each had its time (I2b)."""
+        world, now = self._world, self._world.loop.time()
+        heard = [row["last_seen"] for row in world.store.ask(_NODES) if row["last_seen"] is not None]
+        silent = [each for each in heard if (world.now() - each).total_seconds() > SILENT_SECONDS]
+        if mass_silence(len(silent), len(heard)):
+            self._hushed = now
+        rows = world.store.ask(_GIVEN_UP, Policy().lost_after.total_seconds())
+        for row in rows:
+            early = now - self._hushed < max(row["after"], SILENT_SECONDS)
+            if early and row["id"] not in self._given_up and row["node"] not in world.drained:
+                world.history.violate(
+                    "I2b", f"{row['name']} on {row['node']} gave up its slot while most hosts were silent"
+                )
+        self._given_up |= {row["id"] for row in rows}
 
     def _silence(self) -> None:
         """A node that is not heard is not said to be there (I10); control planes that were away have patience."""

@@ -22,14 +22,16 @@ from domain.networks import NetworkMode
 from orchestrator.planning.view import Installation
 from orchestrator.store import accounts, health
 from tests.simulation import faults as fault_kinds
+from tests.simulation import loop as virtual
 from tests.simulation import settled
 from tests.simulation.box import Behaviour
 from tests.simulation.faults import Faults
 from tests.simulation.history import History, listen
 from tests.simulation.host import Host
+from tests.simulation.hush import HUSH_SECONDS, hush
 from tests.simulation.judge import Judge
 from tests.simulation.knobs import Knobs, turned
-from tests.simulation.loop import Deadlock, Event, VirtualLoop
+from tests.simulation.loop import Deadlock, VirtualLoop
 from tests.simulation.plane import Plane
 from tests.simulation.process import HERE, Process
 from tests.simulation.server import Backend
@@ -111,7 +113,9 @@ class World:
         doing.append(asyncio.create_task(Watch(self).run()))
         if self.knobs.kinds:
             doing.append(asyncio.create_task(faults.run()))
-        await asyncio.sleep(self.knobs.seconds)
+        if self.knobs.hush:
+            doing.append(asyncio.create_task(hush(self, self.stream("hush"))))
+        await asyncio.sleep(self.knobs.seconds + (HUSH_SECONDS if self.knobs.hush else 0.0))
         for task in doing:
             task.cancel()
         for outcome in await asyncio.gather(*doing, return_exceptions=True):
@@ -345,7 +349,7 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
     """What the product asks of its machine comes from the seed: identities, jitter, clocks, disks."""
     chance = random.Random(f"product {world.seed}")
     urandom, now, seconds, abandoned = os.urandom, clock.now, clock.seconds, health.end_abandoned
-    event = asyncio.Event
+    event, sleep = asyncio.Event, asyncio.sleep
 
     def wall() -> datetime:
         process = HERE.get()
@@ -362,7 +366,7 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
 
     random.seed(world.seed)
     os.urandom = chance.randbytes
-    asyncio.Event = Event  # type: ignore[misc]
+    asyncio.Event, asyncio.sleep = virtual.Event, virtual.sleep  # type: ignore[misc, assignment]
     clock.now, clock.seconds, health.end_abandoned = wall, world.loop.time, nobody
     world.loop.disk = disk
     listen(world.history, str(world.directory), lambda: process.name if (process := HERE.get()) else "world")
@@ -370,5 +374,5 @@ def _in_the_place_of_chance_and_time(world: World) -> Iterator[None]:
         yield
     finally:
         os.urandom = urandom
-        asyncio.Event = event  # type: ignore[misc]
+        asyncio.Event, asyncio.sleep = event, sleep  # type: ignore[misc]
         clock.now, clock.seconds, health.end_abandoned = now, seconds, abandoned

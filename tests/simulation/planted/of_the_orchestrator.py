@@ -88,7 +88,11 @@ async def _yes(context: Any, service_id: Any, verb: Any) -> Any:
         return None
 
 
-async def _nobody_expires(_db: Any) -> datetime:
+def _never(_silent: int, _of: int) -> bool:
+    return False
+
+
+async def _nobody_expires(_db: Any, *, patient: bool = False) -> datetime:
     return datetime.max.replace(tzinfo=UTC)
 
 
@@ -157,6 +161,11 @@ BUGS: dict[str, Bug] = {
         "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
         None,
         ((service, "_left_volumes", _gone_take_none),),
+    ),
+    "all that are silent are lost": (
+        "the slots of silent hosts are filled elsewhere although most hosts were silent at once (I2b)",
+        37,
+        ((leaving, "mass_silence", _never), (dispatch, "mass_silence", _never)),
     ),
     "nobody expires": (
         "a node that is silent counts as there",

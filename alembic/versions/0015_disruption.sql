@@ -1,0 +1,2 @@
+-- When most hosts were last silent at once: from then on each has its time to come back (decision 27).
+ALTER TABLE installation ADD COLUMN disrupted_at timestamptz;
