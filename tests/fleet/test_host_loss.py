@@ -234,6 +234,27 @@ def test_a_short_cut_and_a_busy_cpu_raise_no_alarm_and_move_nothing(hosts: Hosts
     hosts.terminate(uuid)
 
 
+def test_hosts_that_are_all_cut_off_keep_what_they_run(hosts: Hosts) -> None:
+    """The first one to be back would be given what the others run, and all of them told to remove it (decision 27)."""
+    uuid = hosts.service("kept", None, **SPREAD, image=SLEEPER, autoreplace="ALWAYS", lost_after=12)
+    before, began = [lives(host) for host in hosts.hosts], time.time()
+    for host in hosts.hosts:
+        host.engine.cut()
+    for host in hosts.hosts:
+        until_unreachable(hosts, host)
+    wait_for(lambda: time.time() - began > 14, timeout=20, what="them to be silent for too long")
+    (story, *_) = hosts.explain(uuid)["slots"]
+    assert "most hosts were silent until" in story["text"], story
+    for host in hosts.hosts:
+        host.engine.heal()
+        hosts.deployed(host)
+        print(f"{host.name} is heard again {time.time() - began:.1f} s after the cut")
+    wait_for(lambda: time.time() - began > 20, timeout=20, what="passes to see it")
+    assert [lives(host) for host in hosts.hosts] == before
+    assert hosts.turns(began) == []
+    hosts.terminate(uuid)
+
+
 def test_engines_that_hang_or_die_and_an_agent_that_dies_cost_no_container(hosts: Hosts) -> None:
     firm = hosts.service("firm", None, **SPREAD, image=SLEEPER)
     moving = hosts.service("moving", None, **SPREAD, image=SLEEPER, autoreplace="ALWAYS", lost_after=1)
