@@ -190,7 +190,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        49,
+        101,
         ((ledger.Ledger, "_write", _unwritten),),
     ),
     "events are all there is": (
