@@ -26,6 +26,7 @@ class NodeState(StrEnum):
 
 
 MASS_LEAST = 3
+"""Of fewer hosts the one that is left takes over what it can."""
 
 
 def mass_silence(silent: int, of: int) -> bool:

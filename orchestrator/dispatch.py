@@ -161,7 +161,7 @@ async def expire(db: Database, *, patient: bool = False) -> datetime:
     soonest = found.at if patient else found.next
     if mass_silence(found.silent, found.nodes):
         async with db.transaction() as conn:
-            before = await fleet.disrupt(conn)
+            before = await fleet.disrupt(conn, of_all=found.of_all)
         if before is None or found.at - before > timedelta(seconds=SILENT_SECONDS):
             log.warning("most hosts are silent: nothing is moved meanwhile", silent=found.silent, hosts=found.nodes)
         soonest = min(soonest, found.at + timedelta(seconds=DISRUPTED_SECONDS))

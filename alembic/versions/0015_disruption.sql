@@ -1,2 +1,3 @@
--- When most hosts were last silent at once: from then on each has its time to come back (decision 27).
-ALTER TABLE installation ADD COLUMN disrupted_at timestamptz;
+-- When most hosts, and when all of them, were last silent at once: from then on each has its time to come back
+-- (decision 27).
+ALTER TABLE installation ADD COLUMN disrupted_at timestamptz, ADD COLUMN unheard_at timestamptz;

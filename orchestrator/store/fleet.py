@@ -275,6 +275,11 @@ class Silence:
     at: datetime
     next: datetime
 
+    @property
+    def of_all(self) -> bool:
+        """Whether nobody is heard."""
+        return 0 < self.nodes == self.silent
+
 
 async def silence(conn: Connection, seconds: float) -> Silence:
     """Nodes that were not heard for that long.
@@ -298,11 +303,13 @@ async def silence(conn: Connection, seconds: float) -> Silence:
     )
 
 
-async def disrupt(conn: Connection) -> datetime | None:
-    """Most nodes are silent now; returns when that was last so before."""
+async def disrupt(conn: Connection, *, of_all: bool) -> datetime | None:
+    """Most nodes are silent now, or all; returns when that was last so before."""
     before: datetime | None = await conn.fetchval(
-        "UPDATE installation i SET disrupted_at = clock_timestamp()"
-        " FROM (SELECT disrupted_at FROM installation) b RETURNING b.disrupted_at"
+        "UPDATE installation i SET disrupted_at = clock_timestamp(),"
+        " unheard_at = CASE WHEN $1 THEN clock_timestamp() ELSE i.unheard_at END"
+        " FROM (SELECT disrupted_at FROM installation) b RETURNING b.disrupted_at",
+        of_all,
     )
     return before
 

@@ -63,9 +63,10 @@ async def any_part(conn: Connection) -> bool:
     )
 
 
+# Nobody is silent for as long as nobody could be heard: a swarm is not lost with the way to it (decision 27).
 _MEMBERS = (
-    "SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + extract(epoch FROM"
-    " clock_timestamp() - coalesce(away_since, clock_timestamp()))::float END AS silent,"
+    "SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + extract(epoch FROM clock_timestamp()"
+    " - greatest(coalesce(away_since, clock_timestamp()), (SELECT unheard_at FROM installation)))::float END AS silent,"
     " coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note"
     " FROM nodes WHERE state <> $1"
 )

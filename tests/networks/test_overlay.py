@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from domain.swarm import RECOVER_SECONDS
 from orchestrator.store.db import Database
 from tests.harness.hosts import Hosts
 from tests.harness.images import SLEEPER
@@ -85,6 +87,26 @@ async def test_tokens_are_nowhere_but_sealed_in_the_record(hosts: Hosts, overlay
     for token in tokens:
         for where in (hosts.logs(), ledgers, shown, rows, labels):
             assert token not in where
+
+
+def test_a_control_plane_that_hears_nobody_for_long_takes_no_network_away(hosts: Hosts) -> None:
+    """After 20 s without any of its managers the swarm was taken for lost, and begun anew (decision 27)."""
+    before = {host.name: host.swarm()["NodeID"] for host in hosts.hosts}
+    assert all(before.values())
+    door, began = ("-p", "tcp", "--dport", str(hosts.server.agent_port)), time.time()
+    for host in hosts.hosts:
+        host.engine.drop(*door)
+    for host in hosts.hosts:
+        wait_for(lambda host=host: hosts.node(host)["state"] == "Unreachable", timeout=30, what="silence")  # type: ignore[misc]
+    wait_for(lambda: time.time() - began > RECOVER_SECONDS + 7, timeout=60, what="the swarm to seem lost")
+    for host in hosts.hosts:
+        host.engine.undrop(*door)
+    for host in hosts.hosts:
+        hosts.deployed(host)
+    healed = time.time()
+    wait_for(lambda: time.time() - healed > 3, timeout=10, what="orders to be carried out")
+    assert {host.name: host.swarm()["NodeID"] for host in hosts.hosts} == before
+    hosts.formed()
 
 
 def test_names_follow_scaling_restarts_and_moves_within_a_second(hosts: Hosts) -> None:

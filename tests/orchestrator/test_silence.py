@@ -11,9 +11,10 @@ from domain.assignment import SILENT_SECONDS
 from domain.node import NodeState
 from domain.service import Verb
 from domain.spec import CrashPolicy, ServiceSpec, Strategy
-from orchestrator import dispatch
+from orchestrator import dispatch, swarming
 from orchestrator.store import fleet, nodes
 from orchestrator.store.db import now
+from tests.orchestrator.test_swarming import OVERLAY, Hosts
 from tests.orchestrator.world import Node, Record
 
 pytestmark = pytest.mark.postgres
@@ -88,3 +89,35 @@ async def test_who_was_not_heard_while_nobody_listened_is_not_lost(record: Recor
     await record.passes()
     (left,) = [row for row in await record.rows(service) if row.leaving]
     assert left.node_id == members[1].registration.node_id, "it had its time"
+
+
+async def test_a_swarm_whose_hosts_are_all_silent_is_not_lost(record: Record) -> None:
+    """It was begun anew after 20 s, and every host told to leave the one that worked, for want of a network of ours."""
+    hosts = await Hosts.linked(record)
+
+    async def found() -> tuple[str, set[str]]:
+        async with record.db.read() as conn:
+            resets = await conn.fetch("SELECT swarm_reset FROM nodes WHERE swarm_reset <> ''")
+            return await conn.fetchval("SELECT cluster FROM swarm"), {row["swarm_reset"] for row in resets}
+
+    async def execute(statement: str, *values: object) -> None:
+        async with record.db.transaction() as conn:
+            await conn.execute(statement, *values)
+
+    assert await found() == ("c", set())
+    await execute(
+        "UPDATE nodes SET state = 'Unreachable', last_seen = now() - interval '60 s',"
+        " away_since = now() - interval '60 s'"
+    )
+    await dispatch.expire(record.db)
+    await swarming.settle(record.db, OVERLAY)
+    assert await found() == ("c", set())
+    await execute(
+        "UPDATE nodes SET state = 'Deployed', last_seen = now() WHERE id = $1", hosts.worker.registration.node_id
+    )
+    await dispatch.expire(record.db)
+    await swarming.settle(record.db, OVERLAY)
+    assert await found() == ("c", set()), "one that cannot speak for the swarm is the first to be heard"
+    await execute("UPDATE installation SET unheard_at = clock_timestamp() - interval '21 s'")
+    await swarming.settle(record.db, OVERLAY)
+    assert await found() == ("", {"m", "o", "w"}), "its manager had its time: it is lost"
