@@ -23,6 +23,13 @@ BEAT_SECONDS = 1.0
 SILENT_SECONDS = 5.0
 """A node that was not heard for that long is Unreachable."""
 
+LOST_SECONDS = SILENT_SECONDS + 2.0
+"""Not before its node was silent for that long is a container replaced: hosts that are cut off together are silent
+together by then, though one beat was a second later than another."""
+
+RETURN_SECONDS = 60.0
+"""What hosts get to come back after a time in which most of them were silent (decision 27)."""
+
 LEASE_SECONDS = 10.0
 """An agent that had no beat acknowledged for that long stops the containers of `single_writer` services itself;
 counted from when that beat was sent, so from before the record's `last_seen`."""

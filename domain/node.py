@@ -28,12 +28,15 @@ class NodeState(StrEnum):
 MASS_LEAST = 3
 """Of fewer hosts the one that is left takes over what it can."""
 
+GONE_HOURS = 24
 
-def mass_silence(silent: int, of: int) -> bool:
+
+def mass_silence(silent: int, of: int, gone: int = 0) -> bool:
     """Whether so many of the hosts are silent at once that it says more about the way to them than about them: all, or
-    of MASS_LEAST and more the greater part. As Kubernetes' node controller tells disruptions from losses.
+    of MASS_LEAST and more the greater part, as Kubernetes' node controller tells disruptions from losses. `gone`: those
+    of the silent ones that have been so for GONE_HOURS; they are dead, and nobody took them out.
     """
-    return 1 < of == silent or (silent >= MASS_LEAST and silent * 2 > of)
+    return 1 < of == silent or (silent - gone >= MASS_LEAST and silent - gone > of - silent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,7 @@ async def expire(db: Database, *, patient: bool = False) -> datetime:
     async with db.read() as conn:
         found = await fleet.silence(conn, SILENT_SECONDS)
     soonest = found.at if patient else found.next
-    if mass_silence(found.silent, found.nodes):
+    if mass_silence(found.silent, found.nodes, found.gone):
         async with db.transaction() as conn:
             before = await fleet.disrupt(conn, of_all=found.of_all)
         if before is None or found.at - before > timedelta(seconds=SILENT_SECONDS):

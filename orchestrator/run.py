@@ -10,12 +10,13 @@ from orchestrator.listener import Wakeups, listen
 from orchestrator.planning.view import Installation, Policy
 from orchestrator.purges import purge
 from orchestrator.store.db import Database
-from orchestrator.sweeps import sweep
+from orchestrator.sweeps import begin, sweep
 from orchestrator.worker import Worker
 
 
 async def orchestrate(db: Database, wakeups: Wakeups, installation: Installation, policy: Policy) -> None:
     """Run until cancelled."""
+    await begin(db)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(unending("worker", Worker(db, wakeups, installation, policy).run()))
         tasks.create_task(unending("sweeps", sweep(db, installation)))

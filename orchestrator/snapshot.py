@@ -59,7 +59,10 @@ async def widen(conn: Connection, view: ServiceView) -> ServiceView:
     """The same view with all nodes."""
     taken = await ports.ports_taken(conn, fixed_ports(view.service.spec))
     there = await nodes.everyone(conn)
-    return replace(view, nodes=_candidates(there, view.containers, view.now, taken), everyone=True)
+    # One may have become silent since the view was loaded.
+    disrupted = await fleet.disrupted_at(conn) if _silent(there) else None
+    found = _candidates(there, view.containers, view.now, taken)
+    return replace(view, nodes=found, everyone=True, disrupted_at=disrupted)
 
 
 def _silent(there: Sequence[Node]) -> bool:

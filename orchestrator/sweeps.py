@@ -63,6 +63,15 @@ def boundary(job: str) -> Iterator[None]:
         log.exception("a job failed", job=job)
 
 
+async def begin(db: Database) -> None:
+    """Before anything is decided: where nobody was there to listen, no host is lost for having been silent."""
+    while True:
+        with boundary("silent nodes"):
+            await dispatch.expire(db, patient=True)
+            return
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
 async def sweep(db: Database, installation: Installation | None = None) -> None:
     """Run for ever. With an `installation`, its swarm is looked after."""
     turn, patience, resting = 0, Patience(), False

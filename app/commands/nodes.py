@@ -10,11 +10,12 @@ from uuid import UUID
 from app.commands.recording import recorded
 from app.commands.services import Context, open_action, record_refusal, refusals_recorded
 from domain.action import ActionState
+from domain.container import Container, Observed, Seen, Want
 from domain.errors import DomainError, Invalid, NotAllowed
 from domain.node import Node, NodeState
 from domain.quarantine import Cause, Quarantine, Word, answer
 from domain.service import Effect
-from orchestrator.store import actions, containers, drains, nodes, quarantines, wake
+from orchestrator.store import actions, containers, drains, nodes, quarantines, services, wake
 from orchestrator.store.db import Connection, now
 
 NODES_URI = "/api/v1/node/"
@@ -195,7 +196,13 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
                 " force=true when the host will not come back; their data is then given up"
             )
         at = await now(conn)
-        await containers.write(conn, [replace(row, terminated_at=at) for row in on_it], {})
+        running = await services.running(conn, concerned)
+        # What is wanted is gone, and followed by the pass that sees it; of the rest nothing is left.
+        follow = [row for row in on_it if row.service_id in running and (row.refill or _stays(row))]
+        over = [row for row in on_it if row not in follow]
+        await containers.write(conn, [replace(row, terminated_at=at) for row in over], {})
+        gone = [replace(row, want=Want.GONE, refill=True, order=None) for row in follow]
+        await containers.write(conn, gone, {}, seen=Observed(state=Seen.GONE))
         for row in on_it:
             if row.order is not None:
                 await actions.end(conn, row.order.actions, ActionState.FAILED, f"node {node.name} was taken out", at)
@@ -206,6 +213,10 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
         await wake.node(conn, node_id)
         await wake.revoked(conn, node_id)
         await wake.waiting_services(conn)
+
+
+def _stays(row: Container) -> bool:
+    return row.want is Want.RUN and not row.leaving
 
 
 def there(node: Node) -> None:

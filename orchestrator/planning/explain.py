@@ -284,6 +284,9 @@ def _away(view: ServiceView, story: SlotStory, row: Container, node: Candidate, 
     away = replace(story, reason=Reason.UNREACHABLE, since=node.last_seen)
     text = f"node {node.name} does not answer; what is shown of the container may be out of date"
     at = replaced_at(view, row, policy)
+    if at is not None and at <= view.now:
+        text = f"{text}. Its slot is filled elsewhere as soon as another node can take it"
+        return replace(away, text=text, remedy="bring the node back, or let another host join")
     if at is not None:
         text = f"{text}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on"
         if view.disrupted_at is None or node.last_seen is None or view.disrupted_at <= node.last_seen:

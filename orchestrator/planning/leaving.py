@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from domain.assignment import FENCED_SECONDS, LOST_SECONDS, RETURN_SECONDS
 from domain.container import Container, Want
-from domain.node import NodeState, mass_silence
-from domain.placement import Placement, Room, place
+from domain.node import NodeState
+from domain.placement import Room, place
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.settled import in_first_moment, serving
@@ -36,8 +36,8 @@ def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime |
     """When the container's slot may be filled elsewhere because its node is silent; None: never, or it is not.
 
     A node is Unreachable also while its agent is heard and its engine does not answer: the containers run on then, so
-    silence counts from SILENT_SECONDS on, whatever the service gives. After a time in which most hosts were silent each
-    has its time to come back anew: the first ones would be given the containers of all others (decision 27).
+    it is silence of LOST_SECONDS at least, whatever the service gives. After a time in which most hosts were silent
+    each gets RETURN_SECONDS: the first ones would be given the containers of all others (decision 27).
     """
     node = view.by_id.get(row.node_id)
     if node is None or node.state is not NodeState.UNREACHABLE or node.last_seen is None or bound(row):
@@ -53,8 +53,8 @@ def replaced_at(view: ServiceView, row: Container, policy: Policy) -> datetime |
         return None
     if row.spec.single_writer or spec.single_writer:
         after = max(after, timedelta(seconds=FENCED_SECONDS))
-    heard = max(node.last_seen, view.disrupted_at or node.last_seen)
-    return heard + max(after, timedelta(seconds=SILENT_SECONDS))
+    at = node.last_seen + max(after, timedelta(seconds=LOST_SECONDS))
+    return at if view.disrupted_at is None else max(at, view.disrupted_at + timedelta(seconds=RETURN_SECONDS))
 
 
 def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container], policy: Policy) -> Leaving:
@@ -65,55 +65,39 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
     room: Room | None = None
     draining = {node.node_id for node in view.nodes if node.draining}
     # What a successor would be made of is looked up by the next operation.
-    able = usable_image(view.service) is not None or view.service.want is not ServiceWant.RUNNING
-    staying = [row for row in rows if able and row.want is not Want.GONE and row.slot in view.slots]
-    ordered = [row for row in [*staying, *leavers] if row.want is Want.RUN]
-    lost = {row.id: at for row in ordered if (at := replaced_at(view, row, policy)) is not None}
-    hushed = any(at <= view.now for at in lost.values()) and _hushed(view)
-    for row in staying:
-        at = lost.get(row.id)
+    runs = view.service.want is ServiceWant.RUNNING
+    able = usable_image(view.service) is not None or not runs
+    for row in rows if able else ():
+        if row.want is Want.GONE or row.slot not in view.slots:
+            continue
+        at = replaced_at(view, row, policy) if runs and row.want is Want.RUN else None
         if at is not None and view.now < at:
             dues.append(at)
-        elif at is not None and hushed:
-            stuck.append(
-                f"{row.name}: most hosts are silent at once: nothing is moved before they are heard, or taken out"
-            )
         elif at is not None or (row.node_id in draining and not bound(row)):
-            if view.service.want is ServiceWant.RUNNING and row.want is Want.RUN:
+            if runs and row.want is Want.RUN:
                 # What nobody else can take is best off where it is: lost, it runs on when its node is back.
                 room = room or _room(view, rows, leavers)
                 found = room.place()
                 if found.node_id is None:
-                    stuck.append(f"{row.name}: {_elsewhere(view, row).reason}")
+                    others = [node for node in fleet(view) if node.node_id != row.node_id]
+                    stuck.append(f"{row.name}: {place(view.service.spec, others).reason or found.reason}")
                     continue
                 room.occupy(found.node_id)
             steps.append(_lost(row) if at is not None else _drained(view, row))
     for row in leavers:
         if row.want is Want.RUN:
-            at = lost.get(row.id)
-            step = _left(view, row, rows, draining, lost=at is not None and at <= view.now and not hushed)
+            step = _left(view, row, rows, draining, policy)
             steps += [step] if step else []
     return Leaving(tuple(steps), min(dues, default=None), "; ".join(stuck) or None)
-
-
-def _hushed(view: ServiceView) -> bool:
-    """Whether most hosts are silent now: it may not have been noted yet, as after a time without a control plane."""
-    heard = [node.last_seen for node in fleet(view) if node.last_seen is not None]
-    return mass_silence(sum(view.now - each > timedelta(seconds=SILENT_SECONDS) for each in heard), len(heard))
 
 
 def _room(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container]) -> Room:
     """The nodes, once those that left before have their successors."""
     room, held = Room(view.service.spec, fleet(view)), {row.slot for row in rows}
     for row in leavers:
-        if row.refill and row.slot not in held and (taken := room.place().node_id) is not None:
+        if row.refill and row.slot in view.slots.keys() - held and (taken := room.place().node_id) is not None:
             room.occupy(taken)
     return room
-
-
-def _elsewhere(view: ServiceView, row: Container) -> Placement:
-    """Where its successor would be, had its node nothing to do with it."""
-    return place(view.service.spec, [node for node in fleet(view) if node.node_id != row.node_id])
 
 
 def _lost(row: Container) -> Step:
@@ -132,9 +116,9 @@ def _drained(view: ServiceView, row: Container) -> Step:
 
 
 def _left(
-    view: ServiceView, row: Container, rows: Sequence[Container], draining: set[UUID], *, lost: bool
+    view: ServiceView, row: Container, rows: Sequence[Container], draining: set[UUID], policy: Policy
 ) -> Step | None:
-    """Whether a container that runs on for its successor's sake can go. `lost`: its node is silent for too long."""
+    """Whether a container that runs on for its successor's sake can go."""
 
     def retire(cause: str) -> Step:
         return RetireContainer(container_id=row.id, name=row.name, cause=cause, keep_volumes=True, refill=row.refill)
@@ -142,7 +126,8 @@ def _left(
     successor = next((each for each in rows if each.slot == row.slot and each.want is not Want.GONE), None)
     if view.service.want is not ServiceWant.RUNNING or row.slot not in view.slots:
         return retire("its slot is not wanted any more")
-    if not serving(row) or lost:
+    lost = replaced_at(view, row, policy)
+    if not serving(row) or (lost is not None and view.now >= lost):
         return retire("it does not run any more")
     if successor is None:
         # A successor on its way out holds the slot until it is gone, and may have one of its own.

@@ -31,6 +31,7 @@ from orchestrator.planning.steps import (
     CloseService,
     FinishOperation,
     FollowNodes,
+    LeaveSlot,
     Plan,
     RetireContainer,
     Step,
@@ -144,29 +145,41 @@ def _run(
     steps += _excess(view, rows)
     moved = leave(view, rows, leavers, policy)
     if moved.steps:
-        # Slots that were given up now are filled by the next look, which sees them empty.
-        return Plan(steps=(*steps, *moved.steps), waits_for="its containers leave a node", requeue_at=view.now)
+        steps += [*moved.steps, *_after(view, rows, moved.steps, policy)]
+        return Plan(steps=tuple(steps), waits_for="its containers leave a node", requeue_at=view.now)
+    retry = view.now + policy.blocked_retry if moved.stuck else None
+    due = min((each for each in (moved.due, retry) if each is not None), default=None)
     kept = [row for row in rows if row.slot in view.slots and row.want is not Want.GONE]
     steps += _adjustments(view, kept)
     if operation is None:
         steps += policies(view, kept, policy)
         slots = view.slots if every and usable_image(service) else [row.slot for row in refilled]
         filling, unplaced = fill(view, rows, refilled, slots, policy)
-        later = view.now + policy.blocked_retry if unplaced or moved.stuck else None
+        later = view.now + policy.blocked_retry if unplaced else None
         why = "; ".join(each for each in (unplaced, moved.stuck) if each) or None
-        return _requeued(Plan(steps=(*steps, *filling), waits_for=why, requeue_at=later), moved.due)
+        return _requeued(Plan(steps=(*steps, *filling), waits_for=why, requeue_at=later), due)
     deadline = operation.since + policy.deadline
     plan = advance(view, rows, kept, refilled, policy)
     plan = replace(plan, steps=(*steps, *plan.steps))
     if plan.waits_for is None:
         # What was left to crash policies and to waiting calls while it was under way comes next.
-        return _requeued(replace(plan, requeue_at=_next(view)), moved.due)
+        return _requeued(replace(plan, requeue_at=_next(view)), due)
     if view.now >= deadline:
-        return Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view))
+        return _requeued(Plan(steps=(*steps, _overdue(view, policy, plan.waits_for)), requeue_at=_next(view)), due)
     # A node's return wakes who waits; the retry covers a pass that read the nodes just before it (DESIGN 3.4).
     blocked = not (any(node.open for node in view.nodes) or any(node.open for node in fleet(view)))
     later = min(deadline, view.now + policy.blocked_retry) if blocked else deadline
-    return _requeued(replace(plan, requeue_at=min(later, plan.requeue_at or later)), moved.due)
+    return _requeued(replace(plan, requeue_at=min(later, plan.requeue_at or later)), due)
+
+
+def _after(view: ServiceView, rows: Sequence[Container], moved: Sequence[Step], policy: Policy) -> list[Step]:
+    """The successors of those that are given up as lost, at once: of many services that lose a node none gives up a
+    slot for room that another takes. What leaves a drained node runs on for as long as it takes.
+    """
+    lost = {step.container_id for step in moved if isinstance(step, LeaveSlot) and step.want is Want.GONE}
+    left = [replace(row, leaving=True, want=Want.GONE, refill=True) for row in rows if row.id in lost]
+    staying = [row for row in rows if row.id not in lost]
+    return fill(view, staying, left, [row.slot for row in left], policy)[0] if left else []
 
 
 def _overdue(view: ServiceView, policy: Policy, what: str) -> FinishOperation:

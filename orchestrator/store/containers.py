@@ -14,6 +14,7 @@ from uuid import UUID
 from domain.assignment import ContainerAssignment
 from domain.container import (
     Container,
+    Observed,
     Want,
     container_state,
     spec_digest,
@@ -195,7 +196,7 @@ _WANTED = (
 # The nodes' locks are held: nobody else writes these rows. By `id = ANY`, so that it goes by their key.
 _UPDATE = f"""
     UPDATE containers c SET {", ".join(f"{name} = w.{name}" for name in _WANTED)},
-        terminated_at = coalesce(w.terminated_at, c.terminated_at),
+        terminated_at = coalesce(w.terminated_at, c.terminated_at), seen = coalesce(w.seen, c.seen),
         assigned_revision = coalesce(w.assigned_revision, c.assigned_revision)
     FROM jsonb_populate_recordset(NULL::containers, $2) w WHERE c.id = ANY($1) AND w.id = c.id
 """  # noqa: S608 - columns of ours
@@ -265,23 +266,30 @@ async def insert(
         await conn.execute(_INSERT, [{**row, "assigned_revision": of.get(row["node_id"], 0)} for row in rows])
 
 
-async def write(conn: Connection, rows: Sequence[Container], revisions: Mapping[UUID, int]) -> None:
+async def write(
+    conn: Connection, rows: Sequence[Container], revisions: Mapping[UUID, int], *, seen: Observed | None = None
+) -> None:
     """What is wanted of containers, and that they are gone: then their ports are free. In three statements at most.
 
     The caller holds the locks of their nodes, so that what was seen of them meanwhile counts for their states.
-    `revisions`: those of the nodes' assignments in which that comes; of other nodes it stays as it is.
+    `revisions`: those of the nodes' assignments in which that comes; of other nodes it stays as it is. `seen`: what
+    counts as seen of all of them from now on, because nobody will say more.
     """
     if not rows:
         return
     ids = [row.id for row in rows]
-    found = await conn.fetch("SELECT id, seen FROM containers WHERE id = ANY($1)", ids)
-    seen = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
+    if seen is None:
+        found = await conn.fetch("SELECT id, seen FROM containers WHERE id = ANY($1)", ids)
+        known = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
+    else:
+        known = dict.fromkeys(ids, seen)
     await conn.execute(
         _UPDATE,
         ids,
         [
             {
-                **_wanted(replace(row, seen=seen.get(row.id))),
+                **_wanted(replace(row, seen=known.get(row.id))),
+                "seen": codec.dump(codec.OBSERVED, seen),
                 "terminated_at": row.terminated_at.isoformat() if row.terminated_at else None,
                 "assigned_revision": revisions.get(row.node_id),
             }

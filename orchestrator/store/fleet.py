@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.assignment import EngineInfo
-from domain.node import Node, NodeState
+from domain.node import GONE_HOURS, Node, NodeState
 from orchestrator.ids import new_id
 from orchestrator.store import codec, nodes
 from orchestrator.store.db import Connection
@@ -264,13 +264,15 @@ async def turn(conn: Connection, node_id: UUID, session: int, state: NodeState) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Who was not heard: `unmarked` are those not yet said to be Unreachable, `silent` counts all of the `nodes`.
+    """Who was not heard: `unmarked` are those not yet said to be Unreachable, `silent` counts all of the `nodes` that
+    were not, `gone` those that have been silent for GONE_HOURS.
 
     `at`: when that was, by the database's clock. `next`: when another can be silent at the earliest.
     """
 
     unmarked: tuple[UUID, ...]
     silent: int
+    gone: int
     nodes: int
     at: datetime
     next: datetime
@@ -289,6 +291,7 @@ async def silence(conn: Connection, seconds: float) -> Silence:
     row = await conn.fetchrow(
         "SELECT coalesce(array_agg(id) FILTER (WHERE quiet AND there), '{}') AS unmarked, max(at) AS at,"
         " count(*) FILTER (WHERE quiet) AS silent, count(id) AS nodes,"
+        " count(*) FILTER (WHERE last_seen < at - make_interval(hours => $4)) AS gone,"
         " least(coalesce(min(last_seen) FILTER (WHERE NOT quiet AND there), max(at)), max(at)) + max(patience) AS next"
         " FROM (SELECT clock_timestamp() AS at, make_interval(secs => $1) AS patience) t LEFT JOIN LATERAL"
         " (SELECT id, last_seen, state = $2 AS there, last_seen < at - patience AS quiet FROM nodes"
@@ -296,11 +299,10 @@ async def silence(conn: Connection, seconds: float) -> Silence:
         seconds,
         NodeState.DEPLOYED.value,
         NodeState.UNREACHABLE.value,
+        GONE_HOURS,
     )
     assert row is not None  # noqa: S101 - an aggregate
-    return Silence(
-        unmarked=tuple(row["unmarked"]), silent=row["silent"], nodes=row["nodes"], at=row["at"], next=row["next"]
-    )
+    return Silence(**{**row, "unmarked": tuple(row["unmarked"])})
 
 
 async def disrupt(conn: Connection, *, of_all: bool) -> datetime | None:

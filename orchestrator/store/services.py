@@ -208,6 +208,14 @@ async def many(conn: Connection, account_id: UUID, ids: Sequence[UUID]) -> dict[
     return {row["id"]: of_row(row) for row in rows}
 
 
+async def running(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the services that are wanted running, of whatever account."""
+    rows = await conn.fetch(
+        "SELECT id FROM services WHERE id = ANY($1) AND want = $2", list(ids), ServiceWant.RUNNING.value
+    )
+    return {row["id"] for row in rows}
+
+
 def listed(account_id: UUID, filters: Sequence[Filter]) -> tuple[str, list[object]]:
     """FROM and WHERE of the account's services that a list shows, and the arguments.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from domain.assignment import RETURN_SECONDS
 from domain.container import NetworkSpec
 from domain.node import NodeState
 from domain.swarm import Member, Swarm, SwarmRole, SwarmSeen
@@ -63,13 +64,15 @@ async def any_part(conn: Connection) -> bool:
     )
 
 
-# Nobody is silent for as long as nobody could be heard: a swarm is not lost with the way to it (decision 27).
-_MEMBERS = (
-    "SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + extract(epoch FROM clock_timestamp()"
-    " - greatest(coalesce(away_since, clock_timestamp()), (SELECT unheard_at FROM installation)))::float END AS silent,"
-    " coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note"
-    " FROM nodes WHERE state <> $1"
-)
+# Nobody is silent for as long as nobody could be heard, and until each had its time to come back: a swarm is not lost
+# with the way to it (decision 27).
+_MEMBERS = f"""
+    SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + greatest(0, extract(epoch FROM
+            clock_timestamp() - greatest(coalesce(away_since, clock_timestamp()),
+                (SELECT unheard_at FROM installation) + interval '{RETURN_SECONDS} s')))::float END AS silent,
+        coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note
+    FROM nodes WHERE state <> $1
+"""  # noqa: S608 - a number of ours
 
 
 async def members(conn: Connection) -> list[Member]:

@@ -47,6 +47,10 @@ def test_when_silence_says_more_of_the_way_than_of_the_hosts() -> None:
     assert mass == {(2, 2), (3, 3), (3, 4), (4, 4), (3, 5), (4, 5), (5, 5)} | {
         (silent, of) for of in (6, 7) for silent in range(4, of + 1)
     }
+    assert not mass_silence(4, 6, gone=3), "three died long ago, and now one"
+    assert not mass_silence(5, 8, gone=3)
+    assert mass_silence(6, 8, gone=3)
+    assert mass_silence(3, 3, gone=3), "nobody is heard, for however long"
 
 
 def test_how_many_failed_starts_are_too_many() -> None:

@@ -87,7 +87,7 @@ def test_a_node_that_is_away() -> None:
     assert "filled elsewhere from" in stories(consenting)[1].text
     consenting.now += timedelta(seconds=15)
     consenting.step()
-    assert reasons(consenting) == [Reason.RUNNING, Reason.PLACING, Reason.LEAVING]
+    assert reasons(consenting) == [Reason.RUNNING, Reason.PENDING, Reason.LEAVING]
 
 
 def test_a_slot_that_finds_no_node() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from domain.assignment import FENCED_SECONDS, LOST_SECONDS, RETURN_SECONDS, SILENT_SECONDS
 from domain.container import Container, Mount, Observed, Seen, Want
 from domain.node import NodeState
 from domain.service import ServiceState, Verb, counts, service_state
@@ -28,9 +28,9 @@ def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> 
     world.now += timedelta(seconds=15)
     assert render(world.step()) == (
         "leave slot of web-2, given up: its node has been silent for too long; it is removed when the node is back\n"
+        "create slot 2 (successor): slot 2 is empty\n"
         "wait: its containers leave a node"
     )
-    assert render(world.step()) == "create slot 2 (successor): slot 2 is empty"
     agents(world, but=B)
     assert render(world.plan()) == "at rest"
     assert service_state(world.service, counts(list(world.rows.values()))) is ServiceState.RUNNING
@@ -45,11 +45,9 @@ def test_a_lost_node_is_waited_for_and_then_its_slots_are_filled_elsewhere() -> 
 def test_what_is_gone_from_a_node_that_is_back_makes_room_there_for_its_successor() -> None:
     """Found by the simulator (seed 315): its own fixed port kept its successor away for ever."""
     world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
-    world.nodes = (*world.nodes, *fleet(C))
+    (row,) = at(world, B)
+    world.rows[row.id] = replace(row, leaving=True, want=Want.GONE, refill=True)
     cut(world, B)
-    world.now += timedelta(seconds=15)
-    assert "leave slot of web-2" in render(world.step())
-    change(world, C, cordoned=True)
     assert "port 80/tcp taken" in render(world.step()), "no other node has it free any more"
     change(world, B, state=NodeState.DEPLOYED)
     world.agent()
@@ -91,12 +89,37 @@ def test_of_the_lost_as_many_leave_as_find_room() -> None:
     assert {(row.slot, row.want) for row in at(world, C)} == {(3, Want.RUN)}
 
 
-def test_a_lost_container_of_a_stopped_service_needs_no_successor() -> None:
-    world = running(A, B, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+def test_a_lost_container_of_a_stopped_service_is_told_to_stop_when_its_node_is_back() -> None:
+    world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
     cut(world, B)
     world.operate(Verb.STOP)
     world.now += timedelta(seconds=15)
-    assert "leave slot of web-2, given up" in render(world.plan())
+    assert "leave slot" not in render(world.step())
+    agents(world, but=B)
+    assert render(world.plan()) == "wait: web-2 has to stop"
+    change(world, B, state=NodeState.DEPLOYED)
+    world.agent()
+    world.run()
+    assert {(row.slot, row.want, row.leaving) for row in world.open_rows()} == {
+        (1, Want.STOP, False),
+        (2, Want.STOP, False),
+    }
+
+
+def test_what_is_stuck_is_looked_at_again_after_an_operation() -> None:
+    world = running(A, B, lost_after=60, ports=(PORT_80,))
+    cut(world, B)
+    world.now += timedelta(seconds=60)
+    retry = Policy().blocked_retry
+    assert world.plan().requeue_at == world.now + retry
+    world.operate(Verb.REDEPLOY)
+    while world.service.operation is not None:
+        plan = world.step()
+        assert plan.requeue_at is not None
+        assert plan.requeue_at <= world.now + retry
+        agents(world, but=B)
+        world.now += timedelta(seconds=100)
+    assert world.plan().requeue_at == world.now + retry
 
 
 def test_after_most_hosts_were_silent_each_has_its_time_to_come_back() -> None:
@@ -107,17 +130,17 @@ def test_after_most_hosts_were_silent_each_has_its_time_to_come_back() -> None:
         cut(world, each)
     world.now += timedelta(minutes=1)
     silent = world.now
-    assert "web-1: most hosts are silent at once" in render(world.plan()), "not noted yet"
+    assert "leave" not in render(world.plan()), "there is nobody to take them"
     world.disrupted_at = silent
     assert render(world.plan()) == "at rest"
     change(world, A, state=NodeState.DEPLOYED, last_seen=world.now)
-    world.now = silent + timedelta(seconds=14)
+    world.now = silent + timedelta(seconds=RETURN_SECONDS - 1)
     plan = world.plan()
     assert render(plan) == "at rest"
-    assert plan.requeue_at == silent + timedelta(seconds=15)
+    assert plan.requeue_at == silent + timedelta(seconds=RETURN_SECONDS)
     assert world.open_rows() == before
     change(world, B, state=NodeState.DEPLOYED, last_seen=world.now)
-    world.now = silent + timedelta(seconds=15)
+    world.now = silent + timedelta(seconds=RETURN_SECONDS)
     assert render(world.plan()).startswith("leave slot of web-3"), "that one had its time"
     assert "web-2" not in render(world.plan())
 
@@ -130,7 +153,9 @@ def test_without_consent_nothing_is_moved() -> None:
         assert render(world.plan()) == "at rest"
     explicit = running(A, B, lost_after=3)
     cut(explicit, B)
-    explicit.now += timedelta(seconds=SILENT_SECONDS)
+    explicit.now += timedelta(seconds=LOST_SECONDS - 1)
+    assert render(explicit.plan()) == "at rest", "others that were cut off with it may not be silent yet"
+    explicit.now += timedelta(seconds=1)
     assert "leave slot of web-2" in render(explicit.plan())
 
 
@@ -334,9 +359,10 @@ def test_when_a_silent_node_loses_its_slots() -> None:
     assert due() is None, "it is heard"
     change(world, B, state=NodeState.UNREACHABLE, last_seen=START)
     assert due() == timedelta(seconds=60)
-    assert due(disrupted_at=START + timedelta(seconds=9)) == timedelta(seconds=69)
+    assert due(disrupted_at=START + timedelta(seconds=9)) == timedelta(seconds=9 + RETURN_SECONDS)
     assert due(disrupted_at=START - timedelta(seconds=9)) == timedelta(seconds=60)
-    assert due(**spec(lost_after=1)) == timedelta(seconds=SILENT_SECONDS)
+    assert due(**spec(lost_after=86_400), disrupted_at=START + timedelta(hours=1)) == timedelta(days=1)
+    assert due(**spec(lost_after=1)) == timedelta(seconds=LOST_SECONDS)
     assert due(**spec(lost_after=1, single_writer=True)) == timedelta(seconds=FENCED_SECONDS)
     assert due(**spec(lost_after=99, single_writer=True)) == timedelta(seconds=99)
     assert due(**spec(lost_after=None)) is None

@@ -12,7 +12,7 @@ from orchestrator.planning.view import Policy
 from orchestrator.purges import purge
 from orchestrator.store import wake
 from orchestrator.store.db import Database
-from orchestrator.sweeps import sweep
+from orchestrator.sweeps import begin, sweep
 from orchestrator.worker import Worker
 from tests.simulation.net import Connection
 from tests.simulation.process import Killed, Process
@@ -50,6 +50,7 @@ class Plane:
         world, db = self._world, cast(Database, self.db)
         try:
             self.wakeups.everybody()
+            await begin(db)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.shared.beats.run())
                 group.create_task(self.shared.polls.run())
