@@ -158,7 +158,14 @@ def test_what_helps_where_the_node_is_away() -> None:
     assert (stories(moved)[0].text, stories(moved)[0].remedy) == (
         f"{away}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on", "",
     )  # fmt: skip
-    moved.disrupted_at = moved.now
+    moved.now = at
+    assert (stories(moved)[0].text, stories(moved)[0].remedy) == (
+        f"{away}. Its slot is filled elsewhere as soon as another node can take it",
+        "bring the node back, or let another host join",
+    )
+    moved = running(A, target=1, lost_after=60)
+    cut(moved, A)
+    moved.disrupted_at = moved.now - timedelta(seconds=30)
     assert "most hosts" not in stories(moved)[0].text
     moved.now += timedelta(seconds=30)
     moved.disrupted_at, at = moved.now, moved.now + timedelta(seconds=60)

@@ -89,6 +89,21 @@ def test_of_the_lost_as_many_leave_as_find_room() -> None:
     assert {(row.slot, row.want) for row in at(world, C)} == {(3, Want.RUN)}
 
 
+def test_room_belongs_to_who_left_before() -> None:
+    world = running(A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
+    (before,) = at(world, B)
+    world.rows[before.id] = replace(before, leaving=True, want=Want.GONE, refill=True)
+    cut(world, B)
+    cut(world, C)
+    world.now += timedelta(seconds=15)
+    world.nodes = (*world.nodes, replace(world.nodes[0], node_id=number(204), name="d"))
+    text = render(world.plan())
+    assert text.startswith("create slot 2 (successor)")
+    assert "wait: web-3: " in text
+    world.step()
+    assert "wait: web-3: no node can take the container: node a has port 80/tcp taken" in render(world.plan())
+
+
 def test_a_lost_container_of_a_stopped_service_is_told_to_stop_when_its_node_is_back() -> None:
     world = running(A, B, autoreplace=CrashPolicy.ALWAYS)
     cut(world, B)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from agents.runtime.create_args import CONTAINER
-from domain.assignment import FENCED_SECONDS, SILENT_SECONDS
+from domain.assignment import FENCED_SECONDS, RETURN_SECONDS, SILENT_SECONDS
 from domain.node import mass_silence
-from orchestrator.planning.view import Policy
 from orchestrator.sweeps import GRACE_SECONDS, LATE_SECONDS, SWEEP_SECONDS
 from tests.simulation.box import EXITED
 from tests.simulation.judge import called
@@ -30,8 +29,7 @@ _ENDED = """
     WHERE c.terminated_at IS NULL AND c.want = 'RUN' AND c.seen->>'state' IN ('EXITED', 'FAILED') ORDER BY c.id
 """
 _GIVEN_UP = """
-    SELECT c.id, c.name, n.name AS node, coalesce((s.spec->>'lost_after')::float, $1) AS after
-    FROM containers c JOIN nodes n ON n.id = c.node_id JOIN services s ON s.id = c.service_id
+    SELECT c.id, c.name, n.name AS node FROM containers c JOIN nodes n ON n.id = c.node_id
     WHERE c.leaving AND c.want = 'GONE' AND c.terminated_at IS NULL ORDER BY c.name, c.id
 """
 
@@ -90,9 +88,9 @@ class Watch:
         silent = [each for each in heard if (world.now() - each).total_seconds() > SILENT_SECONDS]
         if mass_silence(len(silent), len(heard)):
             self._hushed = now
-        rows = world.store.ask(_GIVEN_UP, Policy().lost_after.total_seconds())
+        rows = world.store.ask(_GIVEN_UP)
+        early = now - self._hushed < RETURN_SECONDS - SLACK_SECONDS
         for row in rows:
-            early = now - self._hushed < max(row["after"], SILENT_SECONDS)
             if early and row["id"] not in self._given_up and row["node"] not in world.drained:
                 world.history.violate(
                     "I2b", f"{row['name']} on {row['node']} gave up its slot while most hosts were silent"
