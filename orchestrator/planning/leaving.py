@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.assignment import FENCED_SECONDS, LOST_SECONDS, RETURN_SECONDS
+from domain.assignment import FENCED_SECONDS, LOST_SECONDS, RETURN_SECONDS, SILENT_SECONDS
 from domain.container import Container, Want
-from domain.node import NodeState
+from domain.node import GONE_HOURS, NodeState, mass_silence
 from domain.placement import Room, place
 from domain.service import ServiceWant, usable_image
 from domain.spec import CrashPolicy, Strategy
@@ -67,12 +67,19 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
     # What a successor would be made of is looked up by the next operation.
     runs = view.service.want is ServiceWant.RUNNING
     able = usable_image(view.service) is not None or not runs
-    for row in rows if able else ():
-        if row.want is Want.GONE or row.slot not in view.slots:
-            continue
-        at = replaced_at(view, row, policy) if runs and row.want is Want.RUN else None
+    staying = [row for row in rows if able and row.want is not Want.GONE and row.slot in view.slots]
+    lost = {
+        row.id: at
+        for row in staying
+        if runs and row.want is Want.RUN and (at := replaced_at(view, row, policy)) is not None
+    }
+    hushed = any(at <= view.now for at in lost.values()) and _hushed(view)
+    for row in staying:
+        at = lost.get(row.id)
         if at is not None and view.now < at:
             dues.append(at)
+        elif at is not None and hushed:
+            stuck.append(f"{row.name}: most hosts are silent at once, and nothing is moved meanwhile")
         elif at is not None or (row.node_id in draining and not bound(row)):
             if runs and row.want is Want.RUN:
                 # What nobody else can take is best off where it is: lost, it runs on when its node is back.
@@ -89,6 +96,14 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
             step = _left(view, row, rows, draining, policy)
             steps += [step] if step else []
     return Leaving(tuple(steps), min(dues, default=None), "; ".join(stuck) or None)
+
+
+def _hushed(view: ServiceView) -> bool:
+    """Whether most hosts are silent now: after a time without a control plane, or a database, it is not noted yet."""
+    silences = [view.now - node.last_seen for node in fleet(view) if node.last_seen is not None]
+    silent = [each for each in silences if each > timedelta(seconds=SILENT_SECONDS)]
+    gone = [each for each in silent if each > timedelta(hours=GONE_HOURS)]
+    return mass_silence(len(silent), len(silences), len(gone))
 
 
 def _room(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container]) -> Room:

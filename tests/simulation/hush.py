@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-HUSH_SECONDS = 45.0
+HUSH_SECONDS = 50.0
 """What it adds to a seed's time: it begins late enough for something to run, and each host has its time afterwards."""
 
 
@@ -27,4 +27,4 @@ async def hush(world: World, chance: random.Random) -> None:
     for host in hosts:
         world.history.add("fault", f"{host.name} is heard again")
         host.link.heal()
-        await asyncio.sleep(chance.uniform(0.0, 3.0))
+        await asyncio.sleep(chance.uniform(0.0, 6.0))

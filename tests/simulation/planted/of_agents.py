@@ -135,7 +135,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a new agent starts without a lease": (
         "what does not run is begun before a first lease is held (I2b)",
-        425,
+        514,
         ((session.Session, "fence", property(_open_at_first)),),
     ),
     "orphans are kept": (
@@ -155,7 +155,7 @@ BUGS: dict[str, Bug] = {
     ),
     "only what was seen to run was on": (
         "a run that was being started when its engine went away is left as one that ended by itself (I4)",
-        144,
+        93,
         ((memory, "engine_lost", _only_runs_are_lost),),
     ),
     "every run was on": (
@@ -165,7 +165,7 @@ BUGS: dict[str, Bug] = {
     ),
     "what ended before its engine ended by itself": (
         "an engine that is told to end answers while it stops its containers (E34)",
-        144,
+        93,
         ((memory, "observed", _nothing_before),),
     ),
     "every end is a good end": (
@@ -190,7 +190,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        101,
+        197,
         ((ledger.Ledger, "_write", _unwritten),),
     ),
     "events are all there is": (

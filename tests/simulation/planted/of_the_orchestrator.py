@@ -88,7 +88,7 @@ async def _yes(context: Any, service_id: Any, verb: Any) -> Any:
         return None
 
 
-def _never(_silent: int, _of: int) -> bool:
+def _never(*_: int) -> bool:
     return False
 
 
@@ -99,7 +99,7 @@ async def _nobody_expires(_db: Any, *, patient: bool = False) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        107,
+        24,
         ((reports, "observe", _stale_is_news),),
     ),
     "silent is lost": (
