@@ -225,7 +225,11 @@ def test_a_node_that_is_taken_out_is_cut_off_and_does_not_come_back(hosts: Hosts
     )
     assert hosts.api.get(uri).json["state"] == NodeState.TERMINATED.value
     assert {each["Id"] for each in three.engine.client().containers()} == left
+
     # What is wanted elsewhere as well is made anew there, without being asked for.
-    wait_for(lambda: len(hosts.places(spread)) == 3 and three.name not in hosts.places(spread), timeout=30, what="it")
-    hosts.running(spread, 3)
+    def elsewhere() -> bool:
+        found = hosts.api.get("/api/v1/container/?service__name=spread&state=Running&limit=100").json["objects"]
+        return len(found) == 3 and uri not in {each["node"] for each in found}
+
+    wait_for(elsewhere, timeout=30, what=f"its successor: {hosts.explain(spread)}")
     hosts.terminate(spread)
