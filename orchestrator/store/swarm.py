@@ -66,8 +66,7 @@ async def any_part(conn: Connection) -> bool:
 
 # Nobody is silent for as long as nobody could be heard, and until each had its time to come back: a swarm is not lost
 # with the way to it (decision 27).
-_MEMBERS = f"""
-    SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + greatest(0, extract(epoch FROM
+_MEMBERS = f"""SELECT id, name, created_at, CASE WHEN state = $2 THEN 0 ELSE 0.001 + greatest(0, extract(epoch FROM
             clock_timestamp() - greatest(coalesce(away_since, clock_timestamp()),
                 (SELECT unheard_at FROM installation) + interval '{RETURN_SECONDS} s')))::float END AS silent,
         coalesce(nullif(public_ip, ''), address) AS reach, swarm, swarm_role, swarm_reset, overlay, network_note
