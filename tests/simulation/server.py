@@ -197,7 +197,8 @@ class Backend:
         self._witness.run("execute", "ROLLBACK")
         script = (
             f"ROLLBACK; TRUNCATE {self._tables}, swarm RESTART IDENTITY; INSERT INTO swarm DEFAULT VALUES;"  # noqa: S608
-            f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL;"  # names of our own tables
+            f" UPDATE installation SET cluster_id = '{CLUSTER}', paused_at = NULL, disrupted_at = NULL,"
+            " unheard_at = NULL;"  # all that a seed may have left there
             " ALTER SEQUENCE subnet_number RESTART"
         )
         self.conn.run("execute", script)
