@@ -84,10 +84,6 @@ class Watch:
     def _mass_silence(self) -> None:
         """No slot is given up for the silence of a host where most were silent: before each had its time (I2b)."""
         world, now = self._world, self._world.loop.time()
-        heard = [row["last_seen"] for row in world.store.ask(_NODES) if row["last_seen"] is not None]
-        silent = [each for each in heard if (world.now() - each).total_seconds() > SILENT_SECONDS]
-        if mass_silence(len(silent), len(heard)):
-            self._hushed = now
         rows = world.store.ask(_GIVEN_UP)
         early = now - self._hushed < RETURN_SECONDS - SLACK_SECONDS
         for row in rows:
@@ -96,6 +92,11 @@ class Watch:
                     "I2b", f"{row['name']} on {row['node']} gave up its slot while most hosts were silent"
                 )
         self._given_up |= {row["id"] for row in rows}
+        # Last: what was given up since the last look was decided before it was as silent as now (seed 63645).
+        heard = [row["last_seen"] for row in world.store.ask(_NODES) if row["last_seen"] is not None]
+        silent = [each for each in heard if (world.now() - each).total_seconds() > SILENT_SECONDS]
+        if mass_silence(len(silent), len(heard)):
+            self._hushed = now
 
     def _silence(self) -> None:
         """A node that is not heard is not said to be there (I10); control planes that were away have patience."""
