@@ -198,10 +198,13 @@ async def terminate(context: Context, node_id: UUID, *, own_name: str | None, fo
         at = await now(conn)
         running = await services.running(conn, concerned)
         # What is wanted is gone, and followed by the pass that sees it; of the rest nothing is left.
-        follow = [row for row in on_it if row.service_id in running and (row.refill or _stays(row))]
-        over = [row for row in on_it if row not in follow]
-        await containers.write(conn, [replace(row, terminated_at=at) for row in over], {})
-        gone = [replace(row, want=Want.GONE, refill=True, order=None) for row in follow]
+        gone, over = list[Container](), list[Container]()
+        for row in on_it:
+            if row.service_id in running and (row.refill or _stays(row)):
+                gone.append(replace(row, want=Want.GONE, refill=True, order=None))
+            else:
+                over.append(replace(row, terminated_at=at))
+        await containers.write(conn, over, {})
         await containers.write(conn, gone, {}, seen=Observed(state=Seen.GONE))
         for row in on_it:
             if row.order is not None:

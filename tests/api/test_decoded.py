@@ -91,6 +91,11 @@ async def test_a_node_is_taken_out_by_its_own_containers(client: Client, decoded
     states = {each["uuid"]: each["state"] for each in left}
     assert {each for each, state in states.items() if state == "Terminating"} == {str(each) for each in other.held}
     assert {each for each, state in states.items() if state == "Running"} == {str(each) for each in one.held}
+    for _ in range(5):
+        await settle(client, one)
+    left = (await client.call("GET", f"{API}/container/?service={service}&state=Running")).json()["objects"]
+    assert {each["uuid"] for each in left} == {str(each) for each in one.held}, "without being asked for"
+    assert len(left) == 6
 
 
 async def test_mounts_of_another_service_are_read_from_its_containers_on_the_node(
