@@ -19,6 +19,7 @@ from orchestrator import dispatch
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.fleet import BeatOutcome
+from orchestrator.sweeps import boundary
 
 log = structlog.get_logger("beats")
 REST_SECONDS = 0.4
@@ -127,10 +128,5 @@ class Beats:
         if not self._here or db is None:
             return
         self._any.set()
-        try:
+        with boundary("hosts that wait"):
             await dispatch.here(db, list(self._here.values()))
-        except DatabaseAway as error:
-            log.debug("hosts that wait are not on record", reason=str(error))
-        except Exception:
-            # The boundary of the loop, as above.
-            log.exception("hosts that wait are not on record")
