@@ -5,10 +5,7 @@ Found by seed 8 of the simulator.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
-
-import pytest
 
 from domain.action import ActionState
 from domain.orders import order
@@ -21,13 +18,6 @@ from tests.orchestrator.world import Node, Record
 
 PORT = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=8080, published=True)
 SPEC = ServiceSpec(image="tutela/web:latest", ports=(PORT,))
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def test_a_redeployment_of_the_service_takes_its_port_over(record: Record) -> None:

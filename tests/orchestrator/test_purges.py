@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -23,13 +22,6 @@ CASCADES = (
     "ports", "image_requests",
 )  # fmt: skip
 """Tables that are large, or that hang on what is purged."""
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def old_actions(record: Record, count: int) -> None:

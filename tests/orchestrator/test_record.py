@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
@@ -27,13 +26,6 @@ from orchestrator.store.schedule import Idle
 from orchestrator.worker import Worker
 from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def test_start_runs_the_target_and_ends_its_action(record: Record) -> None:

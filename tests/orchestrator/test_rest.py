@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -21,13 +20,6 @@ pytestmark = pytest.mark.postgres
 
 PORTS = Installation(api_url="http://api.test", stream_url="ws://api.test", network=NetworkMode.PORTS)
 OVERLAY = Installation(api_url="http://api.test", stream_url="ws://api.test", network=NetworkMode.OVERLAY)
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def said(record: Record, node: Node, seen: SwarmSeen) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.postgres
 SPREAD = ServiceSpec(
     image="tutela/web:latest", deployment_strategy=Strategy.HIGH_AVAILABILITY, autoreplace=CrashPolicy.ALWAYS
 )
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def test_that_most_hosts_are_silent_is_noted_before_one_of_them_is_lost(record: Record) -> None:

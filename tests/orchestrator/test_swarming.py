@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -33,13 +33,6 @@ FILL = """
     ), $2, $3 FROM generate_series((SELECT count(*) FROM nodes) + 1, $1) n
 """
 """Up to so many hosts, in the swarm or not."""
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 @dataclass

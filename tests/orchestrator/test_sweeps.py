@@ -20,13 +20,6 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
-
-
-@pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(sweeps, "GRACE_SECONDS", 0.0)

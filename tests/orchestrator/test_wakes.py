@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID, uuid4
-
-import pytest
 
 from domain.container import ContainerState, Observed, Seen
 from domain.service import ServiceState, Verb
@@ -19,13 +16,6 @@ from orchestrator.store import pauses, reports, schedule, wake
 from orchestrator.store.db import Connection, Database
 from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def running(record: Record, *agents: Node, target: int = 1) -> UUID:

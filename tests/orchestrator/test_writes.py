@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,13 +20,6 @@ from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 REPORTED = 30
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await Record.open(database_url)
-    yield opened
-    await opened.db.close()
 
 
 async def statements(work: Callable[[], Awaitable[object]]) -> list[str]:
@@ -59,6 +52,18 @@ async def versions(record: Record) -> set[tuple[object, ...]]:
     async with record.db.read() as conn:
         rows = await conn.fetch("SELECT id, xmin::text FROM containers UNION ALL SELECT id, xmin::text FROM services")
     return {tuple(row) for row in rows}
+
+
+async def test_a_pass_that_changes_nothing_writes_no_definition(record: Record) -> None:
+    _, (service, *_) = await host_of_ten_services(record)
+    before = await record.service(service)
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET look_at = clock_timestamp() WHERE id = $1", service)
+    said = await statements(lambda: reconcile_due(record.db, INSTALLATION, POLICY))
+    (written,) = [each for each in said if each.startswith("UPDATE services")]
+    assert "spec" not in written
+    assert await record.service(service) == before
+    assert service not in await due(record)
 
 
 async def test_a_report_that_says_nothing_new_writes_no_container_and_wakes_no_service(record: Record) -> None:
