@@ -289,7 +289,7 @@ def _away(view: ServiceView, story: SlotStory, row: Container, node: Candidate, 
         return replace(away, text=text, remedy="bring the node back, or let another host join")
     if at is not None:
         text = f"{text}. Its slot is filled elsewhere from {at:%H:%M:%S} UTC on"
-        if view.disrupted_at is None or node.last_seen is None or view.disrupted_at <= node.last_seen:
+        if view.disrupted_at is None or at == replaced_at(replace(view, disrupted_at=None), row, policy):
             return replace(away, text=text)
         text = f"{text}: most hosts were silent until {view.disrupted_at:%H:%M:%S}, and each has its time from then on"
         remedy = "bring the hosts back; take out those that are gone for good: ./tutela node remove NAME"

@@ -63,6 +63,7 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
     dues: list[datetime] = []
     stuck: list[str] = []
     room: Room | None = None
+    reasons: dict[UUID, str] = {}
     draining = {node.node_id for node in view.nodes if node.draining}
     # What a successor would be made of is looked up by the next operation.
     runs = view.service.want is ServiceWant.RUNNING
@@ -86,8 +87,11 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
                 room = room or _room(view, rows, leavers)
                 found = room.place()
                 if found.node_id is None:
-                    others = [node for node in fleet(view) if node.node_id != row.node_id]
-                    stuck.append(f"{row.name}: {place(view.service.spec, others).reason or found.reason}")
+                    # The same for all that are on its node: the others are judged once.
+                    if row.node_id not in reasons:
+                        others = [node for node in fleet(view) if node.node_id != row.node_id]
+                        reasons[row.node_id] = place(view.service.spec, others).reason or found.reason
+                    stuck.append(f"{row.name}: {reasons[row.node_id]}")
                     continue
                 room.occupy(found.node_id)
             steps.append(_lost(row) if at is not None else _drained(view, row))
@@ -108,9 +112,9 @@ def _hushed(view: ServiceView) -> bool:
 
 def _room(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Container]) -> Room:
     """The nodes, once those that left before have their successors."""
-    room, held = Room(view.service.spec, fleet(view)), {row.slot for row in rows}
+    room, empty = Room(view.service.spec, fleet(view)), view.slots.keys() - {row.slot for row in rows}
     for row in leavers:
-        if row.refill and row.slot in view.slots.keys() - held and (taken := room.place().node_id) is not None:
+        if row.refill and row.slot in empty and (taken := room.place().node_id) is not None:
             room.occupy(taken)
     return room
 
