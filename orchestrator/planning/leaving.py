@@ -22,6 +22,9 @@ from orchestrator.planning.slots import bound
 from orchestrator.planning.steps import KeepSlot, LeaveSlot, RetireContainer, Step
 from orchestrator.planning.view import Policy, ServiceView, fleet
 
+HUSHED = "most hosts are silent at once, and nothing is moved meanwhile"
+MOST_TOLD = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -61,9 +64,9 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
     """Who gives up its slot now, and which of those that did can go."""
     steps: list[Step] = []
     dues: list[datetime] = []
-    stuck: list[str] = []
+    stuck: list[tuple[Container, str]] = []
     room: Room | None = None
-    reasons: dict[UUID, str] = {}
+    full = ""
     draining = {node.node_id for node in view.nodes if node.draining}
     # What a successor would be made of is looked up by the next operation.
     runs = view.service.want is ServiceWant.RUNNING
@@ -80,26 +83,39 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
         if at is not None and view.now < at:
             dues.append(at)
         elif at is not None and hushed:
-            stuck.append(f"{row.name}: most hosts are silent at once, and nothing is moved meanwhile")
+            stuck.append((row, HUSHED))
         elif at is not None or (row.node_id in draining and not bound(row)):
             if runs and row.want is Want.RUN:
                 # What nobody else can take is best off where it is: lost, it runs on when its node is back.
                 room = room or _room(view, rows, leavers)
-                found = room.place()
-                if found.node_id is None:
-                    # The same for all that are on its node: the others are judged once.
-                    if row.node_id not in reasons:
-                        others = [node for node in fleet(view) if node.node_id != row.node_id]
-                        reasons[row.node_id] = place(view.service.spec, others).reason or found.reason
-                    stuck.append(f"{row.name}: {reasons[row.node_id]}")
+                full = full or _take(room)  # no room for one is none for the next
+                if full:
+                    stuck.append((row, full))
                     continue
-                room.occupy(found.node_id)
             steps.append(_lost(row) if at is not None else _drained(view, row))
     for row in leavers:
         if row.want is Want.RUN:
             step = _left(view, row, rows, draining, policy)
             steps += [step] if step else []
-    return Leaving(tuple(steps), min(dues, default=None), "; ".join(stuck) or None)
+    return Leaving(tuple(steps), min(dues, default=None), _told(view, stuck))
+
+
+def _take(room: Room) -> str:
+    """Take the room for one more, or say why there is none."""
+    found = room.place()
+    if found.node_id is not None:
+        room.occupy(found.node_id)
+    return found.reason
+
+
+def _told(view: ServiceView, stuck: Sequence[tuple[Container, str]]) -> str | None:
+    """Why these stay, for people: of the first ones what keeps each from all nodes but its own."""
+    said = []
+    for row, why in stuck[:MOST_TOLD]:
+        others = [node for node in fleet(view) if node.node_id != row.node_id]
+        said.append(f"{row.name}: {why if why == HUSHED else place(view.service.spec, others).reason or why}")
+    more = [f"and {len(stuck) - MOST_TOLD} more"] if len(stuck) > MOST_TOLD else []
+    return "; ".join([*said, *more]) or None
 
 
 def _hushed(view: ServiceView) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from types import FrameType
 
 import pytest
@@ -73,6 +74,21 @@ def without_room(size: int) -> ServiceView:
     return replace(view, nodes=tuple(replace(node, disk_full=True) for node in view.nodes))
 
 
+def lost(size: int) -> ServiceView:
+    """All containers are on one node, which is silent for too long; the others could take them."""
+    view = replace(started(size, replace(SPEC, lost_after=60), 4).view(), now=START + timedelta(hours=1))
+    one = view.nodes[0].node_id
+    heard = tuple(replace(node, last_seen=view.now) for node in view.nodes[1:])
+    silent = replace(view.nodes[0], state=NodeState.UNREACHABLE, last_seen=START)
+    rows = tuple(replace(row, node_id=one) for row in view.containers)
+    return replace(view, nodes=(silent, *heard), containers=rows)
+
+
+def lost_without_room(size: int) -> ServiceView:
+    view = lost(size)
+    return replace(view, nodes=tuple(replace(node, cordoned=True) for node in view.nodes))
+
+
 def on_every_node(size: int) -> ServiceView:
     return started(size, EVERY, 4).view()
 
@@ -113,6 +129,8 @@ def explained(view: ServiceView) -> object:
         (planned, redeployed),
         (planned, one_is_missed),
         (planned, without_room),
+        (planned, lost),
+        (planned, lost_without_room),
         (planned, on_every_node),
         (planned, new_on_every_node),
         (explained, at_rest),

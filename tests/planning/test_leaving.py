@@ -89,6 +89,19 @@ def test_of_the_lost_as_many_leave_as_find_room() -> None:
     assert {(row.slot, row.want) for row in at(world, C)} == {(3, Want.RUN)}
 
 
+def test_of_many_that_are_stuck_a_few_are_told_of() -> None:
+    world = running(A, B, target=8, autoreplace=CrashPolicy.ALWAYS)
+    for row in world.open_rows():
+        world.rows[row.id] = replace(row, node_id=B)
+    change(world, A, cordoned=True)
+    cut(world, B)
+    world.now += timedelta(seconds=15)
+    told = world.plan().waits_for
+    assert told is not None
+    assert told.startswith("web-1: no node can take the container: node a is cordoned")
+    assert told.endswith("; and 3 more")
+
+
 def test_room_belongs_to_who_left_before() -> None:
     world = running(A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS, ports=(PORT_80,))
     (before,) = at(world, B)
