@@ -13,12 +13,14 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.examples import load_profile
 from tests.harness.hosts import Hosts
 from tests.harness.images import ensure_images
+from tests.harness.launch import warm
 from tests.harness.postgres import TestPostgres
 from tests.harness.registry import Registry, silent_registry
 from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
 
 load_profile()
+warm()
 # For the engines, which begin a program of 90 MB for each container that they start: a quarter of what that costs is
 # the collection of garbage that ends with it.
 os.environ.setdefault("GOGC", "off")

@@ -7,8 +7,6 @@ import base64
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +17,7 @@ from app.fleet.tokens import secret_hash
 from app.secretbox import SecretBox
 from orchestrator.store import accounts, fleet
 from orchestrator.store.db import Database
+from tests.harness.launch import CLI, Program, launch
 from tests.harness.server import ROOT, TutelaProcess, wait_for
 from tests.streams.client import rest, stream
 
@@ -73,19 +72,15 @@ class JoinedHost:
         self.name = name
         self._docker_host = docker_host
         self._folder = Path(tempfile.mkdtemp(prefix="tutela-test-host-"))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     def start(self, door: TutelaProcess, token: str, *, seen_by: TutelaProcess) -> None:
         """Join, and wait until the API shows the node as Deployed."""
         env = {**os.environ, "TUTELA_STATE_DIR": str(self._folder), "PYTHONPATH": str(ROOT)}
         env.pop("DATABASE_URL", None)
         url = f"wss://127.0.0.1:{door.agent_port}"
-        with (self._folder / "agent.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "agent", "join", url, token, "--name", self.name,
-                 "--docker-host", self._docker_host, "--foreground"],
-                env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+        words = ("agent", "join", url, token, "--name", self.name, "--docker-host", self._docker_host, "--foreground")
+        self._process = launch(CLI, *words, env=env, log=self._folder / "agent.log")
         wait_for(lambda: self.state(seen_by) == "Deployed" or None, timeout=90, what=f"{self.name} to join")
 
     def state(self, server: TutelaProcess) -> str | None:

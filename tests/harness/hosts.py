@@ -18,6 +18,7 @@ from typing import Any
 from domain.node import NodeState
 from tests.harness.engine import Lan, PrivateEngine
 from tests.harness.images import SLEEPER, WEB, ensure_images
+from tests.harness.launch import CLI, Program, launch
 from tests.harness.server import ROOT, Api, TutelaProcess
 from tests.harness.wait import BESIDE, wait_for
 
@@ -46,10 +47,7 @@ class Host:
         self.engine = PrivateEngine(lan=lan, live_restore=live_restore)
         self.state = Path(tempfile.mkdtemp(prefix=f"tutela-test-{name}-"))
         self.alive = True
-        self._agent: subprocess.Popen[bytes] | None = None
-
-    def _command(self, *words: str) -> list[str]:
-        return ["nsenter", f"--net={self.engine.netns}", sys.executable, "-m", *words]
+        self._agent: Program | None = None
 
     @property
     def _env(self) -> Mapping[str, str]:
@@ -66,14 +64,8 @@ class Host:
         self._begin("join", door, token, "--name", self.name, "--foreground")
 
     def _begin(self, *words: str) -> None:
-        with (self.state / "agent.log").open("ab") as log:
-            self._agent = subprocess.Popen(
-                self._command("app.cli", "agent", *words),
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        log = self.state / "agent.log"
+        self._agent = launch(CLI, "agent", *words, env=self._env, log=log, netns=str(self.engine.netns))
 
     def command(self, *words: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`./tutela WORDS` on the host, as people type it; `state`: with another state directory."""

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.claims import free_port
+from tests.harness.launch import ROOT, SERVE, Program, launch
 from tests.harness.wait import wait_for
 
-__all__ = ["Api", "Response", "TutelaProcess", "free_port", "wait_for"]
-
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["ROOT", "Api", "Response", "TutelaProcess", "free_port", "wait_for"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class TutelaProcess:
             "PYTHONPATH": str(ROOT),
             **(env or {}),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -116,10 +113,7 @@ class TutelaProcess:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        with (self.state_dir / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.serve"], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._process = launch(SERVE, env=self._env, log=self.state_dir / "server.log")
         wait_for(self._healthy, timeout=120, what="the server to answer")
         if "agent" in self._env.get("TUTELA_ROLES", "agent"):
             wait_for(self._joined, timeout=120, what="the node to join")
