@@ -195,7 +195,7 @@ BUGS: dict[str, Bug] = {
     ),
     "events are all there is": (
         "an agent never looks at everything anew (E25)",
-        39,
+        550,
         ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
     ),
     "a stop for want of a lease is for good": (
