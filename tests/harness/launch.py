@@ -120,8 +120,11 @@ def _live(module: str, words: Sequence[str], env: dict[str, str], log: str, netn
 
 
 def _become(module: str, words: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    from app.settings import get_settings
+
     os.environ.clear()
     os.environ.update(env)
+    get_settings.cache_clear()  # those of the program that it was before, where it is the second one
     sys.argv = [module, *words]
     if module == SERVE:
         from app import serve

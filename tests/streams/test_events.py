@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ import asyncpg
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from orchestrator.store import accounts
 from orchestrator.store.db import Database
@@ -322,3 +324,33 @@ async def test_the_server_stops_with_streams_open(server: TutelaProcess) -> None
         assert await asyncio.to_thread(server.stop) == 0
         assert (await rest(socket))[1] == 1012
     assert key_of(server) not in server.log()
+
+
+class Hearing(ClientConnection):
+    """Notes when pongs come."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.pongs: asyncio.Queue[float] = asyncio.Queue()
+
+    def process_event(self, event: Any) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.PONG:
+            self.pongs.put_nowait(time.monotonic())
+        super().process_event(event)
+
+
+async def test_a_ping_is_answered_at_once_and_once_more_later(server: TutelaProcess) -> None:
+    """The old SDK's listener waits from what it heard last on, and gives up when it hears nothing between two pings."""
+    async with stream(server, ALL, create_connection=Hearing) as socket_:
+        assert isinstance(socket_, Hearing)
+        await (await socket_.ping())
+        async with asyncio.timeout(10):
+            first, second = await socket_.pongs.get(), await socket_.pongs.get()
+        assert second - first > 0.5
+        await asyncio.sleep(1.5)
+        assert socket_.pongs.empty()
+    async with stream(server, ALL) as socket_:
+        await (await socket_.ping())  # one that goes before its second pong
+    async with stream(server, ALL) as socket_:
+        await (await socket_.ping())
+    assert "Traceback" not in server.log()
