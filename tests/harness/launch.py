@@ -1,18 +1,24 @@
 """Programs of the product, each a process of its own, begun from one that has loaded them already.
 
 To import them takes a second of a core, and the suite starts them hundreds of times. Where nothing is `warm`, as in
-benchmarks, a new interpreter loads them as for users.
+benchmarks and chaos, a new interpreter loads them as for users. What a new one has for itself, and these share with
+each other: the order of sets of strings, and the command line that `ps` shows.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -24,6 +30,8 @@ _CLONE_NEWNET = 0x40000000
 
 _forks = multiprocessing.get_context("forkserver")
 _warm = False
+_turn = threading.Lock()
+"""To begin one looks at all others, and a code can be read once only."""
 
 
 class Program(Protocol):
@@ -45,6 +53,13 @@ def warm() -> None:
     global _warm
     _forks.set_forkserver_preload(list(_LOADED))
     _warm = True
+    # Before multiprocessing itself, which waits for what is left, and for ever for what is frozen.
+    atexit.register(_end)
+
+
+def _end() -> None:
+    for each in multiprocessing.active_children():
+        each.kill()
 
 
 def launch(module: str, *words: str, env: Mapping[str, str], log: Path, netns: str | None = None) -> Program:
@@ -64,11 +79,11 @@ def launch(module: str, *words: str, env: Mapping[str, str], log: Path, netns: s
 
 class _Forked:
     def __init__(self, module: str, words: Sequence[str], env: dict[str, str], log: Path, netns: str | None) -> None:
-        # A daemon for multiprocessing: whoever ends does not wait for it.
         self._process = ForkServerProcess(
             target=_live, args=(module, words, env, str(log), netns, os.getcwd()), daemon=True
         )
-        self._process.start()
+        with _turn:
+            self._process.start()
 
     @property
     def pid(self) -> int:
@@ -78,21 +93,24 @@ class _Forked:
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        return self.poll()
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        with _turn:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        code = self._process.exitcode
+        wait([self._process.sentinel], timeout)
+        code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
         return code
 
     def send_signal(self, number: int) -> None:
-        if self._process.exitcode is None:
-            os.kill(self.pid, number)
+        if self.poll() is None:
+            # Who has just ended is reaped at once, before we know of it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -103,6 +121,7 @@ class _Forked:
 
 def _live(module: str, words: Sequence[str], env: dict[str, str], log: str, netns: str | None, folder: str) -> NoReturn:
     """The life of a process that was forked."""
+    assert "app.roles" in sys.modules, "nothing was loaded before: start pytest in the root of the sources"
     for fd, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
         opened = os.open(path, flags, 0o644)
         os.dup2(opened, fd)
@@ -120,6 +139,7 @@ def _live(module: str, words: Sequence[str], env: dict[str, str], log: str, netn
 
 
 def _become(module: str, words: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    assert module in {SERVE, CLI}
     from app.settings import get_settings
 
     os.environ.clear()

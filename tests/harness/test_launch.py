@@ -42,6 +42,8 @@ def test_a_program_has_its_words_its_environment_and_a_code(tmp_path: Path, monk
     before, said = log.read_text().splitlines()
     assert (before, said.split()[0]) == ("before", "tutela")
     assert launch(CLI, "nonsense", env=_environment(tmp_path), log=log).wait(timeout=60) == 2
+    status = launch(CLI, "agent", "status", env=_environment(tmp_path), log=log)
+    assert status.wait(timeout=60) == 3  # no node, and settings that can be read
     bad = launch(SERVE, env=_environment(tmp_path, TUTELA_PORT="none"), log=log)
     assert bad.wait(timeout=60) == BAD_SETTINGS == bad.poll()
     assert "TUTELA_PORT" in log.read_text().splitlines()[-1]

@@ -10,8 +10,8 @@ from tests.simulation.runtime import Cuts
 from tests.simulation.store import Trouble
 
 LONG = 0.25
-"""The share of seeds that last twice as long. Of bugs on purpose a second of short seeds finds as many as one of long
-seeds, each in a world of its own; but some need what a longer life has left behind."""
+"""The share of seeds without a silence that last twice as long. Of bugs on purpose a second of short seeds finds as
+many as one of long seeds, each in a world of its own; but some need what a longer life has left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

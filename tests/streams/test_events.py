@@ -327,30 +327,33 @@ async def test_the_server_stops_with_streams_open(server: TutelaProcess) -> None
 
 
 class Hearing(ClientConnection):
-    """Notes when pongs come."""
+    """Notes when pongs come, and what is in them."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.pongs: asyncio.Queue[float] = asyncio.Queue()
+        self.pongs: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
     def process_event(self, event: Any) -> None:
         if isinstance(event, Frame) and event.opcode is Opcode.PONG:
-            self.pongs.put_nowait(time.monotonic())
+            self.pongs.put_nowait((time.monotonic(), bytes(event.data)))
         super().process_event(event)
 
 
-async def test_a_ping_is_answered_at_once_and_once_more_later(server: TutelaProcess) -> None:
+async def test_pings_are_answered_at_once_and_once_more_later(server: TutelaProcess) -> None:
     """The old SDK's listener waits from what it heard last on, and gives up when it hears nothing between two pings."""
     async with stream(server, ALL, create_connection=Hearing) as socket_:
         assert isinstance(socket_, Hearing)
-        await (await socket_.ping())
-        async with asyncio.timeout(10):
-            first, second = await socket_.pongs.get(), await socket_.pongs.get()
-        assert second - first > 0.5
+        began = time.monotonic()
+        for word in ("one", "two"):
+            await socket_.ping(word)
+        async with asyncio.timeout(30):
+            heard = [await socket_.pongs.get() for _ in range(3)]
+        assert [word for _, word in heard] == [b"one", b"two", b""]
+        assert heard[-1][0] - began > 0.9
         await asyncio.sleep(1.5)
         assert socket_.pongs.empty()
-    async with stream(server, ALL) as socket_:
-        await (await socket_.ping())  # one that goes before its second pong
-    async with stream(server, ALL) as socket_:
-        await (await socket_.ping())
+    for _ in range(2):
+        async with stream(server, ALL) as socket_:
+            await (await socket_.ping())  # who goes before the second pong
+    await asyncio.sleep(1.2)
     assert "Traceback" not in server.log()
