@@ -237,14 +237,17 @@ def fill(
 
 
 def _in_turn(view: ServiceView, rows: Sequence[Container], slot: int, policy: Policy) -> bool:
-    """In a sequential service a container waits until those of all slots before it run (spec 2.19). On every node there
-    may be no slot of a number: its node is drained or gone.
+    """In a sequential service a container waits until those of all slots before it run (spec 2.19), but for one that a
+    user has stopped and that the operation leaves so. On every node there may be no slot of a number: its node is
+    drained or gone.
     """
     if not view.service.spec.sequential_deployment:
         return True
     there = {row.slot: row for row in rows}
-    return all(
-        before in there and there[before].want is Want.RUN and outcome(there[before], view, policy) is Outcome.DONE
-        for before in view.slots
-        if before < slot
-    )
+
+    def passed(row: Container) -> bool:
+        if row.want is Want.STOP:
+            return not _to_start(view, row)
+        return row.want is Want.RUN and outcome(row, view, policy) is Outcome.DONE
+
+    return all(before in there and passed(there[before]) for before in view.slots if before < slot)

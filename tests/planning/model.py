@@ -167,6 +167,9 @@ class World:
                     self._want(self.rows[step.container_id], terminated_at=self.now)
                 case FinishOperation():
                     assert self.service.operation is not None
+                    if step.success and self.service.want is ServiceWant.RUNNING:
+                        filled = {row.slot for row in self.rows.values() if row.want is not Want.GONE}
+                        assert set(view.slots) <= filled, "it ended well, and slots are empty"
                     self.ended.append((self.service.operation.actions, step.success, step.message))
                     self.service = finish(self.service)
                 case FinishOrder():

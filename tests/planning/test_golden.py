@@ -90,6 +90,23 @@ def test_scaling_up_makes_the_missing_ones_only() -> None:
     assert len(world.open_rows()) == 3
 
 
+def test_a_sequential_service_is_scaled_beside_a_container_that_a_user_stopped() -> None:
+    """Simulation, seed 64428: its slots came after the stopped one for ever, and the scaling ended well without them."""
+    world = running(target=1, spec=ServiceSpec(image="tutela/web:latest", sequential_deployment=True))
+    world.order(world.open_rows()[0], Verb.STOP)
+    world.run()
+    assert update(world, target=3) is Effect.BEGUN
+    assert world.run().split("\n--\n") == [
+        "create slot 2: slot 2 is empty\nwait: its containers are being changed",
+        "create slot 3: slot 3 is empty\nwait: its containers are being changed",
+        "finish well: all containers are as wanted",
+    ]
+    assert [row.want for row in world.open_rows()] == [Want.STOP, Want.RUN, Want.RUN]
+    world.operate(Verb.START)
+    world.run()
+    assert state(world) is ServiceState.RUNNING
+
+
 def test_scaling_down_takes_the_highest_and_waits_until_it_is_gone() -> None:
     world = running(target=3)
     update(world, target=1)

@@ -124,6 +124,15 @@ def test_a_sequential_service_for_every_node_goes_on_where_a_number_has_no_slot(
     assert world.ended[-1][1]
 
 
+def test_a_sequential_service_for_every_node_passes_a_container_that_a_user_stopped() -> None:
+    world = running(A, B, target=1, deployment_strategy=Strategy.EVERY_NODE, sequential_deployment=True)
+    world.order(min(world.open_rows(), key=lambda row: row.slot), Verb.STOP)
+    world.run()
+    world.nodes += fleet(C)
+    world.run()
+    assert [len(at(world, each)) for each in (A, B, C)] == [1, 1, 1]
+
+
 happenings = st.one_of(
     st.tuples(st.just("cut"), st.sampled_from([A, B, C])),
     st.tuples(st.just("heal"), st.sampled_from([A, B, C])),
