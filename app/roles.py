@@ -146,7 +146,7 @@ async def _serve(
     streams = FleetStreams(db, shared.dialbacks, agent.streams if agent else None)
     app = create_app(settings, db, streams, shared.wakeups.events, shared.secrets)
     server = _server(settings, app)
-    serving = asyncio.create_task(server.serve(), name="uvicorn")
+    serving = asyncio.create_task(_served(server), name="uvicorn")
     stopping = asyncio.create_task(stop.wait())
     doors = [asyncio.create_task(_inside(settings, app, db), name="inside")] if inside.wanted(settings) else []
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -159,6 +159,12 @@ async def _serve(
         raise RuntimeError(
             f"the API could not listen on {settings.host}:{settings.port}: is the port taken? Then set TUTELA_PORT"
         )
+
+
+async def _served(server: uvicorn.Server) -> None:
+    """Until it ends. Where it cannot listen, uvicorn would end the process, with our code of a lock that is taken."""
+    with contextlib.suppress(SystemExit):
+        await server.serve()
 
 
 async def _authority(db: Database, shared: ControlPlane) -> Authority | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class DomainError(Exception):
     """A request that the rules refuse. The message is shown to the user as it is."""
@@ -24,6 +26,13 @@ class NotFound(DomainError):
 
 class NotAllowed(DomainError):
     """The operation is not allowed in the present state. 409."""
+
+
+def instead(possible: Iterable[str], *, gone: bool) -> str:
+    """What a refusal offers. `possible`: the verbs that are allowed now. `gone`: nothing will ever be."""
+    if allowed := ", ".join(sorted(possible)):
+        return f"allowed now: {allowed}"
+    return "it is gone for good" if gone else "nothing is allowed until that has ended"
 
 
 class Conflict(DomainError):

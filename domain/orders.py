@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.container import ALIVE, Container, ContainerState, Order, Seen, Want, container_state, obeyed, own_volumes
-from domain.errors import NotAllowed
+from domain.errors import NotAllowed, instead
 from domain.service import Service, ServiceWant, Verb, usable_image
 
 VERBS = (Verb.START, Verb.STOP, Verb.REDEPLOY, Verb.TERMINATE)
@@ -21,9 +21,9 @@ ALLOWED = {
 
 def refuse(verb: Verb, state: ContainerState) -> NotAllowed:
     """The refusal: the state, and what is possible instead."""
-    possible = sorted(each.value for each in ALLOWED.get(state, ()))
-    instead = f"allowed now: {', '.join(possible)}" if possible else "nothing is allowed until that has ended"
-    return NotAllowed(f"Container is in state {state.value}: {verb.value} is not allowed ({instead})")
+    possible = (each.value for each in ALLOWED.get(state, ()))
+    hint = instead(possible, gone=state is ContainerState.TERMINATED)
+    return NotAllowed(f"Container is in state {state.value}: {verb.value} is not allowed ({hint})")
 
 
 def order(

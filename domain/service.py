@@ -13,7 +13,7 @@ from typing import assert_never
 from uuid import UUID
 
 from domain.container import Container, ContainerState, container_state
-from domain.errors import Invalid, NotAllowed
+from domain.errors import Invalid, NotAllowed, instead
 from domain.image import Pull, ResolvedImage
 from domain.pause import Pause
 from domain.spec import ServiceSpec, Strategy, digest
@@ -217,9 +217,8 @@ class Accepted:
 
 def refuse(verb: str, state: ServiceState, target: int) -> NotAllowed:
     """The refusal of spec 2.14: the state, and what is possible instead."""
-    possible = sorted(other.value for other in Verb if allowed(other, state, target))
-    instead = f"allowed now: {', '.join(possible)}" if possible else "nothing is allowed until that has ended"
-    return NotAllowed(f"Service is in state {state.value}: {verb} is not allowed ({instead})")
+    hint = instead((each.value for each in Verb if allowed(each, state, target)), gone=state is ServiceState.TERMINATED)
+    return NotAllowed(f"Service is in state {state.value}: {verb} is not allowed ({hint})")
 
 
 def operate(
@@ -239,10 +238,10 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
     if under_way and under_way.joinable and under_way.verb is verb and verb in {Verb.SCALE, Verb.REDEPLOY}:
         joined = replace(under_way, actions=(*under_way.actions, action))
         return Accepted(service=replace(service, operation=joined), effect=Effect.BEGUN)
-    if not allowed(verb, state, service.target):
+    # Between two automatic starts nothing runs: a user must be able to end that (spec 7 no. 5).
+    crash_loop = verb is Verb.STOP and service.want is ServiceWant.RUNNING and count.current > count.stopped
+    if not allowed(verb, state, service.target) and not (crash_loop and state is ServiceState.STOPPED):
         raise refuse(verb.value, state, service.target)
-    if verb is Verb.SCALE:
-        _scalable(service.spec)
     match verb:
         case Verb.START:
             return _start(service, action, now)
@@ -250,6 +249,7 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
             operation = Operation(verb=verb, actions=(action,), since=now)
             return _begun(service, want=ServiceWant.STOPPED, operation=operation, stopped_at=now)
         case Verb.SCALE:
+            _scalable(service.spec)
             going = service.want is ServiceWant.RUNNING or state is ServiceState.NOT_RUNNING
             if not going or count.current == service.target:
                 return Accepted(service=service, effect=Effect.NOTHING)

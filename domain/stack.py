@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.errors import NotAllowed
+from domain.errors import NotAllowed, instead
 from domain.service import Service, ServiceState, Verb
 
 
@@ -82,8 +82,7 @@ def check(state: StackState, verb: str) -> None:
     dying = {StackState.TERMINATING, StackState.TERMINATED}
     if verb in {each.value for each in possible} or (verb == "update" and state not in dying):
         return
-    instead = ", ".join(sorted(each.value for each in possible))
-    hint = f"allowed now: {instead}" if instead else "nothing is allowed until that has ended"
+    hint = instead((each.value for each in possible), gone=state is StackState.TERMINATED)
     raise NotAllowed(f"Stack is in state {state.value}: {verb} is not allowed ({hint})")
 
 

@@ -129,6 +129,7 @@ def drain(
     if not wait:
         typer.echo(f"{name} is being drained")
         return
+    typer.echo(f"{name} is being drained; Ctrl-C ends only the waiting, ./tutela node uncordon the drain", err=True)
     while True:
         (action,) = call(lambda: api.get("action/", object=node["resource_uri"], action="Node Drain", limit=1))[
             "objects"

@@ -60,12 +60,17 @@ def _engine(settings: Settings) -> str:
 
 
 def _counts(settings: Settings, found: Holder) -> str:
+    from domain.service import ServiceState
+
     key = client.read_key(settings.state_dir)
     if key is None:
         return f"unknown: {settings.state_dir / client.KEY_FILE} cannot be read"
     api = client.Client(found.url, key)
     try:
-        counts = {name: api.get(f"{name}/", limit=1)["meta"]["total_count"] for name in ("service", "container")}
+        counts = {
+            name: api.get(f"{name}/", state=ServiceState.RUNNING.value, limit=1)["meta"]["total_count"]
+            for name in ("service", "container")
+        }
     except (client.ApiError, KeyError, TypeError) as error:
         return f"unknown: {error}"
     return f"{counts['service']} services, {counts['container']} containers"

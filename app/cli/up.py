@@ -44,6 +44,7 @@ def run(*, sample: bool, yes: bool, foreground: bool) -> None:
     show(settings, found, first=first and started)
     if not started:
         typer.echo("It ran already: changed settings or a new version count after ./tutela down and ./tutela up.")
+        _engine(settings, yes)  # it may have ended since
     if sample or (first and started and _wants_sample()):
         from app.cli.sample import start_sample
 

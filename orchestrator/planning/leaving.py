@@ -113,7 +113,8 @@ def _told(view: ServiceView, stuck: Sequence[tuple[Container, str]]) -> str | No
     said = []
     for row, why in stuck[:MOST_TOLD]:
         others = [node for node in fleet(view) if node.node_id != row.node_id]
-        said.append(f"{row.name}: {why if why == HUSHED else place(view.service.spec, others).reason or why}")
+        elsewhere = place(view.service.spec, others).reason if others else "there is no other node"
+        said.append(f"{row.name}: {why if why == HUSHED else elsewhere or why}")
     more = [f"and {len(stuck) - MOST_TOLD} more"] if len(stuck) > MOST_TOLD else []
     return "; ".join([*said, *more]) or None
 

@@ -195,7 +195,7 @@ def _link_env(view: ServiceView, slot: int, node: UUID) -> Env:
     targets = [
         LinkTarget(
             alias=link.alias,
-            api_url=f"{view.installation.api_url}/api/v1/service/{link.service_id}/",
+            api_url=f"{_api(view, node)}/api/v1/service/{link.service_id}/",
             sources=_sources(view, link, node, fleet),
         )
         for link in view.linked
@@ -211,6 +211,12 @@ def _link_env(view: ServiceView, slot: int, node: UUID) -> Env:
     return tuple(sorted((dict(own) | dict(client_environment(targets))).items()))
 
 
+def _api(view: ServiceView, node: UUID) -> str:
+    """Where containers of the node reach the API."""
+    here = view.by_id.get(node)
+    return view.installation.inside_url(here.gateway if here else "")
+
+
 def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -> Env:
     """What a container is told about itself (spec 3.8)."""
     paths = {
@@ -219,8 +225,7 @@ def _self_env(view: ServiceView, *, slot: int, container_id: UUID, node: UUID) -
         "TUTUM_NODE_API": f"/api/v1/node/{node}/",
     }
     out = {f"{key}_URI": path for key, path in paths.items()}
-    here = view.by_id.get(node)
-    api = view.installation.inside_url(here.gateway if here else "")
+    here, api = view.by_id.get(node), _api(view, node)
     out |= {f"{key}_URL": f"{api}{path}" for key, path in paths.items()}
     out["TUTUM_SERVICE_HOSTNAME"] = view.service.unique_name
     out["TUTUM_CONTAINER_HOSTNAME"] = container_name(view, slot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 
 from app.main import create_app
+from app.serve_codes import FAILED
 from app.settings import Settings
 from orchestrator.metrics import Counter, Histogram, gauge
 from orchestrator.store import fleet
@@ -19,6 +21,7 @@ from orchestrator.store.db import Database
 from tests.admin.conftest import ADMIN, Office, header
 from tests.admin.servers import control_plane
 from tests.api.client import API
+from tests.harness.launch import SERVE, launch
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import TutelaProcess
 from tests.harness.wait import wait_for
@@ -222,3 +225,16 @@ def _watched(server: TutelaProcess) -> None:
     print(f"a scrape took {(time.monotonic() - began) * 1000:.1f} ms, {len(samples)} samples")
     assert samples["tutela_control_planes"] == 1
     assert planes[0]["agent_url"].endswith(str(server.agent_port))
+
+
+def test_a_port_that_is_taken_ends_the_server_with_the_remedy(database_url: str) -> None:
+    """Not with the code of a lock that another server holds, for whom `up` would wait."""
+    process = TutelaProcess(docker_host="unix:///nowhere.sock", dsn=database_url, env={"TUTELA_ROLES": "api"})
+    try:
+        with socket.create_server(("127.0.0.1", process.port)):
+            program = launch(SERVE, env=process.environment, log=process.state_dir / "server.log")
+            assert program.wait(timeout=60) == FAILED
+        assert "is the port taken? Then set TUTELA_PORT" in process.log()
+        assert "never retrieved" not in process.log()
+    finally:
+        process.close()

@@ -118,12 +118,15 @@ def test_up_status_down_around_a_running_server(box: Box) -> None:
     server = box.serve()
     wait_for(box.answers)
     started = time.monotonic()
-    up = box.tutela("up")
+    up = box.tutela("up", TUTELA_ROLES="api,orchestrator")
     assert time.monotonic() - started < wait.bar(2)
     assert up.returncode == 0, up.stderr
     assert f"pid {server.pid}" in up.stdout
     assert "curl" in up.stdout
     assert "It ran already: changed settings or a new version count after ./tutela down and ./tutela up." in up.stdout
+    without = box.tutela("up")  # whose engine has ended since
+    assert (without.returncode, "DOCKER_HOST" in without.stderr) == (1, True)
+    assert f"pid {server.pid}" in without.stdout
     status = box.tutela("status")
     assert status.returncode == 0
     assert "embedded, running" in status.stdout

@@ -194,6 +194,22 @@ def test_refusals_say_what_is_possible() -> None:
     )
 
 
+def test_a_crash_loop_can_be_stopped_between_two_starts() -> None:
+    """Found by a new user: its state is Stopped then, in which the table has no stop."""
+    service = a_service(want=W.RUNNING)
+    between, ended = Counts(current=2, running=0, stopped=1), Counts(current=2, running=0, stopped=2)
+    assert operate(service, between, Verb.STOP, number(10), START).service.want is W.STOPPED
+    with pytest.raises(NotAllowed, match="Stopped: stop"):
+        operate(service, ended, Verb.STOP, number(10), START)
+    with pytest.raises(NotAllowed, match="Stopped: stop"):
+        operate(replace(service, want=W.STOPPED), between, Verb.STOP, number(10), START)
+    gone, count = in_state(S.TERMINATED)
+    with pytest.raises(
+        NotAllowed, match=r"^Service is in state Terminated: start is not allowed \(it is gone for good\)$"
+    ):
+        operate(gone, count, Verb.START, number(10), START)
+
+
 def test_an_image_of_another_definition_is_not_usable() -> None:
     service = a_service()
     assert usable_image(service) is None

@@ -85,3 +85,19 @@ def test_what_happened_meanwhile_is_put_right_at_the_start(user: User, engine: P
     user.server.start()
     until(lambda: len(owned(engine, running=True)) == 3, "three containers to run")
     user.is_in(uuid, "Running")
+
+
+def test_a_crash_loop_is_stopped_between_two_starts(user: User, engine: PrivateEngine) -> None:
+    uuid = user.create("loop", autorestart="ALWAYS", run_command="sh -c 'exit 3'")
+    user.do(uuid, "start")
+
+    def between() -> bool:
+        service = user.get(uuid)
+        return (service["state"], service["stopped_num_containers"]) == ("Stopped", 0)
+
+    until(between, "it to wait for its next start")
+    user.do(uuid, "stop", wait="Success")
+    user.is_in(uuid, "Stopped")
+    (there,) = [each for each in owned(engine) if each["Labels"]["tutela.service"] == uuid]
+    assert there["State"] == "exited"
+    assert engine.client().inspect_container(there["Id"])["HostConfig"]["RestartPolicy"]["Name"] == "no"

@@ -144,7 +144,7 @@ def test_links_give_variables_and_names_over_a_network_of_its_own(user: User, en
     assert environment["DB_2_PORT_80_TCP_ADDR"] == "web-2"
     assert environment["DB_PORT"] == "tcp://web-1:80"
     assert environment["DB_ENV_GREETING"] == "hello"
-    assert environment["DB_TUTUM_API_URL"].endswith(f"/api/v1/service/{target}/")
+    assert environment["DB_TUTUM_API_URL"] == f"{environment['TUTUM_REST_HOST']}/api/v1/service/{target}/"
     names = (("web-1", "web-1"), ("web-2", "web-2"), ("web", "web-"), ("db", "web-"), ("web_2", "web-2"))
     for host, answer in (*names, ("db-1", "web-1"), ("db_2", "web-2")):
         answers(engine, ids["client"], host, answer)

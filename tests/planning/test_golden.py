@@ -91,7 +91,7 @@ def test_scaling_up_makes_the_missing_ones_only() -> None:
 
 
 def test_a_sequential_service_is_scaled_beside_a_container_that_a_user_stopped() -> None:
-    """Simulation, seed 64428: its slots came after the stopped one for ever, and the scaling ended well without them."""
+    """Simulation, seed 64428: its slots came after the stopped one for ever, and the scaling ended well."""
     world = running(target=1, spec=ServiceSpec(image="tutela/web:latest", sequential_deployment=True))
     world.order(world.open_rows()[0], Verb.STOP)
     world.run()

@@ -255,7 +255,7 @@ def test_a_drain_with_no_other_node_says_so_and_stops_nothing() -> None:
     plan = world.plan()
     assert plan.steps == ()
     assert plan.waits_for is not None
-    assert plan.waits_for.startswith("web-1: no node has joined yet")
+    assert plan.waits_for.startswith("web-1: there is no other node; ")
 
 
 def test_a_drain_that_is_given_up_keeps_what_has_no_successor_yet() -> None:
