@@ -12,7 +12,7 @@ from orchestrator import snapshot
 from orchestrator.planning.explain import SlotStory, explain
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import containers, pauses, schedule
+from orchestrator.store import actions, containers, pauses, schedule
 from orchestrator.store.db import Connection, now
 
 
@@ -38,12 +38,13 @@ async def explain_service(
     since = await schedule.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])
     paused = service.paused or await pauses.of_all(conn)
+    failed = await actions.last_failure(conn, service.account_id, f"/api/v1/service/{service.id}/")
     return Explanation(
         service=service,
         state=service_state(service, counts(view.containers)),
         waits_for=plan.waits_for,
         look_at=plan.requeue_at,
         network=installation.network,
-        slots=explain(view, policy, placements, since, paused),
+        slots=explain(view, policy, placements, since, paused, failed),
         paused=paused,
     )

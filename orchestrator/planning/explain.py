@@ -110,11 +110,13 @@ def explain(
     placements: Mapping[UUID, tuple[Verdict, ...]],
     waits_since: datetime | None = None,
     paused: Pause | None = None,
+    failed: str | None = None,
 ) -> tuple[SlotStory, ...]:
     """All slots by number, those on their way out last. `placements`: the verdicts of when each was placed.
 
     `waits_since`: since when the service as a whole waits for something; an empty slot has no time of its own.
     `paused`: no passes are made for it, so what only a pass can move on waits for that.
+    `failed`: what the service's last operation failed for, if it did: it left the slots empty that it was to fill.
     """
     view = replace(view, slots=wanted_slots(view))
     rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
@@ -125,7 +127,7 @@ def explain(
     for slot in sorted(set(view.slots) | set(holders)):
         row = holders.get(slot)
         if row is None:
-            told = _empty(view, slot, scene, refilled=slot in refilled)
+            told = _empty(view, slot, scene, refilled=slot in refilled, failed=failed)
             stories.append(replace(told, since=told.since or waits_since))
         else:
             told = _occupied(view, row, scene, policy)
@@ -192,7 +194,7 @@ def _behind(service: Service, row: Container) -> bool:
     return row.want is not _FOLLOWS.get(service.want) or row.deploy_gen < service.deploy_gen
 
 
-def _empty(view: ServiceView, slot: int, scene: _Scene, *, refilled: bool) -> SlotStory:
+def _empty(view: ServiceView, slot: int, scene: _Scene, *, refilled: bool, failed: str | None) -> SlotStory:
     service, operation = view.service, view.service.operation
     story = SlotStory(slot=slot, reason=Reason.EMPTY, text="", wanted="container", since=_since(view))
     if service.want is ServiceWant.INIT:
@@ -204,6 +206,9 @@ def _empty(view: ServiceView, slot: int, scene: _Scene, *, refilled: bool) -> Sl
     if operation is None and not refilled and placement.node_id is None and placement.verdicts:
         remedy = f"{_remedy(placement)}; then start or scale the service"
         return replace(story, reason=Reason.NO_NODE, text=placement.reason, remedy=remedy, verdicts=placement.verdicts)
+    if operation is None and not refilled and failed is not None:
+        text, remedy = f"the last operation failed: {failed}", "mend that, then scale or start the service"
+        return replace(story, text=text, remedy=remedy, wanted="nothing until then")
     if operation is None and not refilled:
         text = "its container was terminated, or destroyed itself; a slot is filled by an operation"
         return replace(story, text=text, remedy="scale or start the service", wanted="nothing until then")

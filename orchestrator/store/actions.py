@@ -162,6 +162,17 @@ async def newest_of_objects(
     return out
 
 
+async def last_failure(conn: Connection, account_id: UUID, uri: str) -> str | None:
+    """What the newest of the object's actions that took any time failed for; None where it did not."""
+    row = await conn.fetchrow(
+        "SELECT state, message FROM actions WHERE account_id = $1 AND object_uri = $2 AND end_date > start_date"
+        " ORDER BY start_date DESC, id LIMIT 1",
+        account_id,
+        uri,
+    )
+    return (row["message"] or "no reason was given") if row and row["state"] == ActionState.FAILED.value else None
+
+
 async def purge(conn: Connection, older_than_days: int, limit: int = 500) -> int:
     """Delete actions that ended that long ago; returns how many."""
     result = await conn.execute(

@@ -64,3 +64,5 @@ def test_an_image_that_the_registry_does_not_have(user: User, registry: Registry
     action = user.do(uuid, "start", wait="Failed")
     assert "the registry does not have the image" in action["message"]
     assert user.get(uuid)["state"] == "Not running"
+    (why,) = user.api.get(f"/api/v1/service/{uuid}/explain/").json["slots"]
+    assert why["text"] == f"the last operation failed: {action['message']}"

@@ -223,6 +223,9 @@ def test_a_slot_whose_container_was_taken_for_good_is_filled_when_somebody_asks(
     gone = one(world)
     assert (gone.reason, gone.wanted, gone.remedy) == (Reason.EMPTY, "nothing until then", "scale or start the service")
     assert gone.text == "its container was terminated, or destroyed itself; a slot is filled by an operation"
+    (failed,) = explain(world.view(), POLICY, {}, failed="image app:1: there is none")
+    assert (failed.reason, failed.text) == (Reason.EMPTY, "the last operation failed: image app:1: there is none")
+    assert failed.remedy == "mend that, then scale or start the service"
     assert one(world, nodes=()).reason is Reason.EMPTY, "no node is no reason where nothing is to be placed"
     world.rows[row.id] = replace(row, leaving=True, refill=True)
     filled, leaving = stories(world)

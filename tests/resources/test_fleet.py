@@ -312,7 +312,7 @@ async def test_a_drain_that_cannot_be_done_ends_after_its_time(world: World) -> 
     action = (await world.call("POST", f"{API}/admin/node/{a}/drain/")).headers["x-tutum-action-uri"]
     await hands.settle(a)
     why = (await world.call("GET", f"{uri}explain/")).json()
-    assert "web-1: no node has joined yet" in why["waits_for"]
+    assert "web-1: there is no other node" in why["waits_for"]
     async with world.db.transaction() as conn:
         await drains.give_up(conn, 10, await now(conn))
         assert (await conn.fetchval("SELECT count(*) FROM nodes WHERE drain_action IS NOT NULL")) == 1
