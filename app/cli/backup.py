@@ -19,6 +19,8 @@ from orchestrator.store import dump
 def save(path: Path, *, secrets: bool, force: bool) -> None:
     """Write a backup; the platform may run. Raises CommandError."""
     settings = process.settings()
+    if not path.parent.is_dir():
+        raise CommandError(f"{path.parent} is no directory: make it, or name a file elsewhere")
     if path.exists() and not force:
         raise CommandError(f"{path} is there already: name another file, or give --force")
     with (

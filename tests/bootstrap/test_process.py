@@ -148,6 +148,10 @@ def test_a_backup_beside_a_server_on_another_database_asks_for_its_url(box: Box)
     assert "runs on another database" in done.stderr
     assert "give this command the DATABASE_URL that it was started with" in done.stderr
     assert not (box.state / "postgres").exists()
+    nowhere = box.tutela("backup", f"{box.state}/not/there.tar")
+    assert (nowhere.returncode, nowhere.stderr) == (
+        1, f"tutela: {box.state}/not is no directory: make it, or name a file elsewhere\n",
+    )  # fmt: skip
 
 
 def test_an_end_of_membership_is_asked_about_or_forced(box: Box) -> None:
