@@ -156,9 +156,9 @@ async def _serve(
     server.should_exit = True
     await serving
     if not stop.is_set():
-        raise RuntimeError(
-            f"the API could not listen on {settings.host}:{settings.port}: is the port taken? Then set TUTELA_PORT"
-        )
+        where = f"{settings.host}:{settings.port}"
+        log.error("the API could not listen", reason=f"on {where}: is the port taken? Then set TUTELA_PORT")
+        raise RuntimeError(f"the API could not listen on {where}")
 
 
 async def _served(server: uvicorn.Server) -> None:
