@@ -38,7 +38,7 @@ async def explain_service(
     since = await schedule.waits_since(conn, service.id)
     placements = await containers.placements(conn, [row.id for row in view.containers])
     paused = service.paused or await pauses.of_all(conn)
-    failed = await actions.last_failure(conn, service.account_id, f"/api/v1/service/{service.id}/")
+    failed = await actions.last_failure(conn, service.id)
     return Explanation(
         service=service,
         state=service_state(service, counts(view.containers)),

@@ -27,12 +27,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     `close` alone keeps a connection for as long as its buffer is not read.
     """
 
+    _again: asyncio.TimerHandle | None = None
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The handler has ended."""
         super().on_task_complete(task)
         self.loop.call_later(LAST_WORDS_SECONDS, self.transport.abort)
-
-    _again: asyncio.TimerHandle | None = None
 
     def handle_ping(self) -> None:
         """The client's ping is answered, and once more later: nobody minds a pong that was not asked for."""

@@ -162,13 +162,12 @@ async def newest_of_objects(
     return out
 
 
-async def last_failure(conn: Connection, account_id: UUID, uri: str) -> str | None:
-    """What the newest of the object's actions that took any time failed for; None where it did not."""
+async def last_failure(conn: Connection, service_id: UUID) -> str | None:
+    """What the newest action of a service and its containers that took any time failed for; None where it did not."""
     row = await conn.fetchrow(
-        "SELECT state, message FROM actions WHERE account_id = $1 AND object_uri = $2 AND end_date > start_date"
+        "SELECT state, message FROM actions WHERE service_id = $1 AND end_date > start_date"
         " ORDER BY start_date DESC, id LIMIT 1",
-        account_id,
-        uri,
+        service_id,
     )
     return (row["message"] or "no reason was given") if row and row["state"] == ActionState.FAILED.value else None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -19,7 +21,7 @@ from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.reconciler import decide
-from orchestrator.store import ports, schedule
+from orchestrator.store import actions, ports, schedule
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.schedule import Idle
@@ -380,3 +382,24 @@ async def test_seen_is_written_by_the_agent_alone(record: Record) -> None:
     assert [row.seen for row in await record.rows(service_id)] == [None]
     await node.report({each.container_id: done(each) for each in news})
     assert [row.seen.state for row in await record.rows(service_id) if row.seen] == [Seen.RUNNING]
+
+
+async def test_the_last_failure_is_that_of_the_newest_action_of_a_service_and_its_containers(record: Record) -> None:
+    service_id = await record.create()
+    action = await record.action(await record.operate(service_id, Verb.START))
+
+    async def ended(state: ActionState, message: str | None, after: float) -> str | None:
+        at = action.start_date + timedelta(seconds=after)
+        end = at if message == "refused" else at + timedelta(seconds=1)
+        async with record.db.transaction() as conn:
+            await actions.insert(
+                conn, replace(action, id=uuid4(), state=state, message=message, start_date=at, end_date=end)
+            )
+            return await actions.last_failure(conn, service_id)
+
+    async with record.db.read() as conn:
+        assert await actions.last_failure(conn, service_id) is None, "it is under way"
+    assert await ended(ActionState.FAILED, "no such image", 1) == "no such image"
+    assert await ended(ActionState.FAILED, "refused", 2) == "no such image", "what was refused at once did nothing"
+    assert await ended(ActionState.SUCCESS, None, 3) is None
+    assert await ended(ActionState.FAILED, None, 4) == "no reason was given"
