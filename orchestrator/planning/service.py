@@ -121,7 +121,8 @@ def _stop(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
         if row.want is Want.RUN
     ]
     steps += _adjustments(view, kept)
-    running = [row for row in [*rows, *leavers] if row.want is Want.RUN or not at_rest(row)]
+    # What ended before it could be stopped is stopped: its agent says nothing more of it that would bring another look.
+    running = [row for row in [*rows, *leavers] if not at_rest(row)]
     if view.service.operation is None:
         return Plan(steps=tuple(steps))
     if not running:

@@ -181,6 +181,8 @@ class World:
                     self._begin_queued()
                 case CloseService():
                     self.service = replace(self.service, destroyed_at=self.now)
+        if plan.requeue_at is None or plan.requeue_at > self.now:
+            assert not self.plan().steps, "there is more to do, and nobody would look again"
         return plan
 
     def _retire(self, step: RetireContainer) -> None:

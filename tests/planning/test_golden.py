@@ -128,6 +128,16 @@ def test_stopping_keeps_the_containers() -> None:
     assert state(world) is ServiceState.STOPPED
 
 
+def test_what_ended_by_itself_before_it_could_be_stopped_is_stopped() -> None:
+    """Its agent has nothing to say any more that would have somebody look again (seed 68706)."""
+    world = running(target=1)
+    world.operate(Verb.STOP)
+    world.see(1, Seen.EXITED, exit_code=1)
+    world.step()
+    assert state(world) is ServiceState.STOPPED
+    assert world.ended[-1][1]
+
+
 def test_starting_again_starts_the_same_containers() -> None:
     world = running()
     ids = set(world.rows)

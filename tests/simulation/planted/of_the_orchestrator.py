@@ -15,7 +15,7 @@ from domain.container import Seen, Want
 from domain.node import NodeState
 from orchestrator import apply, dispatch, reconciler, worker
 from orchestrator.planning import advance, leaving, service
-from orchestrator.planning.steps import RetireContainer
+from orchestrator.planning.steps import FinishOperation, RetireContainer, StopContainer
 from orchestrator.store import actions, ports, reports
 from orchestrator.store.errors import DatabaseAway
 
@@ -23,6 +23,7 @@ Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
 _observe, _replacements, _image, _end = reports.observe, advance._replacements, advance._image, actions.end
 _plan, _run, _left_volumes = service.plan_service, commands.run, service._left_volumes
+_in_turn, _stop = advance._in_turn, service._stop
 _newer = itertools.count(1_000_000)
 
 
@@ -71,6 +72,20 @@ def _absent_is_gone(view: Any, policy: Any) -> Any:
         for row in view.containers
     )
     return _plan(replace(view, containers=rows), policy)
+
+
+def _whose_turn(view: Any, rows: Any, slot: int, policy: Any) -> bool:
+    before = [each for each in view.slots if each < slot] if view.service.spec.sequential_deployment else []
+    stopped = {row.slot for row in rows if row.want is Want.STOP}
+    return not stopped & set(before) and _in_turn(view, rows, slot, policy)
+
+
+def _word_is_waited_for(view: Any, rows: Any, leavers: Any, policy: Any) -> Any:
+    plan = _stop(view, rows, leavers, policy)
+    if not any(isinstance(step, StopContainer) for step in plan.steps):
+        return plan
+    steps = tuple(step for step in plan.steps if not isinstance(step, FinishOperation))
+    return replace(plan, steps=steps, waits_for="planted", requeue_at=None)
 
 
 async def _no_ports_are_taken(_conn: Any, _wanted: Any) -> Any:
@@ -136,6 +151,16 @@ BUGS: dict[str, Bug] = {
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
         51,
         ((placement, "vacated", _as_it_was),),
+    ),
+    "who was stopped has no turn": (
+        "in a sequential service a container that a user stopped is waited for; was in the product until seed 64428",
+        None,
+        ((advance, "_in_turn", _whose_turn),),
+    ),
+    "who ended is waited for": (
+        "a stop waits for word of what ended before it; was in the product until seed 68706 found it",
+        None,
+        ((service, "_stop", _word_is_waited_for),),
     ),
     "nobody looks without being told": (
         "a lost notification is never made up for (no tick)",
