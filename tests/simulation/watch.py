@@ -41,6 +41,7 @@ class Watch:
         self._world = world
         self._disturbed = 0.0
         self._hushed = -math.inf
+        self._blind = -math.inf
         self._given_up: set[UUID] = set()
 
     async def run(self) -> None:
@@ -93,9 +94,13 @@ class Watch:
                 )
         self._given_up |= {row["id"] for row in rows}
         # Last: what was given up since the last look was decided before it was as silent as now (seed 63645).
+        # And a control plane that could not look, for want of its database or of a moment, notes who is silent when it
+        # can again: some may be heard before it does (seed 20327). One that is started looks first.
+        if world.store.trouble.away or any(each.process.frozen or each.cut for each in world.planes):
+            self._blind = now
         heard = [row["last_seen"] for row in world.store.ask(_NODES) if row["last_seen"] is not None]
         silent = [each for each in heard if (world.now() - each).total_seconds() > SILENT_SECONDS]
-        if mass_silence(len(silent), len(heard)):
+        if mass_silence(len(silent), len(heard)) and now - self._blind > LATE_SECONDS + SWEEP_SECONDS:
             self._hushed = now
 
     def _silence(self) -> None:
