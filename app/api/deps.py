@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from app.commands.services import Context
 from app.installation import host_rules_of
 from app.settings import Settings
 from app.wire.logs import LogSource
+from app.wire.scalars import API
 from domain.access import Role
 from domain.action import Request as Origin
 from domain.errors import Invalid, NotFound
@@ -33,12 +35,16 @@ Caller = Annotated[Account, Depends(account)]
 """As an annotation of an endpoint's parameter: who asks (`app.api.routing`)."""
 
 
+_NAMED = frozenset({"service", "container", "stack", "node"})
+
+
 def ident(text: str, what: str) -> UUID:
     """The uuid in a path. Raises NotFound: a text that is none names nothing."""
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound(f"there is no {what} {text[:80]}") from None
+        how = f": its uuid is asked for; {API}/{what}/?name={quote(text[:80])} finds it" if what in _NAMED else ""
+        raise NotFound(f"there is no {what} {text[:80]}{how}") from None
 
 
 def flag(request: Request, name: str, *, default: bool) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 KEY_FILE = "admin-key.json"
+NO_ANSWER_OF_OURS = "that is no answer of Tutela's: does another program have this port?"
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,15 @@ class Client:
         try:
             value = json.loads(answer or b"{}")
         except ValueError as error:
-            raise ApiError(f"{method} /api/v1/{path} did not answer JSON") from error
+            raise ApiError(f"{method} /api/v1/{path}: {NO_ANSWER_OF_OURS}") from error
         return value if isinstance(value, dict) else {"objects": value}
 
 
 def _said(answer: bytes) -> str:
     """What a refusal says, in one line."""
-    text = answer.decode(errors="replace")
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        text = str(json.loads(text)["error"])
-    return " ".join(text.split())[:500]
+        return " ".join(str(json.loads(answer)["error"]).split())[:500]
+    return NO_ANSWER_OF_OURS
 
 
 def _call(

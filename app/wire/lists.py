@@ -38,12 +38,14 @@ class Field:
     """A filterable field: its name in the store, its operators, and how a text becomes its value (None: no match).
 
     A value that is a list means: one of them. `several`: the object has more than one, and one of them must fit.
+    `form`: what its values look like, for who sends something else.
     """
 
     name: str
     operators: tuple[str, ...]
     read: Callable[[str], Any]
     several: bool = False
+    form: str = "another text"
 
 
 def _plain(text: str) -> str:
@@ -56,22 +58,31 @@ def _text(name: str) -> Field:
 
 def _states(kind: Any) -> Field:
     names = {state.value.lower(): state.value for state in kind}
-    return Field(name="state", operators=("exact", "in"), read=lambda text: names.get(text.strip().lower()))
+    form = f"one of {', '.join(names.values())}"
+    return Field(name="state", operators=("exact", "in"), read=lambda text: names.get(text.strip().lower()), form=form)
 
 
 def _reference(name: str, kind: str, *, several: bool = False) -> Field:
-    return Field(name=name, operators=("exact",), read=lambda text: uuid_of(text, kind), several=several)
+    form = f"a uuid, or the URI of a {kind}"
+    return Field(name=name, operators=("exact",), read=lambda text: uuid_of(text, kind), several=several, form=form)
 
 
 def _uuid() -> Field:
-    return Field(name="uuid", operators=("exact", "in", "startswith"), read=_plain)
+    return Field(name="uuid", operators=("exact", "in", "startswith"), read=_plain, form="a uuid")
+
+
+def _date(name: str) -> Field:
+    form = "a date such as 2026-11-25, or one with a time such as 2026-11-25T08:30:00Z"
+    return Field(name=name, operators=_DATE, read=parse_date, form=form)
 
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _flag(name: str) -> Field:
-    return Field(name=name, operators=("exact",), read=lambda text: _WORDS.get(text.strip().lower()))
+    return Field(
+        name=name, operators=("exact",), read=lambda text: _WORDS.get(text.strip().lower()), form="true or false"
+    )
 
 
 def _tags() -> Field:
@@ -123,8 +134,7 @@ CONTAINERS = {
 ACTIONS = {
     "uuid": _uuid(), "state": _states(ActionState), "action": _text("action"), "method": _text("method"),
     "object": Field(name="object", operators=("exact", "in"), read=_object),
-    "start_date": Field(name="start_date", operators=_DATE, read=parse_date),
-    "end_date": Field(name="end_date", operators=_DATE, read=parse_date),
+    "start_date": _date("start_date"), "end_date": _date("end_date"),
 }  # fmt: skip
 NODES = {
     **_NAMED, "state": _states(NodeState), "nickname": _text("nickname"),
@@ -136,10 +146,10 @@ USERS = {"uuid": _uuid(), "username": _text("username"), "role": _text("role"), 
 KEYS = {**_NAMED, "scope": _text("scope")}
 AUDIT = {
     "uuid": _uuid(), "user": _text("user"), "via": _text("via"), "ip": _text("ip"), "action": _text("action"),
-    "method": _text("method"), "status": Field(name="status", operators=_DATE, read=_code),
+    "method": _text("method"), "status": Field(name="status", operators=_DATE, read=_code, form="a number such as 404"),
     "key": _reference("key", "auth/key"),
     "object": Field(name="object", operators=("exact", "in", "startswith"), read=_audited),
-    "date": Field(name="date", operators=_DATE, read=parse_date),
+    "date": _date("date"),
 }  # fmt: skip
 QUEUE = {
     **_NAMED, "user": _text("user"), "due": _flag("due"), "blocked": _flag("blocked"), "paused": _flag("paused"),
@@ -188,7 +198,7 @@ def read_query(params: Sequence[tuple[str, str]], known: Mapping[str, Field]) ->
             continue
         made = _filter(field, operator, text)
         if made is None:
-            errors[key] = f"has a value that {name} never has: {text[:60]}"
+            errors[key] = f"must be {field.form}, not {text[:60]}"
         else:
             filters.append(made)
     limit = _number(dict(params).get("limit"), "limit", DEFAULT_LIMIT, 1, errors)

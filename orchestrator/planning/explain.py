@@ -116,7 +116,7 @@ def explain(
 
     `waits_since`: since when the service as a whole waits for something; an empty slot has no time of its own.
     `paused`: no passes are made for it, so what only a pass can move on waits for that.
-    `failed`: what the service's last operation failed for, if it did: it left the slots empty that it was to fill.
+    `failed`: what the service's last operation failed for, if it did: it left slots empty, or as they were.
     """
     view = replace(view, slots=wanted_slots(view))
     rows = sorted((row for row in view.containers if row.terminated_at is None), key=lambda row: row.slot)
@@ -130,7 +130,7 @@ def explain(
             told = _empty(view, slot, scene, refilled=slot in refilled, failed=failed)
             stories.append(replace(told, since=told.since or waits_since))
         else:
-            told = _occupied(view, row, scene, policy)
+            told = _outdated(view, row, _occupied(view, row, scene, policy), failed)
             stories.append(replace(told, verdicts=placements.get(row.id, ())))
     if paused is not None:
         by_id = {row.id: row for row in rows}
@@ -254,6 +254,15 @@ def _occupied(view: ServiceView, row: Container, scene: _Scene, policy: Policy) 
         reason, text = (Reason.STOPPING, "it is being stopped") if alive else (Reason.STOPPED, "it was stopped")
         return replace(story, reason=reason, text=text, wanted="stopped", remedy="" if alive else "start it")
     return _wanted_to_run(story, row)
+
+
+def _outdated(view: ServiceView, row: Container, story: SlotStory, failed: str | None) -> SlotStory:
+    """Of one that runs on because its successor could not be had: what the deployment failed for."""
+    behind = view.service.operation is None and row.deploy_gen < view.service.deploy_gen
+    if story.reason is not Reason.RUNNING or not behind or failed is None:
+        return story
+    text = f"it runs as it was before the last operation, which failed: {failed}"
+    return replace(story, text=text, remedy="mend that, then redeploy the service")
 
 
 def _as_wanted(row: Container) -> bool:

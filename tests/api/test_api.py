@@ -316,6 +316,28 @@ async def test_unknown_objects(client: Client, kind: str) -> None:
         assert answer.json()["error"]
 
 
+async def test_a_name_in_the_place_of_a_uuid_is_told_how_it_is_found(client: Client) -> None:
+    made = await client.create(name="web")
+    answer = await client.call("GET", f"{API}/service/web/")
+    assert answer.status_code == 404
+    path = answer.json()["error"].split("; ")[1].removesuffix(" finds it")
+    assert [each["uuid"] for each in (await client.call("GET", path)).json()["objects"]] == [made["uuid"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("service/?state=Happy", "one of Init, Starting, Running"),
+        ("action/?start_date__gte=yesterday", "a date such as 2026-11-25"),
+        ("container/?service=nope", "the URI of a service"),
+    ],
+)
+async def test_a_filter_says_what_its_values_look_like(client: Client, query: str, wanted: str) -> None:
+    answer = await client.call("GET", f"{API}/{query}")
+    assert answer.status_code == 400
+    assert wanted in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

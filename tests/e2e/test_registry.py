@@ -45,6 +45,9 @@ def test_a_redeploy_that_cannot_pull_touches_nothing(user: User, engine: Private
     assert "cannot be reached" in action["message"]
     assert {each["Id"] for each in owned(engine, running=True)} == before
     assert user.get(uuid)["state"] == "Running"
+    why = user.api.get(f"/api/v1/service/{uuid}/explain/").json["slots"]
+    said = "it runs as it was before the last operation, which failed: "
+    assert all(each["text"].startswith(said) for each in why)
 
 
 def test_recovery_and_scaling_need_no_registry(user: User, engine: PrivateEngine, registry: Registry) -> None:

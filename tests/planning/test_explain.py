@@ -232,6 +232,19 @@ def test_a_slot_whose_container_was_taken_for_good_is_filled_when_somebody_asks(
     assert (filled.reason, leaving.reason) == (Reason.PLACING, Reason.LEAVING)
 
 
+def test_what_a_failed_redeployment_left_running_says_what_it_failed_for() -> None:
+    world = running(A, target=1)
+    world.image_error = "the registry does not have the image"
+    world.operate(Verb.REDEPLOY)
+    world.run()
+    _, well, why = world.ended[-1]
+    assert not well
+    (told,) = explain(world.view(), POLICY, {}, failed=why)
+    assert (told.reason, told.remedy) == (Reason.RUNNING, "mend that, then redeploy the service")
+    assert told.text == f"it runs as it was before the last operation, which failed: {world.image_error}"
+    assert one(world).text == "it runs", "a later operation went well"
+
+
 @pytest.mark.parametrize(
     ("refused", "remedy"),
     [
