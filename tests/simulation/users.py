@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _OPEN = "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL"
+_THERE = "SELECT 1 FROM containers WHERE service_id = $1 AND terminated_at IS NULL AND want <> 'GONE'"
 _OFTEN = (4, 2, 3, 5, 3, 3, 2, 4, 1, 0.5, 1.5)
 """How often users do what, beside the others; without faults what is to keep a service serving (I7)."""
 
@@ -259,6 +260,7 @@ class User:
 
         if wish.target is None or target < wish.target:
             self._world.scaled_down.add(str(wish.service_id))
+        empty = not self._world.store.ask(_THERE, wish.service_id)
         try:
             await self.ask(
                 f"scale {wish.name} to {target}", lambda c: service_commands.update(c, wish.service_id, read)
@@ -270,8 +272,8 @@ class User:
         except DomainError:
             return
         else:
-            if wish.want == "STOPPED" and not wish.target and target:
-                wish.want = None  # it had no containers, and was Not running: a target starts it (seed 60034)
+            if wish.want == "STOPPED" and empty and target:
+                wish.want = None  # it was Not running, by its target (seed 60034) or a drain (21714): a target starts it
             if wish.target is not None:
                 wish.target = target
             await self._do("scale", lambda c, i: service_commands.run(c, i, Verb.SCALE))
