@@ -273,7 +273,8 @@ class User:
             return
         else:
             if wish.want == "STOPPED" and empty and target:
-                wish.want = None  # it was Not running, by its target (seed 60034) or a drain (21714): a target starts it
+                # It was Not running, by its target (seed 60034) or a drain (21714): a target starts it.
+                wish.want = None
             if wish.target is not None:
                 wish.target = target
             await self._do("scale", lambda c, i: service_commands.run(c, i, Verb.SCALE))
