@@ -242,7 +242,7 @@ class Observer:
             del self._fresh[engine_id]
         for engine_id in [each for each, task in self._asking.items() if each not in entries and task.done()]:
             del self._asking[engine_id]
-        waiting = []
+        waiting, earlier = [], dict(self._asking)
         for engine_id, entry in entries.items():
             container_id = ours[engine_id]
             if container_id is None or container_id in busy or self._unchanged(engine_id, entry):
@@ -254,7 +254,8 @@ class Observer:
         for engine_id, container_id in ours.items():
             if container_id is None or container_id in busy:
                 continue
-            answer, answered = self._answer(engine_id, entries[engine_id])
+            late = self._asking.get(engine_id) is earlier.get(engine_id)
+            answer, answered = self._answer(engine_id, entries[engine_id], late=late)
             if not answered:
                 unknown.add(container_id)
             elif answer is not None:
@@ -286,8 +287,8 @@ class Observer:
         except RuntimeFailed as error:
             return None if isinstance(error, RuntimeRefused) and error.code == "not_found" else error
 
-    def _answer(self, engine_id: str, entry: Json) -> tuple[_Answer | None, bool]:
-        """What is known of the container, and whether anything is."""
+    def _answer(self, engine_id: str, entry: Json, *, late: bool) -> tuple[_Answer | None, bool]:
+        """What is known of the container, and whether anything is. `late`: it was asked before `entry` was listed."""
         task = self._asking.get(engine_id)
         if task is None:
             kept = self._fresh.get(engine_id)
@@ -301,6 +302,10 @@ class Observer:
         answer = task.result()
         if isinstance(answer, RuntimeFailed):
             log.warning("container does not answer", engine_id=engine_id, reason=str(answer))
+            return None, False
+        if answer is not None and late and (stale or answer.inspected["State"]["Status"] != entry.get("State")):
+            # It has started or ended since: who counts on this would start again what ran meanwhile (seed 23342).
+            self._late()
             return None, False
         if answer is not None and not stale:
             self._fresh[engine_id] = (_mark(entry), answer)

@@ -70,6 +70,54 @@ def test_the_first_cause_is_told_and_says_what_to_do() -> None:
     ]
 
 
+def told(**known: object) -> tuple[str, str]:
+    found = quarantine("n1", **{"accepted": "", "engine": None, "ahead": None, "strangers": None, **known})  # type: ignore[arg-type]
+    assert found is not None
+    return found.reason, found.remedy
+
+
+def test_another_engine_is_told_with_both() -> None:
+    long = replace(ENGINE, engine_id="ABCD:EFGH:IJKL:MNOP", place="host-1:/mnt/a:b")
+    assert identity(long) == "ABCD:EFGH:IJKL:MNOP:/mnt/a:b"
+    reason, remedy = told(accepted="WXYZ:", engine=replace(long, place="host-1:/mnt/docker"))
+    assert reason == (
+        "node n1 has another Docker engine, or another data directory, than it joined with (now ABCD:EFGH:IJKL in"
+        " /mnt/docker, was WXYZ): nothing is made or removed there, and what is shown of its containers is out of date"
+    )
+    assert remedy == (
+        "bring the old engine back; or, when it will not come back, have its containers made anew on this one:"
+        " ./tutela node accept-engine n1"
+    )
+    reason, _ = told(accepted="ABCDEFGHIJKLMNOPQ:", engine=long)
+    assert "was ABCDEFGHIJKLMN):" in reason
+
+
+def test_a_record_that_is_older_is_told_with_where_it_is() -> None:
+    reason, remedy = told(ahead=at(FIRST, 7))
+    assert reason == (
+        "node n1 was told more than this record knows (revision 7 of line 00000000): the database was restored from a"
+        " backup. It goes on with what it was told last; nothing that is newer than the backup is removed"
+    )
+    assert remedy == (
+        "restore a newer backup; or go on with this one: ./tutela node release n1 removes what the record does not"
+        " know, ./tutela node keep n1 leaves it running, without Tutela"
+    )
+
+
+def test_containers_that_nothing_asks_for_are_told_by_name() -> None:
+    reason, remedy = told(strangers=STRANGERS)
+    assert reason == (
+        "9 of 10 containers on node n1 are Tutela's, but nothing asks for them, and no user had them removed"
+        " (web-1, web-2, and 7 more): they are left as they are"
+    )
+    assert remedy == (
+        "find out why; then ./tutela node release n1 to have them removed, or ./tutela node keep n1 to leave them"
+        " running, without Tutela"
+    )
+    reason, _ = told(strangers=replace(STRANGERS, count=2))
+    assert "(web-1, web-2):" in reason
+
+
 def test_what_is_not_known_is_no_cause() -> None:
     assert quarantine("n1", accepted="", engine=ENGINE, ahead=None, strangers=None) is None
     assert quarantine("n1", accepted=identity(ENGINE), engine=None, ahead=None, strangers=None) is None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from domain.assignment import FENCED_SECONDS, LOST_SECONDS, RETURN_SECONDS, SILENT_SECONDS
 from domain.container import Container, Mount, Observed, Seen, Want
-from domain.node import NodeState
+from domain.node import GONE_HOURS, NodeState
 from domain.service import ServiceState, Verb, counts, service_state
 from domain.spec import CrashPolicy, Strategy
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.service import plan_service
-from orchestrator.planning.steps import LeaveSlot, RetireContainer, render
+from orchestrator.planning.steps import LeaveSlot, Plan, RetireContainer, render
 from orchestrator.planning.view import Policy
 from tests.domain.test_placement import PORT_80
 from tests.planning.model import START, World, number
@@ -173,6 +174,22 @@ def test_after_most_hosts_were_silent_each_has_its_time_to_come_back() -> None:
     assert "web-2" not in render(world.plan())
 
 
+def test_hosts_that_have_been_silent_for_a_day_do_not_keep_others_where_they_are() -> None:
+    """They are dead, and nobody took them out (decision 27)."""
+    world = running(A, B, C, target=3, autoreplace=CrashPolicy.ALWAYS)
+    world.nodes += tuple(replace(world.nodes[0], node_id=number(each), name=str(each)) for each in (204, 205))
+    for each in (A, B):
+        cut(world, each)
+    world.now += timedelta(hours=GONE_HOURS, minutes=1)
+    cut(world, C)
+    world.now += timedelta(minutes=1)
+    assert "most hosts are silent" not in render(world.plan())
+    assert "leave slot" in render(world.plan())
+    for each in (A, B):
+        change(world, each, last_seen=world.now - timedelta(hours=1))
+    assert "most hosts are silent" in render(world.plan())
+
+
 def test_without_consent_nothing_is_moved() -> None:
     for autorestart in (CrashPolicy.OFF, CrashPolicy.ALWAYS):
         world = running(A, B, autorestart=autorestart)
@@ -323,15 +340,22 @@ def leaver(world: World) -> Container:
     return row
 
 
+def retired(plan: Plan) -> list[tuple[UUID, bool]]:
+    """Whom the plan retires, and whether its volumes are kept."""
+    return [(each.container_id, each.keep_volumes) for each in plan.steps if isinstance(each, RetireContainer)]
+
+
 def test_what_runs_on_for_its_successor_goes_when_nothing_is_to_follow() -> None:
     less = drained()
     leaver(less)
     less.service = replace(less.service, target=1)
     assert "retire web-2 to refill: its slot is not wanted any more" in render(less.plan())
     stopped = drained()
-    leaver(stopped)
+    row = leaver(stopped)
     stopped.operate(Verb.STOP)
-    assert "retire web-2 to refill: its slot is not wanted any more" in render(stopped.plan())
+    plan = stopped.plan()
+    assert "retire web-2 to refill: its slot is not wanted any more" in render(plan)
+    assert retired(plan) == [(row.id, True)]
 
 
 def test_what_runs_on_for_its_successor_goes_when_it_ends_or_its_node_is_lost() -> None:
