@@ -123,8 +123,11 @@ class Agent:
                 pause, delay = FIRST_PAUSE, RESYNC_SECONDS
                 if due is not None:
                     delay = min(delay, max((due - clock.now()).total_seconds(), 0.0))
-            except (RuntimeFailed, OSError) as error:
+            except RuntimeFailed as error:
                 self._engine_away(error)
+                delay, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            except OSError as error:
+                log.warning("the ledger is not written: nothing new is begun", reason=str(error))
                 delay, pause = pause, min(pause * 2, LONGEST_PAUSE)
             except Exception:
                 # A pass that fails on something unforeseen must not end the enforcement of everything else.
@@ -349,11 +352,8 @@ class Agent:
     def began(self, step: Step) -> None:
         """A pull takes its time: say so."""
         if isinstance(step, PullImage):
-            memory = self._ledger.memory(step.container_id)
-            self._session.seen(
-                step.container_id,
-                Observed(state=Seen.PULLING, start_gen=memory.start_gen, message=f"pulling {step.reference}"),
-            )
+            order, said = self._ledger.memory(step.container_id).start_gen, f"pulling {step.reference}"
+            self._session.seen(step.container_id, Observed(state=Seen.PULLING, start_gen=order, message=said))
 
     def tried(self, result: StepResult, order: int) -> None:
         """Remember the outcome."""

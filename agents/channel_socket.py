@@ -173,9 +173,12 @@ class SocketChannel:
         wanted = tuple(dict.fromkeys((*self._urls[:1], *urls, *self._membership.control_planes)))
         wanted = wanted[: credentials.MOST_URLS]
         if urls and set(wanted) != set(self._membership.control_planes):
-            self._membership = await asyncio.to_thread(
-                credentials.store_urls, self._directory, self._membership, wanted
-            )
+            try:
+                self._membership = await asyncio.to_thread(
+                    credentials.store_urls, self._directory, self._membership, wanted
+                )
+            except OSError as error:
+                log.warning("where control planes are cannot be written down", reason=str(error))
         if urls and set(wanted) != set(self._urls):
             self._urls = list(wanted)
 

@@ -12,6 +12,7 @@ from agents.view import ContainerMemory, EngineState, Interruption, ObservedCont
 from domain.assignment import ContainerAssignment
 from domain.container import Want
 from domain.restarts import Leave, Restart, decide
+from domain.spec import CrashPolicy
 
 ENGINES_DOING = frozenset({137, 143, 255})
 """Exit codes with which an engine ends what it stops at its start, or finds dead after a power loss (E2, E16)."""
@@ -60,12 +61,37 @@ def will_start(assignment: ContainerAssignment, kept: ObservedContainer | None, 
     if assignment.start_gen > memory.start_gen:
         return True
     at = datetime.max.replace(tzinfo=UTC)
+    if kept is None and over(assignment, memory, at):
+        return False
     if kept is None:
         return memory.refused is None or isinstance(refused(assignment, memory, memory.refused, at), Restart)
     if kept.state is EngineState.CREATED and memory.refused is None:
         return True
     again = isinstance(ended(assignment, kept, memory, at), Restart)
     return again or interrupted(kept, memory) or gave_way(kept, memory)
+
+
+def over(assignment: ContainerAssignment, memory: ContainerMemory, now: datetime) -> bool:
+    """Whether a container that is not there any more had ended for good, so that only an order brings another."""
+    if memory.result is None:
+        return False
+    again = decide(
+        assignment.autorestart,
+        exit_code=memory.result,
+        ended_at=None,
+        history=memory.history,
+        now=now,
+        autoreplace=assignment.autoreplace,
+    )
+    return isinstance(again, Leave)
+
+
+def brought_back(memory: ContainerMemory, now: datetime) -> datetime:
+    """When a run that its engine ended begins again: at once, and with growing pauses where that is refused."""
+    if memory.refused is None:
+        return now
+    again = decide(CrashPolicy.ALWAYS, exit_code=None, ended_at=memory.refused.at, history=memory.history, now=now)
+    return again.at if isinstance(again, Restart) else now
 
 
 def _near(away: Interruption, at: datetime | None) -> bool:

@@ -124,7 +124,7 @@ class Executor:
                 self._listener.began(step)
                 result = await self._try(step, work, cluster_id)
                 self._listener.tried(result, order)
-                if not result.ok:
+                if not result.ok and not (result.code is not None and _quiets(step)):
                     return
         finally:
             del self._tasks[key]
@@ -141,14 +141,19 @@ class Executor:
                     await self._perform(step, work, cluster_id)
         except RuntimeRefused as error:
             log.warning("refused", step=type(step).__name__, code=error.code, reason=error.reason, cause=step.cause)
-            # A network that vanished is made again by the next plan; it is no fault of the container.
-            code = None if error.code == "network_missing" else error.code
+            # What vanished is made again by the next plan; it is no fault of the container.
+            gone = error.code == "not_found" and isinstance(step, StartContainer | ConnectNetwork)
+            code = None if gone or error.code == "network_missing" else error.code
             return StepResult(step=step, ok=False, at=self._clock(), message=error.reason, code=code)
         except RuntimeBusy as error:
             log.info("to be tried again", step=type(step).__name__, reason=str(error), cause=step.cause)
             if error.pending is not None:
                 await asyncio.wait({error.pending})
             return StepResult(step=step, ok=False, at=self._clock(), message=str(error), retry_in=error.retry_in)
+        except Exception as error:
+            # The boundary of a step: nobody looks at the line's task, and the next plan would begin it anew at once.
+            log.exception("step failed", step=type(step).__name__, cause=step.cause)
+            return StepResult(step=step, ok=False, at=self._clock(), message=f"{type(error).__name__}: {error}")
         log.debug("done", step=type(step).__name__, cause=step.cause)
         return StepResult(step=step, ok=True, at=self._clock())
 
@@ -229,6 +234,13 @@ class Executor:
     async def _resolve(self, step: ResolveImage) -> ResolvedImage:
         async with self._pulling.setdefault(step.request.reference, asyncio.Lock()):
             return await images.resolve(self._runtime, step.request)
+
+
+def _quiets(step: Step) -> bool:
+    """Whether what follows is done although the engine refuses this: on a full disk it sets no policy, and stops and
+    removes all the same (E23), which is what makes room. One that a user stopped its engine starts no more anyway.
+    """
+    return isinstance(step, SetRestartPolicy) and step.policy == "no"
 
 
 def _order(step: Step) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
 from domain.assignment import ImageRequest
 from domain.image import ImagePort, Pull, ResolvedImage, parse
@@ -44,17 +46,22 @@ def resolved(reference: str, found: Json) -> ResolvedImage:
         digest=_digest(reference, found.get("RepoDigests") or []),
         env=tuple((name, value) for name, _, value in (str(each).partition("=") for each in config.get("Env") or ())),
         ports=tuple(
-            ImagePort(protocol=Transport(protocol or "tcp"), port=int(number))
-            for number, _, protocol in sorted(
-                (str(each).partition("/") for each in config.get("ExposedPorts") or ()),
-                key=lambda parts: (parts[2], int(parts[0])),
-            )
-            if protocol in {"", "tcp", "udp"}
+            ImagePort(protocol=Transport(protocol or "tcp"), port=number)
+            for protocol, number in sorted(_ports(config.get("ExposedPorts") or ()))
         ),
         entrypoint=tuple(str(word) for word in config.get("Entrypoint") or ()),
         command=tuple(str(word) for word in config.get("Cmd") or ()),
         volumes=tuple(sorted(str(path) for path in config.get("Volumes") or ())),
     )
+
+
+def _ports(texts: Iterable[object]) -> Iterator[tuple[str, int]]:
+    """Protocol and number of each, without those that no container can have: images say what they like."""
+    for each in texts:
+        number, _, protocol = str(each).partition("/")
+        known = protocol in {"", "tcp", "udp"} and number.isascii() and number.isdigit()
+        if known and 0 < int(number[:6]) < 65536:
+            yield protocol, int(number)
 
 
 def _digest(reference: str, digests: list[str]) -> str | None:

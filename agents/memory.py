@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from agents.crashes import will_start
 from agents.steps import (
     CreateContainer,
     PullImage,
@@ -30,9 +31,20 @@ UP = frozenset({EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING}
 def observed(
     memory: ContainerMemory, assignment: ContainerAssignment, seen: ObservedContainer | None
 ) -> ContainerMemory:
-    """The memory after a look at the engine: which orders turned out to be carried out, which run is on.
+    """The memory after a look at the engine: which orders turned out to be carried out, which run is on, and what the
+    last one came to."""
+    memory = _looked(memory, assignment, seen)
+    if seen is None:
+        return memory
+    final = seen.state is EngineState.EXITED and assignment.want is Want.RUN
+    final = final and memory.refused is None and not will_start(assignment, seen, memory)
+    return replace(memory, result=seen.exit_code if final else None)
 
-    A container that runs has obeyed its newest order, unless that run was ordered to end before the order
+
+def _looked(
+    memory: ContainerMemory, assignment: ContainerAssignment, seen: ObservedContainer | None
+) -> ContainerMemory:
+    """A container that runs has obeyed its newest order, unless that run was ordered to end before the order
     came (a start right after a stop): then the order still stands.
     """
     memory = replace(memory, start_gen=max(memory.start_gen, assignment.seen_start_gen))
@@ -80,11 +92,10 @@ def about_to(memory: ContainerMemory, step: Step, now: datetime) -> ContainerMem
     """The memory that must be on disk before the step is done (design 3.5: written before the start call)."""
     match step:
         case StartContainer(automatic=True):
-            return replace(
-                memory, history=started(memory.history, step.ended_at, now), intent=_intent(step), refused=None
-            )
+            history = started(memory.history, step.ended_at, now)
+            return replace(memory, history=history, intent=_intent(step), refused=None, result=None)
         case StartContainer():
-            return replace(memory, history=RestartHistory(), intent=_intent(step), refused=None)
+            return replace(memory, history=RestartHistory(), intent=_intent(step), refused=None, result=None)
         case StopContainer():
             if step.fence and step.run is None:
                 return memory  # one that is stopped again beside a line, to be sure: what gave way did so before

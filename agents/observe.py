@@ -34,6 +34,7 @@ from domain.networks import is_overlay_name
 
 log = structlog.get_logger("observe")
 PATIENCE = 1.0
+AGAIN_SECONDS = 1.0
 _TIME = re.compile(r"(?P<main>[0-9-]+T[0-9:]+)(?:\.(?P<fraction>[0-9]+))?(?P<zone>Z|[+-][0-9:]+)$")
 COULD_NOT_RUN = frozenset({126, 127, 128})
 """Exit codes of a start that failed (E11)."""
@@ -162,6 +163,9 @@ def _absent(assignment: ContainerAssignment, memory: ContainerMemory, *, gone: b
             return Observed(
                 state=Seen.EXITED, start_gen=memory.start_gen, message="it is not there; a start makes it anew"
             )
+        case Want.RUN if memory.result is not None and not will_start(assignment, None, memory):
+            said = "it ended, and was removed by somebody else; a start makes it anew"
+            return Observed(state=Seen.EXITED, start_gen=memory.start_gen, exit_code=memory.result, message=said)
         case _:
             state, message = Seen.PENDING, memory.retry.message if memory.retry else None
             if memory.refused is not None:
@@ -302,6 +306,7 @@ class Observer:
         answer = task.result()
         if isinstance(answer, RuntimeFailed):
             log.warning("container does not answer", engine_id=engine_id, reason=str(answer))
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._late)
             return None, False
         if answer is not None and late and (stale or answer.inspected["State"]["Status"] != entry.get("State")):
             # It has started or ended since: who counts on this would start again what ran meanwhile (seed 23342).

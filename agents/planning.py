@@ -13,7 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agents.brake import Judged, held
-from agents.crashes import ended, interrupted, refused
+from agents.crashes import brought_back, ended, interrupted, over, refused
 from agents.fencing import CAUSE, Fence, confined, gave_way
 from agents.networks import Networks, attachment_steps, unneeded
 from agents.steps import (
@@ -166,6 +166,8 @@ def _assigned(
     if assignment.want is Want.STOP:
         if kept is not None:
             line.add(*_stop(assignment, kept, fence=shut))
+        return line
+    if not here and assignment.start_gen <= memory.start_gen and over(assignment, memory, now):
         return line
     if kept is None:
         _make(line, assignment, memory, networks, now)
@@ -353,13 +355,13 @@ def _start_again(
     else:
         decision = ended(assignment, kept, memory, now)
         if isinstance(decision, Restart):
-            if decision.at > now:
-                line.due = decision.at
-                return
-            cause = f"autorestart is {assignment.autorestart.value}"
+            at, cause = decision.at, f"autorestart is {assignment.autorestart.value}"
         elif interrupted(kept, memory):
-            cause = "its end was the engine's doing"
+            at, cause = brought_back(memory, now), "its end was the engine's doing"
         else:
+            return
+        if at > now:
+            line.due = at
             return
     line.add(*attachment_steps(assignment, kept, networks))
     line.add(_start(assignment, kept, automatic=automatic, cause=cause))

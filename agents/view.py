@@ -126,7 +126,7 @@ class Refusal:
     code: str = "refused"
 
 
-LONGEST_WAIT = timedelta(minutes=5)
+LONGEST_WAIT = timedelta(seconds=45)
 """Until the next try of anything, with room."""
 
 
@@ -163,6 +163,7 @@ class ContainerMemory:
     `start_gen` is the newest order carried out. `run` is the start time of the run that was on when last seen, `over`
     of one that was on before and had ended; `interrupted` the run that was on when the engine went away, or shortly
     before; `stopped_run` the run that was ordered to stop, `fenced_run` the one that was for want of a lease, and when.
+    `result`: the exit code of a run that ended for good: whoever removes the container then has not asked for another.
     `image_missing`: a create found no image, so the next one pulls first. `volumes_dropped`: the volumes that
     were to go with it are gone.
     """
@@ -178,5 +179,6 @@ class ContainerMemory:
     fenced_at: datetime | None = None
     refused: Refusal | None = None
     retry: Retry | None = None
+    result: int | None = None
     image_missing: bool = False
     volumes_dropped: bool = False

@@ -22,7 +22,8 @@ def configure(stream: TextIO | None = None, *, level: int = logging.INFO) -> Non
     ]
     final: list[structlog.typing.Processor]
     if stream.isatty():
-        final = [structlog.dev.ConsoleRenderer()]
+        # Not the one with the values of variables: passwords and keys are among them.
+        final = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(stream)

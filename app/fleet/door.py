@@ -107,7 +107,10 @@ class Door:
     async def _refresh(self, context: ssl.SSLContext) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            await asyncio.to_thread(self._authority.refresh, context)
+            try:
+                await asyncio.to_thread(self._authority.refresh, context)
+            except OSError as error:
+                log.warning("the certificate of this control plane is not renewed", reason=str(error))
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Before the handshake is answered: None lets the connection in."""

@@ -82,20 +82,21 @@ async def _hang_up(dialback: DialBack, stop: asyncio.Event, hung_up: asyncio.Eve
 
 async def _renew(channel: SocketChannel, folder: Path) -> None:
     """A new certificate when half of the old one's time is over, later by chance, so that not all ask at once."""
+    end = datetime.max.replace(tzinfo=UTC)
     while True:
-        half, end = await asyncio.to_thread(credentials.half_life, folder)
-        due = half + (end - half) * random.uniform(0.0, 0.2)  # noqa: S311 - jitter
-        wait = (due - datetime.now(UTC)).total_seconds()
-        if wait > 0:
-            await asyncio.sleep(min(wait, MOST_SLEEP))
-            continue
         try:
+            half, end = await asyncio.to_thread(credentials.half_life, folder)
+            due = half + (end - half) * random.uniform(0.0, 0.2)  # noqa: S311 - jitter
+            wait = (due - datetime.now(UTC)).total_seconds()
+            if wait > 0:
+                await asyncio.sleep(min(wait, MOST_SLEEP))
+                continue
             request = await asyncio.to_thread(credentials.request, folder)
             async with asyncio.timeout(30):
                 certificate = await channel.renew(request)
             await asyncio.to_thread(credentials.store_certificate, folder, certificate)
             log.info("certificate renewed")
-        except (OSError, TimeoutError, DomainError) as error:
+        except (OSError, ValueError, TimeoutError, DomainError) as error:
             log.warning("certificate not renewed", reason=str(error), valid_until=end.isoformat())
             await asyncio.sleep(RENEW_AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 

@@ -83,7 +83,7 @@ def result(step: Step, *, ok: bool = False, **more: object) -> StepResult:
 def test_what_is_not_there_has_no_run() -> None:
     before = replace(DONE, run=NOW)
     assert remembering.observed(before, ONE, None) == DONE
-    assert remembering.observed(before, ONE, on_engine(ONE, E.EXITED)) == replace(DONE, over=NOW)
+    assert remembering.observed(before, ONE, on_engine(ONE, E.EXITED)) == replace(DONE, over=NOW, result=1)
 
 
 def test_the_control_planes_word_on_carried_out_orders_counts_where_the_ledger_was_lost() -> None:
@@ -103,7 +103,7 @@ def test_a_start_whose_answer_was_lost_is_known_by_a_later_start_time(
     before = replace(DONE, intent=StartIntent(start_gen=2, after=after), retry=RETRY)
     seen = on_engine(ONE, E.EXITED, started_at=started)
     found = remembering.observed(before, ONE, seen)
-    assert found == replace(replace(DONE, start_gen=2) if carried_out else before, over=started)
+    assert found == replace(replace(DONE, start_gen=2) if carried_out else before, over=started, result=1)
 
 
 @pytest.mark.parametrize("state", [E.RUNNING, E.PAUSED, E.RESTARTING])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from typing import Any
 
 import asyncpg
@@ -131,3 +133,30 @@ async def test_no_secret_is_where_it_has_no_business(
     assert (VALUE, "services", "spec") in found
     assert (trigger["uuid"], "triggers", "id") in found
     assert {"audit", "answers"} <= {table for table, _ in dump}
+
+
+_ON_A_TERMINAL = """
+import io, structlog
+from app.logs import configure
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+stream = Terminal()
+configure(stream)
+def login(password):
+    raise KeyError("nobody")
+try:
+    login("canary-7f3a")
+except KeyError:
+    structlog.get_logger("x").exception("it failed")
+print(stream.getvalue())
+"""
+
+
+def test_a_traceback_on_a_terminal_shows_no_values() -> None:
+    said = subprocess.run([sys.executable, "-c", _ON_A_TERMINAL], capture_output=True, text=True, check=True).stdout
+    assert "KeyError: 'nobody'" in said
+    assert "in login" in said
+    assert said.count("canary-7f3a") == 0
