@@ -17,7 +17,7 @@ import structlog
 
 from agents import clock
 from agents.crashes import will_start
-from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
+from agents.runtime.base import ContainerRuntime, Json, RuntimeBusy, RuntimeFailed, RuntimeRefused
 from agents.runtime.create_args import CONTAINER, DIGEST
 from agents.view import (
     ContainerMemory,
@@ -289,6 +289,8 @@ class Observer:
         try:
             return _Answer(asked_at, await self._runtime.inspect(engine_id))
         except RuntimeFailed as error:
+            if isinstance(error, RuntimeBusy) and error.pending is not None:
+                await asyncio.wait({error.pending})  # it has its thread until then: there is one question at a time
             return None if isinstance(error, RuntimeRefused) and error.code == "not_found" else error
 
     def _answer(self, engine_id: str, entry: Json, *, late: bool) -> tuple[_Answer | None, bool]:

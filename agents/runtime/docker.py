@@ -64,7 +64,7 @@ class DockerRuntime:
             api = self._api()
             return engine_info(api.info(), self._said, api.networks(names=["bridge"]))
 
-        return await self._calls.short("asking for its info", LOOK_SECONDS, call)
+        return await self._calls.look("asking for its info", LOOK_SECONDS, call)
 
     async def incarnation(self) -> Incarnation | None:
         """The default bridge is made anew by each engine start that finds no running container of its own."""
@@ -75,19 +75,19 @@ class DockerRuntime:
                     return Incarnation(name=str(each["Id"]), since=str(each.get("Created", "")))
             return None
 
-        return await self._calls.short("asking for its bridge", LOOK_SECONDS, call)
+        return await self._calls.look("asking for its bridge", LOOK_SECONDS, call)
 
     async def list_containers(self, cluster_id: UUID) -> list[Json]:
         def call() -> list[Json]:
             return cast(list[Json], self._api().containers(all=True, filters={"label": _label(cluster_id)}))
 
-        return await self._calls.short("listing containers", LOOK_SECONDS, call)
+        return await self._calls.look("listing containers", LOOK_SECONDS, call)
 
     async def inspect(self, engine_id: str) -> Json:
         def call() -> Json:
             return cast(Json, self._api().inspect_container(engine_id))
 
-        return await self._calls.short("inspecting a container", LOOK_SECONDS, call)
+        return await self._calls.look("inspecting a container", LOOK_SECONDS, call)
 
     async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:
         body = create_args.create_body(cluster_id, assignment)
@@ -138,12 +138,10 @@ class DockerRuntime:
         def call() -> list[Json]:
             return cast(list[Json], self._api().networks(filters={"label": _label(cluster_id)}))
 
-        return await self._calls.short("listing networks", LOOK_SECONDS, call)
+        return await self._calls.look("listing networks", LOOK_SECONDS, call)
 
     async def swarm(self, cluster_id: UUID) -> SwarmReport:
-        return await self._calls.short(
-            "looking at its swarm", LOOK_SECONDS, lambda: swarm.look(self._api(), cluster_id)
-        )
+        return await self._calls.look("looking at its swarm", LOOK_SECONDS, lambda: swarm.look(self._api(), cluster_id))
 
     async def swarm_step(self, cluster_id: UUID, step: SwarmStep) -> None:
         def call() -> None:
@@ -216,7 +214,7 @@ class DockerRuntime:
             api: Any = self._api()
             return cast(Json, api.inspect_image(reference))
 
-        return await self._calls.short("looking at an image", LOOK_SECONDS, call)
+        return await self._calls.look("looking at an image", LOOK_SECONDS, call)
 
     async def pull(self, reference: str, login: RegistryAuth | None = None) -> None:
         await self._calls.slow("pulling an image", PULL_SECONDS, self._pull, reference, login)

@@ -1,7 +1,8 @@
 """Blocking calls to the engine under asyncio: the only place that starts threads for short calls.
 
 Not the loop's default pool: streams and other code could starve it (ECOSYSTEM rule 4). Slow calls have a pool
-of their own, so that ten stops in their grace period hold up nobody's start.
+of their own, so that ten stops in their grace period hold up nobody's start; and so have looks, so that starts that
+hang (a volume that does not answer, a swarm without a quorum) blind nobody for the rest of the node (I14).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from agents.runtime.errors import translate
 P = ParamSpec("P")
 T = TypeVar("T")
 SHORT_THREADS = 8
+LOOK_THREADS = 16
 SLOW_THREADS = 64
 
 
@@ -25,6 +27,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._short = ThreadPoolExecutor(SHORT_THREADS, "engine")
+        self._look = ThreadPoolExecutor(LOOK_THREADS, "engine-look")
         self._slow = ThreadPoolExecutor(SLOW_THREADS, "engine-slow")
 
     async def short(self, doing: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -34,6 +37,10 @@ class Calls:
         says that the call is no longer under way (E7).
         """
         return await self._run(self._short, doing, deadline, lambda: call(*args, **kwargs))
+
+    async def look(self, doing: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `short`, for calls that change nothing."""
+        return await self._run(self._look, doing, deadline, lambda: call(*args, **kwargs))
 
     async def slow(self, doing: str, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `short`, for calls that may take long by their nature."""
@@ -56,8 +63,8 @@ class Calls:
 
     def close(self) -> None:
         """Take no more calls; those under way end by their own timeouts."""
-        self._short.shutdown(wait=False, cancel_futures=True)
-        self._slow.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._short, self._look, self._slow):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _retrieve(future: asyncio.Future[T]) -> None:

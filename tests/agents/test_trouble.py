@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,15 +16,17 @@ from agents.agent import Agent
 from agents.crashes import will_start
 from agents.images import resolved
 from agents.memory import about_to, after, observed
+from agents.observe import Observer
 from agents.planning import plan_node
-from agents.runtime.base import Json, RuntimeRefused
+from agents.runtime.base import Json, RuntimeBusy, RuntimeRefused
+from agents.runtime.threads import SHORT_THREADS, Calls
 from agents.steps import StartContainer, StepResult
 from agents.view import ContainerMemory, EngineState, EngineView, Interruption, Retry
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Seen, Want
 from domain.image import Pull
 from domain.spec import CrashPolicy
-from tests.agents.build import NOW, assigned, on_engine
+from tests.agents.build import CLUSTER, NOW, assigned, on_engine
 from tests.agents.harness import eventually, running, until
 from tests.fakes.channel import MemoryChannel
 from tests.fakes.runtime import FakeRuntime
@@ -222,3 +225,48 @@ def test_a_run_that_ended_for_good_is_known_after_its_container_is_gone() -> Non
     assert observed(ended, one, on_engine(one, EngineState.RUNNING)).result is None, "it was started again"
     (_, start) = plan_node([always], EngineView(), {one.container_id: gone}, NOW).steps
     assert about_to(gone, start, NOW).result is None
+
+
+async def test_starts_that_hang_blind_nobody() -> None:
+    """A volume that does not answer, a swarm without a quorum: eight of them took the whole node away (I14)."""
+    calls, over = Calls(), threading.Event()
+    try:
+        starts = [asyncio.create_task(calls.short("starting", 0.05, over.wait)) for _ in range(2 * SHORT_THREADS)]
+        await asyncio.sleep(0.1)
+        assert await calls.look("listing", 5, lambda: "seen") == "seen"
+        for each in starts:
+            with pytest.raises(RuntimeBusy):
+                await each
+    finally:
+        over.set()
+        calls.close()
+
+
+class Deaf(FakeRuntime):
+    """Its inspections are not answered in time, and hold their threads until `over`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.add_image("tutela/web:latest", "sha256:web")
+
+    async def inspect(self, engine_id: str) -> Json:
+        self.calls.append("inspect")
+        if not self.over.done():
+            raise RuntimeBusy("the engine did not answer", pending=self.over)
+        return await super().inspect(engine_id)
+
+
+async def test_a_container_that_does_not_answer_is_asked_one_question_at_a_time() -> None:
+    runtime, again = Deaf(), asyncio.Event()
+    await runtime.create(CLUSTER, assigned(1), None)
+    observer = Observer(runtime, again.set)
+    for _ in range(3):
+        assert (await observer.look(CLUSTER, ())).unknown == {assigned(1).container_id}
+    assert runtime.calls.count("inspect") == 1
+    runtime.over.set_result(None)
+    await asyncio.wait_for(again.wait(), 5)
+    again.clear()
+    assert (await observer.look(CLUSTER, ())).unknown, "that question failed"
+    await asyncio.wait_for(again.wait(), 5)
+    assert not (await observer.look(CLUSTER, ())).unknown
