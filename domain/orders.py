@@ -60,7 +60,9 @@ def order(
             ordered = replace(ordered, want=Want.GONE, refill=True, drop_volumes=dropped)
         case _:
             return service, replace(ordered, want=Want.GONE, drop_volumes=own_volumes(container.spec))
-    return replace(service, want=ServiceWant.RUNNING) if wakes else service, ordered
+    # The next order to the service is newer than this one, so that it starts what has ended again by then.
+    start_gen = max(service.start_gen, ordered.start_gen)
+    return replace(service, want=ServiceWant.RUNNING, start_gen=start_gen) if wakes else service, ordered
 
 
 def settled(container: Container) -> str | None:

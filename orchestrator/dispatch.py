@@ -74,7 +74,8 @@ async def register(
         # A cut of all connections is a session for each host and changes none of them.
         if _decided_by(node) != _decided_by(begun.before):
             await wake.waiting_services(conn)
-        if begun.before.state is not NodeState.DEPLOYED:
+        # Also where its engine is away now: what is to be moved when it falls silent has its time from here on.
+        if {begun.before.state, node.state} != {NodeState.DEPLOYED}:
             await wake.services_on(conn, node.id)
     reason = node.quarantine.reason if node.quarantine else ""
     if reason:

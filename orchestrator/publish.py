@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from domain.container import Container
+from domain.container import Container, Want
 from orchestrator.store import containers, nodes, ports, swarm, wake
 from orchestrator.store.db import Connection
 
@@ -47,7 +47,7 @@ async def publish(
     Nodes are locked first: their locks guard the rows of their containers, here and where reports are written
     (decision 24). Overlay networks that containers are on are asked of the swarm's managers, once.
 
-    Raises Conflict when a port was taken meanwhile.
+    Raises Conflict when a port was taken meanwhile, or a node of a new container lost or taken out.
     """
     new = [each.row for each in made]
     touched = [*changed, *new]
@@ -56,7 +56,8 @@ async def publish(
     rows = containers.encoded(made)
     node_ids = sorted({row.node_id for row in touched} | set(asked) | set(making))
     await wake.nodes(conn, node_ids)  # heard at commit, so that it need not be said while they are locked
-    revisions = await nodes.bump_revisions(conn, node_ids, load.by_node if load else {})
+    needed = {row.node_id for row in new if row.want is Want.RUN}
+    revisions = await nodes.bump_revisions(conn, node_ids, load.by_node if load else {}, needed)
     await containers.write(conn, changed, revisions)
     await containers.insert(conn, rows, revisions)
     await ports.hold(conn, new)

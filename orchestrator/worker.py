@@ -65,7 +65,9 @@ class Worker:
             # Of several lanes the one that says most: a defect before a database that is away.
             _, others = failed.split(DatabaseAway)
             raise (others or failed).exceptions[0] from failed
-        return ends[-1]
+        # Where something is due sooner than the last one saw: it may have looked before another's pass was written.
+        later = [each for each in ends if each.seconds is not None and each.seconds > 0]
+        return min(later, key=lambda each: each.seconds or 0.0) if later else ends[-1]
 
     async def _all_lanes(self) -> list[Idle]:
         ends = list[Idle]()
@@ -75,7 +77,7 @@ class Worker:
         return ends
 
     async def _lane(self, ends: list[Idle]) -> None:
-        """What the last lane to end found is true of all: an earlier one saw what others were still at."""
+        """What an earlier lane found due was what others were still at."""
         while (idle := await self._pass()) is None:
             pass
         ends.append(idle)

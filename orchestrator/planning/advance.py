@@ -207,7 +207,7 @@ def fill(
     occupied = {row.slot for row in rows}
     before = {row.slot: row for row in refilled}
     empty, steps = sorted(set(slots) - occupied), list[Step]()
-    room = Room(view.service.spec, fleet(view) if empty else ())
+    room, unplaced = Room(view.service.spec, fleet(view) if empty else ()), None
     for slot in empty:
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
@@ -218,7 +218,10 @@ def fill(
             room.vacate(heir)
         placement = room.place(only=view.slots.get(slot))
         if placement.node_id is None:
-            return steps, f"slot {slot}: {placement.reason}"
+            unplaced = unplaced or f"slot {slot}: {placement.reason}"
+            if view.slots.get(slot) is None or view.service.spec.sequential_deployment:
+                break
+            continue  # this one is bound to its own node, and the next ones to theirs
         if heir is not None and replaced:
             steps.append(ForgetContainer(container_id=heir.id, name=heir.name, cause="its successor takes its slot"))
         steps.append(
@@ -233,7 +236,7 @@ def fill(
         room.occupy(placement.node_id)
         if view.service.spec.sequential_deployment:
             break
-    return steps, None
+    return steps, unplaced
 
 
 def _in_turn(view: ServiceView, rows: Sequence[Container], slot: int, policy: Policy) -> bool:

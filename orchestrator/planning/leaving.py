@@ -93,10 +93,14 @@ def leave(view: ServiceView, rows: Sequence[Container], leavers: Sequence[Contai
                     stuck.append((row, full))
                     continue
             steps.append(_lost(row) if at is not None else _drained(view, row))
+    kept: set[int] = set()
     for row in leavers:
-        if row.want is Want.RUN:
-            step = _left(view, row, rows, draining, policy)
-            steps += [step] if step else []
+        step = _left(view, row, rows, draining, policy) if row.want is Want.RUN else None
+        if isinstance(step, KeepSlot) and row.slot in kept:
+            continue  # of two that left one slot the first has it again
+        if isinstance(step, KeepSlot):
+            kept.add(row.slot)
+        steps += [step] if step else []
     return Leaving(tuple(steps), min(dues, default=None), _told(view, stuck))
 
 

@@ -60,6 +60,8 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     orders, looking = judge_orders(rows, policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)
     plan = replace(plan, steps=(*steps, *orders, *plan.steps))
+    if {row.slot for row in over} & {row.slot for row in leavers if row.want is Want.RUN}:
+        looking = view.now  # one that had left its slot may have it again, once this one is forgotten
     return _requeued(plan, looking)
 
 
@@ -77,7 +79,9 @@ def _want(
         return Plan(steps=(begin,), waits_for="a queued call is begun", requeue_at=view.now)
     if operation is not None and view.behind:
         if view.now >= operation.since + policy.deadline:
-            return Plan(steps=(_overdue(view, policy, f"{', '.join(view.behind)} did not finish first"),))
+            # What is wanted stays so, and nobody is waited for any more.
+            over = _overdue(view, policy, f"{', '.join(view.behind)} did not finish first")
+            return Plan(steps=(over,), requeue_at=view.now)
         return Plan(waits_for=f"{', '.join(view.behind)} to finish first", requeue_at=view.now + policy.queue_retry)
     match service.want:
         case ServiceWant.INIT:
@@ -192,6 +196,7 @@ def _next(view: ServiceView) -> datetime | None:
     """When to look again after an operation ended: at once if something waited for that."""
     service = view.service
     waited = service.queued or not (service.spec.autoreplace is service.spec.autodestroy is CrashPolicy.OFF)
+    waited = waited or service.spec.deployment_strategy is Strategy.EVERY_NODE  # it fills its slots at rest as well
     return view.now if waited or any(row.refill for row in view.containers) else None
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.action import ActionState
-from orchestrator.store import actions
+from orchestrator.store import actions, wake
 from orchestrator.store.db import Connection
 
 # A container with mounts has its data on the node and stays (RELIABILITY I2b).
@@ -69,7 +69,10 @@ async def give_up(conn: Connection, minutes: int, at: datetime) -> None:
             " stays cordoned; GET /api/v1/service/UUID/explain/ says what each waits for"
         )
         await actions.end(conn, [row["drain_action"]], ActionState.FAILED, text, at)
-        await conn.execute("UPDATE nodes SET drain_action = NULL WHERE id = $1", row["id"])
+        # Another drain may have begun meanwhile. What left its slot and has no successor is to have it again.
+        over = "UPDATE nodes SET drain_action = NULL WHERE id = $1 AND drain_action = $2"
+        await conn.execute(over, row["id"], row["drain_action"])
+        await wake.services_on(conn, row["id"])
 
 
 async def let_go(conn: Connection, action_id: UUID) -> UUID | None:
@@ -77,4 +80,6 @@ async def let_go(conn: Connection, action_id: UUID) -> UUID | None:
     value: UUID | None = await conn.fetchval(
         "UPDATE nodes SET drain_action = NULL WHERE drain_action = $1 RETURNING id", action_id
     )
+    if value is not None:
+        await wake.services_on(conn, value)
     return value

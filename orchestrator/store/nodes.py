@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.assignment import EngineInfo, ImageRequest
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.image import Pull, ResolvedImage, parse
 from domain.node import Node, NodeState
 from domain.registry import RegistryAuth, canonical
@@ -113,9 +113,15 @@ async def wait_for(conn: Connection, node_ids: Iterable[UUID]) -> None:
 
 
 async def bump_revisions(
-    conn: Connection, node_ids: Iterable[UUID], load: Mapping[UUID, tuple[int, int, int]] = MappingProxyType({})
+    conn: Connection,
+    node_ids: Iterable[UUID],
+    load: Mapping[UUID, tuple[int, int, int]] = MappingProxyType({}),
+    needed: Collection[UUID] = (),
 ) -> dict[UUID, int]:
-    """The next revision of each node's assignment. `load`: added to its containers, MB, CPU shares.
+    """The next revision of each node's assignment. `load`: added to its containers, MB, CPU shares. `needed`: those on
+    which something is to run that was placed by what they were a moment ago.
+
+    Raises Conflict where one of these is lost or taken out by now: nobody would look at it there again.
 
     The row locks make revisions commit in their order, and guard the rows of the containers on these nodes until the
     transaction ends.
@@ -129,12 +135,15 @@ async def bump_revisions(
         "UPDATE nodes n SET assignment_revision = n.assignment_revision + 1, live = n.live + l.live,"
         " reserved_memory = n.reserved_memory + l.memory, reserved_cpu = n.reserved_cpu + l.shares"
         " FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) AS l(id, live, memory, shares)"
-        " WHERE n.id = ANY($1) AND n.id = l.id RETURNING n.id, n.assignment_revision",
+        " WHERE n.id = ANY($1) AND n.id = l.id RETURNING n.id, n.name, n.state, n.assignment_revision",
         ids,
         [live for live, _, _ in added],
         [memory for _, memory, _ in added],
         [shares for _, _, shares in added],
     )
+    for row in rows:
+        if row["id"] in needed and row["state"] != NodeState.DEPLOYED.value:
+            raise Conflict(f"node {row['name']} is {row['state']} by now")
     return {row["id"]: row["assignment_revision"] for row in rows}
 
 

@@ -62,7 +62,7 @@ def test_an_operation_waits_for_those_of_its_stack_and_not_for_ever() -> None:
     assert told(START) == "wait: db, cache to finish first / 0:00:01"
     assert told(START + POLICY.deadline - timedelta(seconds=1)).startswith("wait")
     assert told(START + POLICY.deadline) == (
-        "finish failed (gave up after 10 minutes: db, cache did not finish first): its deadline has passed / None"
+        "finish failed (gave up after 10 minutes: db, cache did not finish first): its deadline has passed / 0:00:00"
     )
 
 

@@ -1,0 +1,118 @@
+"""Who is looked at again because a node changed, a drain ended, or another pass was slower."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain.action import Action, ActionState, Request
+from domain.assignment import NodeHello
+from domain.node import NodeState
+from domain.service import Verb
+from orchestrator import dispatch, reconciler, worker
+from orchestrator.listener import Wakeups
+from orchestrator.planning.view import Policy
+from orchestrator.store import actions, drains
+from orchestrator.store.db import now
+from orchestrator.store.schedule import Idle
+from orchestrator.worker import Worker
+from tests.orchestrator.test_writes import due
+from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.mark.parametrize("state", [NodeState.TERMINATED, NodeState.UNREACHABLE])
+async def test_nothing_is_placed_on_a_node_that_was_lost_or_taken_out_meanwhile(
+    record: Record, monkeypatch: pytest.MonkeyPatch, state: NodeState
+) -> None:
+    """It would never be confirmed gone: nobody speaks for that node, and no service of it is woken again."""
+    await Node.join(record.db)
+    service = await record.create(target=1)
+    await record.operate(service, Verb.START)
+    await record.passes()
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE image_requests SET image = $1, answered_at = clock_timestamp()", IMAGE)
+        await conn.execute("UPDATE services SET look_at = clock_timestamp()")
+    real = reconciler.decide
+
+    async def slow(*args: Any) -> object:
+        found = await real(*args)
+        async with record.db.transaction() as other:
+            await other.execute("UPDATE nodes SET state = $1", state.value)
+        return found
+
+    monkeypatch.setattr(reconciler, "decide", slow)
+    await reconciler.one_pass(record.db, INSTALLATION, POLICY)
+    assert await record.rows(service) == []
+    async with record.db.read() as conn:
+        assert await conn.fetchval("SELECT look_at - clock_timestamp() FROM services") <= timedelta(seconds=0.2)
+
+
+IMAGE: dict[str, Any] = {"reference": "tutela/web:latest", "image_id": "sha256:1", "digest": None, "env": [], "ports": [],
+         "entrypoint": [], "command": [], "volumes": []}  # fmt: skip
+
+
+async def test_a_session_that_begins_without_its_engine_has_the_services_of_the_node_looked_at(record: Record) -> None:
+    """The silence that follows is the end of one that was Unreachable already: nobody would be woken by it."""
+    node = await Node.join(record.db)
+    service = await record.create(target=1)
+    await record.operate(service, Verb.START)
+    await record.settle(node)
+    assert await due(record) == set()
+    await dispatch.register(record.db, NodeHello(name="local", cluster_id=None, engine=None))
+    assert await due(record) == {service}
+
+
+@pytest.mark.parametrize("how", ["in vain", "canceled"])
+async def test_a_drain_that_ends_has_the_services_of_its_node_looked_at(record: Record, how: str) -> None:
+    """What left its slot, and whose successor is gone, is to have it again."""
+    node = await Node.join(record.db)
+    service = await record.create(target=1)
+    await record.operate(service, Verb.START)
+    await record.settle(node)
+    async with record.db.transaction() as conn:
+        action = Action(
+            id=uuid4(),
+            account_id=record.account.id,
+            service_id=None,
+            verb="Node Drain",
+            object_uri="",
+            state=ActionState.IN_PROGRESS,
+            request=Request(),
+            start_date=await now(conn),
+        )
+        await actions.insert(conn, action)
+        await drains.begin(conn, node.registration.node_id, action.id)
+        await conn.execute("UPDATE services SET look_at = NULL")
+    async with record.db.transaction() as conn:
+        if how == "canceled":
+            await drains.let_go(conn, action.id)
+        else:
+            await drains.give_up(conn, 10, await now(conn) + timedelta(minutes=11))
+    assert await due(record) == {service}
+
+
+async def test_the_soonest_that_a_lane_saw_counts(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that looked before another's pass was written may be the last one to end."""
+    found = [Idle(5.0), Idle(-0.1), Idle(None)]
+
+    async def passed(*_: object) -> Idle | None:
+        await asyncio.sleep(0)
+        return found.pop(0) if started.is_set() else None
+
+    started = asyncio.Event()
+    made = Worker(record.db, Wakeups(), replace(INSTALLATION), Policy(), lanes=3)
+
+    async def gathered(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(worker, "gather", gathered)
+    monkeypatch.setattr(worker, "one_pass", passed)
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_later(0.05, started.set))
+    assert await made.drain() == Idle(5.0)
