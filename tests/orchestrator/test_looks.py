@@ -54,8 +54,9 @@ async def test_nothing_is_placed_on_a_node_that_was_lost_or_taken_out_meanwhile(
         assert await conn.fetchval("SELECT look_at - clock_timestamp() FROM services") <= timedelta(seconds=0.2)
 
 
-IMAGE: dict[str, Any] = {"reference": "tutela/web:latest", "image_id": "sha256:1", "digest": None, "env": [], "ports": [],
-         "entrypoint": [], "command": [], "volumes": []}  # fmt: skip
+IMAGE: dict[str, Any] = {
+    "reference": "tutela/web:latest", "image_id": "sha256:1", "digest": None, "env": [], "ports": [],
+    "entrypoint": [], "command": [], "volumes": []}  # fmt: skip
 
 
 async def test_a_session_that_begins_without_its_engine_has_the_services_of_the_node_looked_at(record: Record) -> None:

@@ -139,7 +139,7 @@ BUGS: dict[str, Bug] = {
     ),
     "absent is gone": (
         "a container on a node that is away is forgotten as soon as it is told to go (I9)",
-        30,
+        90,
         ((reconciler, "plan_service", _absent_is_gone),),
     ),
     "ports are free": (
