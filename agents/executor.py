@@ -124,7 +124,7 @@ class Executor:
                 self._listener.began(step)
                 result = await self._try(step, work, cluster_id)
                 self._listener.tried(result, order)
-                if not result.ok and not (result.code is not None and _quiets(step)):
+                if not result.ok and not (result.code is not None and _quiets(step, steps)):
                     return
         finally:
             del self._tasks[key]
@@ -236,11 +236,13 @@ class Executor:
             return await images.resolve(self._runtime, step.request)
 
 
-def _quiets(step: Step) -> bool:
-    """Whether what follows is done although the engine refuses this: on a full disk it sets no policy, and stops and
-    removes all the same (E23), which is what makes room. One that a user stopped its engine starts no more anyway.
+def _quiets(step: Step, line: Sequence[Step]) -> bool:
+    """Whether the rest of the line is done although the engine refuses this: on a full disk it sets no policy, and
+    stops and removes all the same (E23), which is what makes room. What it stopped it starts only when it is begun
+    anew; until then the policy is tried again.
     """
-    return isinstance(step, SetRestartPolicy) and step.policy == "no"
+    ends = any(isinstance(each, StopContainer | RemoveContainer) for each in line)
+    return ends and isinstance(step, SetRestartPolicy) and step.policy == "no"
 
 
 def _order(step: Step) -> int:
