@@ -18,7 +18,7 @@ from agents.runtime.errors import translate
 P = ParamSpec("P")
 T = TypeVar("T")
 SHORT_THREADS = 8
-LOOK_THREADS = 16
+LOOK_THREADS = 12
 SLOW_THREADS = 64
 
 
