@@ -148,25 +148,27 @@ async def test_lookup_by_the_beginning_of_a_uuid(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "field"),
+    ("path", "field", "said"),
     [
-        ("service/?nme=web", "nme"),
-        ("service/?name__like=web", "name__like"),
-        ("service/?state=Happy", "state"),
-        ("service/?limit=0", "limit"),
-        ("service/?limit=x", "limit"),
-        ("service/?offset=-1", "offset"),
-        ("service/?uuid=xyz", "uuid"),
-        ("container/?service=nope", "service"),
-        ("container/?colour=red", "colour"),
-        ("action/?start_date__gte=yesterday", "start_date__gte"),
-        ("node/?foo=1", "foo"),
+        ("service/?nme=web", "nme", "is no filter here"),
+        ("service/?name__like=web", "name__like", "is no filter here"),
+        ("service/?state=Happy", "state", "one of Init, Starting, Running"),
+        ("service/?limit=0", "limit", "a whole number from 1"),
+        ("service/?limit=x", "limit", "a whole number from 1"),
+        ("service/?offset=-1", "offset", "a whole number from 0"),
+        ("service/?uuid=xyz", "uuid", "must be a uuid, not xyz"),
+        ("container/?service=nope", "service", "the URI of a service"),
+        ("container/?colour=red", "colour", "is no filter here"),
+        ("action/?start_date__gte=yesterday", "start_date__gte", "a date such as 2026-11-25"),
+        ("node/?foo=1", "foo", "is no filter here"),
     ],
 )
-async def test_a_bad_query_is_refused_with_its_field(client: Client, path: str, field: str) -> None:
+async def test_a_bad_query_is_refused_with_its_field_and_says_what_fits(
+    client: Client, path: str, field: str, said: str
+) -> None:
     answer = await client.call("GET", f"{API}/{path}")
     assert answer.status_code == 400
-    assert field in answer.json()["fields"]
+    assert said in answer.json()["fields"][field]
 
 
 HOSTILE = [
@@ -322,20 +324,6 @@ async def test_a_name_in_the_place_of_a_uuid_is_told_how_it_is_found(client: Cli
     assert answer.status_code == 404
     path = answer.json()["error"].split("; ")[1].removesuffix(" finds it")
     assert [each["uuid"] for each in (await client.call("GET", path)).json()["objects"]] == [made["uuid"]]
-
-
-@pytest.mark.parametrize(
-    ("query", "wanted"),
-    [
-        ("service/?state=Happy", "one of Init, Starting, Running"),
-        ("action/?start_date__gte=yesterday", "a date such as 2026-11-25"),
-        ("container/?service=nope", "the URI of a service"),
-    ],
-)
-async def test_a_filter_says_what_its_values_look_like(client: Client, query: str, wanted: str) -> None:
-    answer = await client.call("GET", f"{API}/{query}")
-    assert answer.status_code == 400
-    assert wanted in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
