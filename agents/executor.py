@@ -17,8 +17,8 @@ import structlog
 
 from agents import images
 from agents.planning import container_name
-from agents.runtime.base import ContainerRuntime, RuntimeBusy, RuntimeRefused
-from agents.runtime.create_args import CONTAINER, DIGEST
+from agents.runtime.base import ContainerRuntime, Json, RuntimeBusy, RuntimeRefused
+from agents.runtime.create_args import CLUSTER, CONTAINER, DIGEST
 from agents.steps import (
     ConnectNetwork,
     CreateContainer,
@@ -211,15 +211,23 @@ class Executor:
         except RuntimeRefused as error:
             if error.code != "name_taken":
                 raise
-            for entry in await self._runtime.list_containers(cluster_id):
-                labels = entry.get("Labels") or {}
-                if (
-                    f"/{container_name(assignment)}" in (entry.get("Names") or ())
-                    and labels.get(CONTAINER) == str(assignment.container_id)
-                    and labels.get(DIGEST) == assignment.spec_digest
-                ):
-                    return str(entry["Id"])
+            found = await self._named(container_name(assignment))
+            if found is None:
+                raise RuntimeBusy(f"{error.reason}: the engine is still at it, or has just removed it") from error
+            labels = (found.get("Config") or {}).get("Labels") or {}
+            ours = labels.get(CLUSTER) == str(cluster_id) and labels.get(CONTAINER) == str(assignment.container_id)
+            if ours and labels.get(DIGEST) == assignment.spec_digest:
+                return str(found["Id"])
             raise
+
+    async def _named(self, name: str) -> Json | None:
+        """The container of that name. A name has its owner before he is to be seen (E12)."""
+        try:
+            return await self._runtime.inspect(name)
+        except RuntimeRefused as error:
+            if error.code != "not_found":
+                raise
+            return None
 
     async def _start(self, engine_id: str) -> None:
         """Start it. One that its engine can never start is taken away, and the next plan makes it anew (E33)."""

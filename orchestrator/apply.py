@@ -17,6 +17,7 @@ from domain.restarts import recent
 from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
 from orchestrator.ids import new_id
 from orchestrator.making import carrier, create
+from orchestrator.planning.render import first_of_more_names
 from orchestrator.planning.steps import (
     AdjustContainer,
     BeginQueued,
@@ -78,6 +79,8 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     )
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
+    if any(first_of_more_names(writing.rows[each].slot) for each in writing.made):
+        await relations.wake_clients(conn, service.id)
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
     concerned = {writing.rows[each].node_id for each in (*writing.touched, *writing.made)}
     emptied = {node.node_id for node in view.nodes if node.draining} & concerned

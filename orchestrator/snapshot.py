@@ -45,7 +45,7 @@ async def load(conn: Connection, service: Service, installation: Installation, a
             for link in service.spec.links
             if link.to_service in targets
         ),
-        image=ImageAnswer(image=answer.image, error=answer.error) if answer else None,
+        image=ImageAnswer(node_id=answer.node_id, image=answer.image, error=answer.error) if answer else None,
         installation=installation,
         now=at,
         behind=tuple(await relations.under_way(conn, after)) if after else (),

@@ -102,7 +102,7 @@ class ContainerRuntime(Protocol):
         ...
 
     async def inspect(self, engine_id: str) -> Json:
-        """One container. Refused `not_found` when it is gone."""
+        """One container, by its id or its name. Refused `not_found` when it is gone, or not made yet (E12)."""
         ...
 
     async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:

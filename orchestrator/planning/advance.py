@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from domain.container import Container, Seen, Want
-from domain.node import NodeState
-from domain.placement import Room, matches, place, vacate
-from domain.service import Verb, usable_image
+from domain.placement import Room, place, vacate
+from domain.service import Verb
 from domain.spec import digest
+from orchestrator.planning.image import look_up
 from orchestrator.planning.settled import Outcome, at_rest, complaint, gone, outcome, serving, settling
 from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
     ForgetContainer,
     Plan,
-    RequestImage,
     RetireContainer,
     StartContainer,
     Step,
-    UseImage,
     waiting,
 )
 from orchestrator.planning.view import Policy, ServiceView, fleet
@@ -33,7 +31,7 @@ def advance(
     policy: Policy,
 ) -> Plan:
     """One move of a start, scaling or redeployment. `refilled`: gone containers whose slots get a successor."""
-    ready, image_steps = _image(view, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
+    ready, image_steps = look_up(view, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
     if ready is not None:
         return ready
     judged = [row for row in kept if _judged(view, row) and not _to_start(view, row)]
@@ -63,50 +61,6 @@ def advance(
     message = "; ".join(problems) or None
     cause = "not all containers could be started" if problems else "all containers are as wanted"
     return Plan(steps=(*steps, FinishOperation(success=not problems, message=message, cause=cause)))
-
-
-START_ONE = "start an agent, or wait for it to come back"
-
-
-def _image(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]:
-    """What the operation needs to know of its image first: a plan to end with, or the steps to go on after."""
-    operation = view.service.operation
-    if operation is None or operation.image_request is None:
-        return None, []
-    if not needed and usable_image(view.service) is not None:
-        return None, []
-    answer = view.image
-    if answer is None:
-        if not needed and not view.slots:
-            return None, []
-        spec = view.service.spec
-        able = sorted((node for node in fleet(view) if node.open), key=lambda node: node.name)
-        # Only a node that the service may run on is told its image, and the registry's password with it (S26).
-        asked = next((node for node in able if matches(spec, node)), None)
-        if able and asked is None:
-            why = f"slot {min(view.slots, default=1)}: {place(spec, fleet(view)).reason}"
-            return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),)), []
-        if asked is None:
-            up = [node for node in fleet(view) if node.state is NodeState.DEPLOYED]
-            if any(node.closed is not None for node in up):
-                return Plan(waits_for="every node that is up is quarantined or paused: see ./tutela node list"), []
-            why = "every node that is up is paused" if up else "no node is up"
-            return Plan(waits_for=f"{why}: {'resume one' if up else START_ONE}"), []
-        step = RequestImage(
-            node_id=asked.node_id,
-            request_id=operation.image_request,
-            reference=view.service.spec.image,
-            pull=operation.pull,
-            cause="containers are made from exactly one image",
-        )
-        return Plan(steps=(step,), waits_for=f"image {view.service.spec.image} is being looked up"), []
-    if answer.error is not None:
-        return Plan(
-            steps=(FinishOperation(success=False, message=answer.error, cause="the image is not to be had"),)
-        ), []
-    if answer.image is None:
-        return Plan(waits_for=f"image {view.service.spec.image} is being looked up"), []
-    return None, [UseImage(image=answer.image, cause="the image was looked up")]
 
 
 def _rolling(view: ServiceView) -> bool:

@@ -56,6 +56,11 @@ def attachments(view: ServiceView, name: str, slot: int, node: UUID) -> tuple[At
 LEAST_INDEXED_NAMES = 4
 
 
+def first_of_more_names(slot: int) -> bool:
+    """Whether with this slot the clients of its service are to know names of more slots than before."""
+    return slot > LEAST_INDEXED_NAMES and (slot - 1).bit_count() == 1
+
+
 def _link_names(link: LinkedService) -> list[tuple[str, str]]:
     """`db` for all of the target's containers, `db-1` and `db_1` for each (spec 3.9).
 

@@ -13,15 +13,15 @@ from domain.container import Container, Seen, Want, obeyed
 from domain.orders import settled
 from domain.restarts import Fate
 from domain.service import Verb, usable_image
-from orchestrator.planning.settled import Outcome, complaint, ran
+from orchestrator.planning.settled import Outcome, complaint, gone, ran
 from orchestrator.planning.steps import FinishOrder, ForgetContainer, RetireContainer, Step
 from orchestrator.planning.view import Policy, ServiceView
 
 
-def forget(gone: Sequence[Container]) -> list[Step]:
+def forget(over: Sequence[Container]) -> list[Step]:
     """Free the slots of containers that are gone for good; their orders end with that."""
     steps: list[Step] = []
-    for row in gone:
+    for row in over:
         if row.order is not None:
             well = row.order.verb in {Verb.TERMINATE, Verb.STOP}
             message = None if well else f"{row.name} was terminated before that was done"
@@ -43,7 +43,8 @@ def judge_orders(rows: Sequence[Container], policy: Policy, now: datetime) -> tu
         deadline = row.order.since + policy.deadline
         if ended is None and now >= deadline:
             minutes = int(policy.deadline.total_seconds() // 60)
-            ended, cause = f"gave up after {minutes} minutes: {complaint(row)}", "its deadline has passed"
+            why = f"no node takes the successor of {row.name}" if gone(row) else complaint(row)
+            ended, cause = f"gave up after {minutes} minutes: {why}", "its deadline has passed"
         if ended is None:
             due = deadline if due is None else min(due, deadline)
             continue

@@ -57,7 +57,7 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     # What they held is free for whoever is placed by this plan: they are forgotten first.
     view = replace(view, nodes=vacate(view.nodes, *over))
     steps = forget(over)
-    orders, looking = judge_orders(rows, policy, view.now)
+    orders, looking = judge_orders([*rows, *refilled], policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)
     plan = replace(plan, steps=(*steps, *orders, *plan.steps))
     if {row.slot for row in over} & {row.slot for row in leavers if row.want is Want.RUN}:

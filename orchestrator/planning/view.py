@@ -67,8 +67,10 @@ class LinkedService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAnswer:
-    """What became of the image request of the operation under way: pending while both are None."""
+    """What became of the image request of the operation under way: pending while both are None. `node_id`: who was
+    asked."""
 
+    node_id: UUID
     image: ResolvedImage | None = None
     error: str | None = None
 

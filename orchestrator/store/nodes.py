@@ -289,17 +289,18 @@ async def live_counts(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAnswerRow:
-    """The state of an image request; pending while both are None."""
+    """The state of an image request; pending while both are None. `node_id`: who was asked."""
 
+    node_id: UUID
     image: ResolvedImage | None
     error: str | None
 
 
 async def request_image(conn: Connection, request: ImageRequest, service_id: UUID, node_id: UUID) -> None:
-    """Ask the node about an image; asking again under the same id changes nothing."""
+    """Ask the node about an image; under the same id again: it instead of the one that did not answer yet."""
     await conn.execute(
         "INSERT INTO image_requests (id, service_id, node_id, reference, pull) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT DO NOTHING",
+        " ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id WHERE image_requests.answered_at IS NULL",
         request.request_id,
         service_id,
         node_id,
@@ -310,8 +311,10 @@ async def request_image(conn: Connection, request: ImageRequest, service_id: UUI
 
 async def image_answer(conn: Connection, request_id: UUID) -> ImageAnswerRow | None:
     """What became of the request; None when it was not made."""
-    row = await conn.fetchrow("SELECT image, error FROM image_requests WHERE id = $1", request_id)
-    return ImageAnswerRow(image=codec.load(codec.IMAGE, row["image"]), error=row["error"]) if row else None
+    row = await conn.fetchrow("SELECT node_id, image, error FROM image_requests WHERE id = $1", request_id)
+    if row is None:
+        return None
+    return ImageAnswerRow(node_id=row["node_id"], image=codec.load(codec.IMAGE, row["image"]), error=row["error"])
 
 
 async def open_image_requests(

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from agents.ledger import Ledger
+from agents.planning import container_name
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Seen, Want
 from domain.image import Pull
@@ -65,6 +66,20 @@ async def test_a_call_without_an_answer_is_not_taken_for_undone(
     channel.assign(replace(one, want=Want.GONE))
     await until(channel, one.container_id, Seen.GONE)
     assert runtime.containers == {}
+
+
+async def test_a_name_whose_owner_is_not_to_be_seen_yet_is_waited_for(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> None:
+    """A create whose answer was lost is still under way (E12): that it has its name is no reason to give up."""
+    one = assigned(1)
+    runtime.making.add(f"/{container_name(one)}")
+    channel.assign(one)
+    await eventually(lambda: runtime.calls.count("create") >= 2, "another try")
+    assert Seen.FAILED not in {seen.state for key, seen in channel.history if key == one.container_id}
+    runtime.making.clear()
+    await until(channel, one.container_id, Seen.RUNNING)
+    assert len(runtime.containers) == 1
 
 
 async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, channel: MemoryChannel) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from agents.observe import observed_container
+from agents.planning import container_name
 from agents.runtime.base import Console, ContainerRuntime, Json, RuntimeRefused
 from agents.runtime.docker import DockerRuntime
 from agents.swarm_plan import Begin, Leave, Make, Remove
@@ -93,8 +94,10 @@ async def test_a_life(runtime: ContainerRuntime) -> None:
 
 async def test_a_name_is_taken_once(runtime: ContainerRuntime) -> None:
     one = await make(runtime)
-    await runtime.create(CLUSTER, one, None)
+    assert await refused(runtime.inspect(container_name(one))) == "not_found"
+    engine_id = await runtime.create(CLUSTER, one, None)
     assert await refused(runtime.create(CLUSTER, one, None)) == "name_taken"
+    assert (await runtime.inspect(container_name(one)))["Id"] == engine_id
     assert len(await ids(runtime)) == 1
 
 

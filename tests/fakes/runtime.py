@@ -23,8 +23,9 @@ class FakeRuntime:
 
     `private`: what the registry asks for an image. `exits`: image id to the code with which its containers end
     at once. `start_errors`: container name to the reason why a start is refused. `half_started`: engine ids of those
-    that can never be started again (E33). `late`: names of methods whose
-    next call is carried out although its caller is told that the engine did not answer (E7). `away`: nobody listens.
+    that can never be started again (E33). `making`: names (with a slash) that have an owner, who is not shown yet
+    (E12). `late`: names of methods whose next call is carried out although its caller is told that the engine did not
+    answer (E7). `away`: nobody listens.
     """
 
     def __init__(self, engine_id: str = "fake") -> None:
@@ -35,6 +36,7 @@ class FakeRuntime:
         self.exits: dict[str, int] = {}
         self.start_errors: dict[str, str] = {}
         self.half_started: set[str] = set()
+        self.making: set[str] = set()
         self.late: list[str] = []
         self.away = False
         self.containers: dict[str, Json] = {}
@@ -99,7 +101,8 @@ class FakeRuntime:
 
     async def inspect(self, engine_id: str) -> Json:
         self._reach("inspect")
-        copied: Json = _copy(self._found(engine_id))
+        named = (key for key, each in self.containers.items() if each["Name"] == f"/{engine_id}")
+        copied: Json = _copy(self._found(next(named, engine_id)))
         return copied
 
     async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:
@@ -108,7 +111,7 @@ class FakeRuntime:
         name = f"/{container_name(assignment)}"
         if body["Image"] not in self.images:
             raise RuntimeRefused(f"No such image: {body['Image']}", "image_missing")
-        if any(each["Name"] == name for each in self.containers.values()):
+        if name in self.making or any(each["Name"] == name for each in self.containers.values()):
             raise RuntimeRefused(f"the container's name is taken: {name}", "name_taken")
         self._count += 1
         engine_id = f"{self._count:064x}"

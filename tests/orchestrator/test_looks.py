@@ -11,9 +11,10 @@ from uuid import uuid4
 import pytest
 
 from domain.action import Action, ActionState, Request
-from domain.assignment import NodeHello
+from domain.assignment import SILENT_SECONDS, ImageResult, NodeHello
 from domain.node import NodeState
 from domain.service import Verb
+from domain.spec import Link, ServiceSpec
 from orchestrator import dispatch, reconciler, worker
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Policy
@@ -117,3 +118,45 @@ async def test_the_soonest_that_a_lane_saw_counts(record: Record, monkeypatch: p
     monkeypatch.setattr(worker, "one_pass", passed)
     asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_later(0.05, started.set))
     assert await made.drain() == Idle(5.0)
+
+
+async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_does_not_count(record: Record) -> None:
+    first, second = await Node.join(record.db, "a"), await Node.join(record.db, "b")
+    service = await record.create(target=1)
+    await record.operate(service, Verb.START)
+    await record.passes()
+    asked = (await dispatch.assignments_since(record.db, first.registration, 0)).images
+    assert len(asked) == 1
+    async with record.db.transaction() as conn:
+        silent = timedelta(seconds=SILENT_SECONDS)
+        await conn.execute("UPDATE nodes SET last_seen = last_seen - $1::interval WHERE name = 'a'", silent)
+    await dispatch.expire(record.db)
+    assert await due(record) == {service}
+    await record.passes()
+    moved = (await dispatch.assignments_since(record.db, second.registration, 0)).images
+    assert [each.request_id for each in moved] == [each.request_id for each in asked]
+    late = ImageResult(request_id=asked[0].request_id, error="its registry does not answer")
+    await first.report({}, images=(late,))
+    assert await due(record) == {service}  # its node is back
+    await record.passes()
+    assert (await record.service(service)).operation is not None
+    await record.settle(first, second)
+    (row,) = await record.rows(service)
+    assert row.spec.image_id == "sha256:1"
+
+
+async def test_clients_are_told_names_of_new_slots(record: Record) -> None:
+    """They know the first four whether these exist or not, then eight, sixteen."""
+    node = await Node.join(record.db)
+    db = await record.create("db", target=4)
+    links = (Link(name="db", to_service=db),)
+    web = await record.create(target=1, spec=ServiceSpec(image="tutela/web:latest", links=links))
+    for each in (db, web):
+        await record.operate(each, Verb.START)
+    await record.settle(node)
+    (client,) = await record.rows(web)
+    assert ("db-5", "db_5") not in client.networks[1].links
+    await record.scale(db, 5)
+    await record.settle(node)
+    (client,) = await record.rows(web)
+    assert ("db-5", "db_5") in client.networks[1].links

@@ -138,7 +138,7 @@ class World:
         for step in plan.steps:
             match step:
                 case RequestImage():
-                    self.answers[step.request_id] = ImageAnswer()
+                    self.answers[step.request_id] = ImageAnswer(node_id=step.node_id)
                 case UseImage():
                     operation = self.service.operation
                     assert operation is not None
@@ -234,7 +234,7 @@ class World:
         for request, answer in list(self.answers.items()):
             if answer.image is None and answer.error is None:
                 image = None if self.image_error else an_image(self.service.spec, self.image_version)
-                self.answers[request] = ImageAnswer(image=image, error=self.image_error)
+                self.answers[request] = replace(answer, image=image, error=self.image_error)
                 changed = True
         rows = self.open_rows()
         for index, row in enumerate(rows):

@@ -80,6 +80,45 @@ def test_an_image_is_looked_up_on_a_node_that_the_service_may_run_on_and_on_no_o
     assert "has no tag trusted" in step.message
 
 
+def test_an_image_is_asked_of_another_node_when_the_one_that_was_asked_falls_silent() -> None:
+    """And of nobody else as long as it answers, or while there is none: its image may come after all."""
+    world = World(a_service(target=1), nodes=fleet(A, B, C))
+    world.operate(Verb.START)
+    asked = world.step().steps
+    assert [step.node_id for step in asked if isinstance(step, RequestImage)] == [A]
+    assert render(world.step()) == "wait: image tutela/web:latest is being looked up"
+    cut(world, A)
+    assert render(world.step()) == (
+        "request image tutela/web:latest (missing): the node that was asked for it does not answer now\n"
+        "wait: image tutela/web:latest is being looked up"
+    )
+    assert [answer.node_id for answer in world.answers.values()] == [B]
+    world.nodes = fleet(A)
+    cut(world, A)
+    assert render(world.step()) == "wait: image tutela/web:latest is being looked up"
+    world.nodes = fleet(A, C)
+    assert [step.node_id for step in world.step().steps if isinstance(step, RequestImage)] == [A]
+
+
+def test_an_order_to_one_container_ends_at_its_deadline_while_no_node_takes_its_successor() -> None:
+    world = running(A, target=1)
+    (row,) = world.open_rows()
+    world.order(row, Verb.REDEPLOY)
+    change(world, A, cordoned=True)
+    world.run()
+    assert world.plan().requeue_at is not None
+    world.now += timedelta(minutes=10)
+    world.run()
+    (_, success, message) = world.ended[-1]
+    assert not success
+    assert message == f"gave up after 10 minutes: no node takes the successor of {row.name}"
+    change(world, A, cordoned=False)
+    world.run()
+    (successor,) = world.open_rows()
+    assert (successor.slot, successor.node_id, successor.order) == (1, A, None)
+    assert successor.id != row.id
+
+
 def test_a_service_for_every_node_follows_the_nodes() -> None:
     world = running(A, B, target=1, deployment_strategy=Strategy.EVERY_NODE)
     assert world.service.target == 2

@@ -47,7 +47,7 @@ class Engine:
 
     `starting`: it hangs because it starts. `acting`: what changes something is carried out, and does not wait (E8).
     `deaths`: how often the daemon died; a call that it was at work on has no answer then. `beginning`: containers that
-    it is about to start. `restarting`: it was told to end, and to start again.
+    it is about to start, `making`: names of those that it makes. `restarting`: it was told to end, and to start again.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Engine:
         self.down = self.starting = False
         self.deaths = 0
         self.beginning: set[str] = set()
+        self.making: set[str] = set()
         self.restarting: asyncio.Task[None] | None = None
         self.going, self.acting = asyncio.Event(), asyncio.Event()
         self.going.set()
@@ -100,7 +101,7 @@ class Engine:
     def found(self, engine_id: str) -> Box:
         """The container. Raises RuntimeRefused."""
         if engine_id not in self.boxes:
-            raise RuntimeRefused(f"it is gone: {engine_id[:12]}", "not_found")
+            raise RuntimeRefused(f"it is gone: {engine_id}", "not_found")
         return self.boxes[engine_id]
 
     # What the API does.

@@ -71,17 +71,18 @@ class ModelRuntime:
 
     async def inspect(self, engine_id: str) -> Json:
         await self._look(of=engine_id)
-        found = self._engine.found(engine_id).inspected()
+        named = (each.id for each in self._engine.boxes.values() if each.name == f"/{engine_id}")
+        found = self._engine.found(next(named, engine_id)).inspected()
         await self._answer()
         return found
 
     async def create(self, cluster_id: UUID, assignment: ContainerAssignment, network_id: str | None) -> str:
-        body = create_args.create_body(cluster_id, assignment)
+        name, body = container_name(assignment), create_args.create_body(cluster_id, assignment)
 
         async def work() -> str:
-            return self._engine.create(container_name(assignment), body)
+            return self._engine.create(name, body)
 
-        return await self._act(work, 0.02, 0.1)
+        return await self._act(work, 0.02, 0.1, makes=name)
 
     async def start(self, engine_id: str) -> None:
         async def work() -> None:
@@ -263,8 +264,10 @@ class ModelRuntime:
         *,
         of: str = "",
         starts: bool = False,
+        makes: str = "",
     ) -> T:
-        """Work of the engine's; `of`: it needs the shim of this container."""
+        """Work of the engine's; `of`: it needs the shim of this container. `makes`: the name has its owner from the
+        beginning on, who is shown at the end (E12)."""
         await self._process.reach()
         engine, chance = self._engine, self._engine.chance
         if engine.down:
@@ -278,6 +281,10 @@ class ModelRuntime:
             await engine.going.wait()
             if starts:
                 engine.beginning.add(of)
+            if makes in engine.making:
+                raise RuntimeRefused(f"the container's name is taken: {makes}", "name_taken")
+            if makes:
+                engine.making.add(makes)
             await asyncio.sleep(chance.uniform(least, most))
             while (shim := engine.shim(of)) is not None:
                 await shim.wait()
@@ -285,6 +292,7 @@ class ModelRuntime:
             await engine.going.wait()
             if starts:
                 engine.beginning.discard(of)
+            engine.making.discard(makes)
             deaths = engine.deaths
             if engine.down:
                 raise RuntimeBusy("the engine is away", away=True)
