@@ -244,7 +244,7 @@ def _operate(service: Service, count: Counts, verb: Verb, action: UUID, now: dat
         raise refuse(verb.value, state, service.target)
     match verb:
         case Verb.START:
-            return _start(service, action, now)
+            return start(service, action, now)
         case Verb.STOP:
             operation = Operation(verb=verb, actions=(action,), since=now)
             return _begun(service, want=ServiceWant.STOPPED, operation=operation, stopped_at=now)
@@ -356,15 +356,15 @@ def usable_image(service: Service) -> ResolvedImage | None:
     return service.image if service.image and service.image.reference == service.spec.image else None
 
 
-def _start(service: Service, action: UUID, now: datetime) -> Accepted:
-    first = service.want is ServiceWant.INIT
+def start(service: Service, action: UUID, now: datetime) -> Accepted:
+    """Begin a start, whether or not a user might ask for it now."""
     return _begun(
         service,
         want=ServiceWant.RUNNING,
         operation=_needing_image(service, Verb.START, action, now),
         start_gen=service.start_gen + 1,
         started_at=now,
-        deployed_at=now if first else service.deployed_at,
+        deployed_at=now if service.want is ServiceWant.INIT else service.deployed_at,
     )
 
 

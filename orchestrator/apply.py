@@ -14,7 +14,7 @@ from domain.container import Container, Order, Want, own_volumes
 from domain.errors import NotAllowed
 from domain.placement import Verdict
 from domain.restarts import recent
-from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state
+from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state, start
 from orchestrator.ids import new_id
 from orchestrator.making import carrier, create
 from orchestrator.planning.render import first_of_more_names
@@ -33,6 +33,7 @@ from orchestrator.planning.steps import (
     RequestImage,
     RetireContainer,
     StartContainer,
+    StartOnNodes,
     Step,
     StopContainer,
     TakeVolumes,
@@ -141,6 +142,11 @@ class _Writing:
                 self._want(step.container_id, leaving=False, refill=False)
             case FollowNodes():
                 self.service = replace(service, target=step.target)
+            case StartOnNodes():
+                path = f"/api/v1/service/{service.id}/"
+                action = _own_action(service, "Service Start", path, step.cause, self.view.now)
+                await actions.insert(conn, action)
+                self.service = start(service, action.id, self.view.now).service
             case TakeVolumes():
                 self._make(await carrier(conn, self.view, step))
             case AdjustContainer():
@@ -192,7 +198,8 @@ class _Writing:
             await mounts.terminate(self.conn, own_volumes(row.spec))
         if step.by_policy:
             verb = Verb.REDEPLOY if step.refill else Verb.TERMINATE
-            action = _policy_action(self.service, row, verb, step.cause, now)
+            path, said = f"/api/v1/container/{row.id}/", f"{row.name}: {step.cause}"
+            action = _own_action(self.service, f"Container {verb.value.capitalize()}", path, said, now)
             await actions.insert(self.conn, action)
             older = row.order.actions if row.order else ()
             changes["order"] = Order(verb=verb.value, actions=(*older, action.id), since=now)
@@ -217,17 +224,16 @@ def _outcome(success: bool) -> ActionState:
     return ActionState.SUCCESS if success else ActionState.FAILED
 
 
-def _policy_action(service: Service, row: Container, verb: Verb, cause: str, now: datetime) -> Action:
-    """The record of what a crash policy does: nobody asked for it (spec 4.2)."""
-    path = f"/api/v1/container/{row.id}/"
+def _own_action(service: Service, verb: str, path: str, message: str, now: datetime) -> Action:
+    """The record of what is done by itself: nobody asked for it (spec 4.2)."""
     return Action(
         id=new_id(),
         account_id=service.account_id,
         service_id=service.id,
-        verb=f"Container {verb.value.capitalize()}",
+        verb=verb,
         object_uri=path,
         state=ActionState.IN_PROGRESS,
         request=Request(method="POST", path=path, is_user_action=False),
         start_date=now,
-        message=f"{row.name}: {cause}",
+        message=message,
     )

@@ -34,6 +34,7 @@ from orchestrator.planning.steps import (
     LeaveSlot,
     Plan,
     RetireContainer,
+    StartOnNodes,
     Step,
     StopContainer,
     TakeVolumes,
@@ -156,6 +157,10 @@ def _run(
     due = min((each for each in (moved.due, retry) if each is not None), default=None)
     kept = [row for row in rows if row.slot in view.slots and row.want is not Want.GONE]
     steps += _adjustments(view, kept)
+    new = every and len(view.slots) > service.target
+    if operation is None and new and not view.containers and usable_image(service) is None:
+        steps.append(StartOnNodes(cause="a node matches it, and its image was not looked up"))
+        return Plan(steps=tuple(steps), waits_for="it is started on its nodes", requeue_at=view.now)
     if operation is None:
         steps += policies(view, kept, policy)
         slots = view.slots if every and usable_image(service) else [row.slot for row in refilled]

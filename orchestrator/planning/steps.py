@@ -109,6 +109,13 @@ class FollowNodes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartOnNodes:
+    """Start a service for every node by itself: there is a node for it now, and its image is not known."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeVolumes:
     """Remove the volumes of a slot that has no container: by a row that is wanted gone from the start."""
 
@@ -182,6 +189,7 @@ Step = (
     | LeaveSlot
     | KeepSlot
     | FollowNodes
+    | StartOnNodes
     | TakeVolumes
     | ForgetContainer
     | AdjustContainer
@@ -237,6 +245,8 @@ def line(step: Step) -> str:
             return f"keep {step.name}: {step.cause}"
         case FollowNodes():
             return f"target {step.target}: {step.cause}"
+        case StartOnNodes():
+            return f"start on its nodes: {step.cause}"
         case TakeVolumes():
             return f"take volumes of slot {step.slot}: {step.cause}"
         case ForgetContainer():

@@ -12,13 +12,14 @@ import pytest
 
 from domain.action import Action, ActionState, Request
 from domain.assignment import SILENT_SECONDS, ImageResult, NodeHello
+from domain.container import Seen
 from domain.node import NodeState
 from domain.service import Verb
-from domain.spec import Link, ServiceSpec
+from domain.spec import Link, ServiceSpec, Strategy
 from orchestrator import dispatch, reconciler, worker
 from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Policy
-from orchestrator.store import actions, drains
+from orchestrator.store import actions, drains, wake
 from orchestrator.store.db import now
 from orchestrator.store.schedule import Idle
 from orchestrator.worker import Worker
@@ -160,3 +161,27 @@ async def test_clients_are_told_names_of_new_slots(record: Record) -> None:
     await record.settle(node)
     (client,) = await record.rows(web)
     assert ("db-5", "db_5") in client.networks[1].links
+
+
+async def test_the_start_of_a_service_for_every_node_by_itself_is_an_action_that_nobody_asked_for(
+    record: Record,
+) -> None:
+    node = await Node.join(record.db)
+    spec = ServiceSpec(image="tutela/web:latest", deployment_strategy=Strategy.EVERY_NODE, tags=("gpu",))
+    service = await record.create(target=1, spec=spec)
+    first = await record.operate(service, Verb.START)
+    await record.settle(node)
+    assert (await record.action(first)).state is ActionState.SUCCESS
+    assert await record.rows(service) == []
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE nodes SET tags = '{gpu}'")
+        await wake.waiting_services(conn)
+    await record.settle(node)
+    (row,) = await record.rows(service)
+    assert row.seen is not None
+    assert row.seen.state is Seen.RUNNING
+    async with record.db.read() as conn:
+        found = await conn.fetchval("SELECT id FROM actions WHERE service_id = $1 AND id <> $2", service, first)
+    own = await record.action(found)
+    assert (own.verb, own.state, own.request.is_user_action) == ("Service Start", ActionState.SUCCESS, False)
+    assert own.object_uri == f"/api/v1/service/{service}/"

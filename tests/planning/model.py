@@ -14,7 +14,18 @@ from domain.node import Candidate, NodeState
 from domain.orders import order
 from domain.placement import fixed_ports
 from domain.restarts import recent
-from domain.service import Accepted, Service, ServiceWant, Verb, begin_next, counts, finish, operate, usable_image
+from domain.service import (
+    Accepted,
+    Service,
+    ServiceWant,
+    Verb,
+    begin_next,
+    counts,
+    finish,
+    operate,
+    start,
+    usable_image,
+)
 from domain.spec import ServiceSpec, Transport
 from orchestrator.planning.render import new_container
 from orchestrator.planning.service import plan_service
@@ -33,6 +44,7 @@ from orchestrator.planning.steps import (
     RequestImage,
     RetireContainer,
     StartContainer,
+    StartOnNodes,
     StopContainer,
     UseImage,
 )
@@ -160,6 +172,8 @@ class World:
                     self._want(self.rows[step.container_id], leaving=False, refill=False)
                 case FollowNodes():
                     self.service = replace(self.service, target=step.target)
+                case StartOnNodes():
+                    self.service = start(self.service, self.uuid(), self.now).service
                 case AdjustContainer():
                     row = self.rows[step.container_id]
                     self._want(row, networks=step.networks, autorestart=step.autorestart, autoreplace=step.autoreplace)

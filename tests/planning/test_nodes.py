@@ -119,6 +119,26 @@ def test_an_order_to_one_container_ends_at_its_deadline_while_no_node_takes_its_
     assert successor.id != row.id
 
 
+def test_a_service_for_every_node_that_had_none_is_started_on_the_first_that_matches() -> None:
+    """It was started when no node matched, so that nobody looked its image up. What could not be looked up is not
+    tried again before there are more nodes for it."""
+    spec = ServiceSpec(image="tutela/web:latest", deployment_strategy=Strategy.EVERY_NODE, tags=("gpu",))
+    world = World(a_service(target=1, spec=spec), nodes=fleet(A, B))
+    world.operate(Verb.START)
+    world.run()
+    assert (world.service.target, world.ended[-1][1], world.open_rows()) == (0, True, [])
+    world.image_error = "there is no such image"
+    change(world, A, tags=frozenset({"gpu"}))
+    world.run()
+    assert world.ended[-1][1:] == (False, "there is no such image")
+    assert render(world.plan()) == "at rest"
+    world.image_error = None
+    change(world, B, tags=frozenset({"gpu"}))
+    assert "start on its nodes: a node matches it, and its image was not looked up" in world.run()
+    assert world.ended[-1][1]
+    assert [len(at(world, each)) for each in (A, B)] == [1, 1]
+
+
 def test_a_service_for_every_node_follows_the_nodes() -> None:
     world = running(A, B, target=1, deployment_strategy=Strategy.EVERY_NODE)
     assert world.service.target == 2
