@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from agents.runtime.base import ContainerRuntime, Json, RuntimeFailed, RuntimeRefused
 from domain.assignment import ImageRequest
-from domain.image import ImagePort, Pull, ResolvedImage, parse
+from domain.image import ImagePort, Pull, ResolvedImage, parse, unusable
 from domain.spec import Transport
 
 
@@ -38,9 +38,9 @@ async def _local(runtime: ContainerRuntime, reference: str) -> Json | None:
 
 
 def resolved(reference: str, found: Json) -> ResolvedImage:
-    """The image from the engine's JSON."""
+    """The image from the engine's JSON. Raises RuntimeRefused for one that says of itself what nobody can keep."""
     config = found.get("Config") or {}
-    return ResolvedImage(
+    image = ResolvedImage(
         reference=reference,
         image_id=str(found["Id"]),
         digest=_digest(reference, found.get("RepoDigests") or []),
@@ -53,6 +53,10 @@ def resolved(reference: str, found: Json) -> ResolvedImage:
         command=tuple(str(word) for word in config.get("Cmd") or ()),
         volumes=tuple(sorted(str(path) for path in config.get("Volumes") or ())),
     )
+    why = unusable(image)
+    if why is not None:
+        raise RuntimeRefused(why, "image_unusable")
+    return image
 
 
 def _ports(texts: Iterable[object]) -> Iterator[tuple[str, int]]:

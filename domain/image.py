@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 from domain.spec import Env, Transport
 
@@ -16,6 +17,13 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?$"
 )
 MAX_REFERENCE = 255
+MAX_IMAGE_TEXT = 512 * 1024
+"""Characters: more than a process can be started with by far (128 KiB a variable), less than a message may have."""
+
+PORT_TEXT = 40
+"""Characters that a port counts for: of the 10,000 of a telephone exchange all are kept."""
+
+_NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
 
 class Pull(StrEnum):
@@ -76,3 +84,19 @@ class ResolvedImage:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+
+def unusable(image: ResolvedImage) -> str | None:
+    """Why nothing can be made of what the image says of itself, for people; None where something can.
+
+    An image says what it likes, and the record keeps it: text of any length and with any character it cannot keep.
+    """
+    said = (*image.entrypoint, *image.command, *image.volumes, image.image_id, image.digest or "")
+    texts = (*chain.from_iterable(image.env), *said)
+    if sum(map(len, texts)) + PORT_TEXT * len(image.ports) > MAX_IMAGE_TEXT:
+        what = f"more than {MAX_IMAGE_TEXT // 1024} KiB"
+    elif any(_NO_CHARACTER.search(text) for text in texts):
+        what = "a character that is none (NUL, or half of one)"
+    else:
+        return None
+    return f"it cannot be used: its variables, commands, volumes and ports have {what}"

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from domain.assignment import EngineInfo, NodeReport, Strangers
+from domain.assignment import EngineInfo, ImageResult, NodeReport, Strangers
 from domain.container import Observed
 from domain.engine_notes import EngineSetup
+from domain.image import unusable
 from domain.quarantine import SHOWN
 from domain.swarm import SwarmReport
 
@@ -30,10 +31,18 @@ def report(said: NodeReport) -> NodeReport:
         said,
         engine=engine(said.engine),
         containers=tuple(replace(each, observed=_observed(each.observed)) for each in said.containers),
-        images=tuple(replace(each, error=_text(each.error, MOST_MESSAGE)) for each in said.images),
+        images=tuple(map(_found, said.images)),
         swarm=_swarm(said.swarm),
         strangers=_strangers(said.strangers),
     )
+
+
+def _found(said: ImageResult) -> ImageResult:
+    """An image is kept for as long as its service, and is in each of its containers."""
+    why = unusable(said.image) if said.image is not None else None
+    if said.image is not None and why is None:
+        return ImageResult(request_id=said.request_id, image=said.image)
+    return ImageResult(request_id=said.request_id, error=_text(why or said.error, MOST_MESSAGE))
 
 
 def _strangers(said: Strangers | None) -> Strangers | None:

@@ -139,6 +139,20 @@ def test_ports_of_an_image_that_no_container_can_have_are_left_out() -> None:
     assert [(each.protocol.value, each.port) for each in found.ports] == [("tcp", 443), ("tcp", 80), ("udp", 53)]
 
 
+async def test_an_image_that_says_what_nobody_can_keep_has_an_answer(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> None:
+    """Its report was refused by the record before, and the session with it, again and again."""
+    runtime.images["odd:1"] = {"Id": "sha256:odd", "Config": {"Env": ["A=a\x00b"]}}
+    request = ImageRequest(request_id=uuid4(), reference="odd:1", pull=Pull.MISSING)
+    channel.ask(request)
+    await eventually(lambda: request.request_id in channel.answers, "the answer")
+    said = channel.answers[request.request_id]
+    assert said.image is None
+    assert said.error is not None
+    assert said.error.startswith("image odd:1: it cannot be used: its variables,")
+
+
 def test_a_start_that_is_refused_after_an_engines_restart_is_tried_with_pauses() -> None:
     one = assigned(1, seen_start_gen=1)
     ended = on_engine(one, EngineState.EXITED, exit_code=137)

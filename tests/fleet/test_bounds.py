@@ -10,7 +10,9 @@ from app.fleet import bounds
 from domain.assignment import ContainerReport, EngineInfo, ImageResult, NodeReport
 from domain.container import Observed, Seen
 from domain.engine_notes import EngineSetup
+from domain.image import ImagePort, ResolvedImage
 from domain.quarantine import SHOWN
+from domain.spec import Transport
 from domain.swarm import SwarmReport, SwarmSeen
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +59,21 @@ def test_numbers_times_and_texts_are_cut() -> None:
     assert huge is not None
     assert (huge.memory, huge.cpus, len(huge.version)) == (bounds.LARGEST, 0, bounds.MOST_WORD)
     assert bounds.engine(None) is None
+
+
+def test_an_image_that_says_what_nobody_can_keep_is_one_that_is_not_to_be_had() -> None:
+    """The agent says so as well; one that lies would have its own session end again and again."""
+    image = ResolvedImage(reference="a:1", image_id="sha256:1", env=(("PATH", "/bin"),), command=("run",))
+    many = tuple(ImagePort(protocol=Transport.UDP, port=port) for port in range(10_000, 20_001))
+    for good in (image, replace(image, ports=many), replace(image, env=(("BIG", "x" * 130_000),))):
+        said = ImageResult(request_id=uuid4(), image=good)
+        assert bounds.report(replace(HONEST, images=(said,))).images == (said,)
+    odd = {"env": (("A", "a\x00b"),), "command": ("\ud800",), "volumes": ("/v" * 400_000,), "image_id": "\x00"}
+    for field, lie in odd.items():
+        said = ImageResult(request_id=uuid4(), image=replace(image, **{field: lie}))  # type: ignore[arg-type]
+        (found,) = bounds.report(replace(HONEST, images=(said,))).images
+        assert found.image is None
+        assert "cannot be used: its variables, commands, volumes and ports have" in (found.error or "")
 
 
 def test_how_an_engine_is_set_up_is_cut_too() -> None:
