@@ -139,9 +139,8 @@ def test_ports_of_an_image_that_no_container_can_have_are_left_out() -> None:
     assert [(each.protocol.value, each.port) for each in found.ports] == [("tcp", 443), ("tcp", 80), ("udp", 53)]
 
 
-async def test_an_image_that_says_what_nobody_can_keep_has_an_answer(
-    runtime: FakeRuntime, channel: MemoryChannel
-) -> None:
+@pytest.mark.usefixtures("agent")
+async def test_an_image_that_says_what_nobody_can_keep_has_an_answer(runtime: Troubled, channel: MemoryChannel) -> None:
     """Its report was refused by the record before, and the session with it, again and again."""
     runtime.images["odd:1"] = {"Id": "sha256:odd", "Config": {"Env": ["A=a\x00b"]}}
     request = ImageRequest(request_id=uuid4(), reference="odd:1", pull=Pull.MISSING)
