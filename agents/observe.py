@@ -26,6 +26,7 @@ from agents.view import (
     EngineView,
     ObservedContainer,
     ObservedNetwork,
+    Retry,
     settles_at,
 )
 from domain.assignment import ContainerAssignment
@@ -136,7 +137,9 @@ def reported(
     if state is Seen.EXITED and will_restart:
         state = Seen.RESTARTING
     if memory.retry is not None:
-        message = f"{memory.retry.message} (try {memory.retry.count}, again soon)"
+        message = _tried(memory.retry)
+    elif assignment.want is Want.GONE and seen.state not in {EngineState.DEAD, EngineState.REMOVING}:
+        message = None  # what its last run came to is no reason why it is still there
     return Observed(
         state=state,
         start_gen=memory.start_gen,
@@ -154,11 +157,19 @@ def reported(
     )
 
 
+def _tried(retry: Retry) -> str:
+    return f"{retry.message} (try {retry.count}, again soon)"
+
+
 def _absent(assignment: ContainerAssignment, memory: ContainerMemory, *, gone: bool) -> Observed | None:
     match assignment.want:
         case Want.GONE:
-            gone = gone and (not assignment.drop_volumes or memory.volumes_dropped)
-            return Observed(state=Seen.GONE, start_gen=memory.start_gen) if gone else None
+            if not gone:
+                return None
+            if not assignment.drop_volumes or memory.volumes_dropped:
+                return Observed(state=Seen.GONE, start_gen=memory.start_gen)
+            said = f"it is gone, and its volumes are not: {_tried(memory.retry)}" if memory.retry else None
+            return Observed(state=Seen.EXITED, start_gen=memory.start_gen, message=said) if said else None
         case Want.STOP if memory.start_gen > 0:
             return Observed(
                 state=Seen.EXITED, start_gen=memory.start_gen, message="it is not there; a start makes it anew"

@@ -245,7 +245,8 @@ def _occupied(view: ServiceView, row: Container, scene: _Scene, policy: Policy) 
     if node is not None and node.closed is not None and (node.closed.cause is Cause.ENGINE or not _as_wanted(row)):
         return replace(story, reason=Reason.QUARANTINED, text=node.closed.reason, remedy=node.closed.remedy)
     if row.want is Want.GONE:
-        return replace(story, reason=Reason.REMOVING, text="its node is removing it", wanted="gone")
+        said = f": {row.seen.message}" if row.seen and row.seen.message else ""
+        return replace(story, reason=Reason.REMOVING, text=f"its node is removing it{said}", wanted="gone")
     if node is not None and node.draining and bound(row):
         text = f"node {node.name} is being drained, and its data is there"
         return replace(story, reason=Reason.BOUND, text=text, remedy="terminate it, or uncordon the node")

@@ -82,6 +82,21 @@ async def test_a_name_whose_owner_is_not_to_be_seen_yet_is_waited_for(
     assert len(runtime.containers) == 1
 
 
+async def test_volumes_that_somebody_else_uses_are_told_of_until_they_are_free(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> None:
+    one = assigned(1)
+    channel.assign(one)
+    await until(channel, one.container_id, Seen.RUNNING)
+    foreign = {"Config": {"Labels": {}}, "Name": "/x", "HostConfig": {"Mounts": [{"Source": "data"}]}}
+    runtime.containers["foreign"] = foreign | {"State": {"Status": "running"}}
+    channel.assign(replace(one, want=Want.GONE, drop_volumes=("data",)))
+    seen = await until(channel, one.container_id, Seen.EXITED, more=lambda seen: seen.engine_id is None)
+    assert (seen.message or "").startswith("it is gone, and its volumes are not: volume data is in use (try ")
+    runtime.containers.pop("foreign")
+    await until(channel, one.container_id, Seen.GONE)
+
+
 async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, channel: MemoryChannel) -> None:
     runtime.start_errors["web-1"] = "port is already allocated"
     one = assigned(1)

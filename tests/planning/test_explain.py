@@ -345,6 +345,9 @@ def test_what_is_told_of_a_container() -> None:
     world.rows[row.id] = replace(row, want=Want.GONE)
     gone = one(world)
     assert (gone.reason, gone.text, gone.wanted) == (Reason.REMOVING, "its node is removing it", "gone")
+    said = Observed(state=Seen.EXITED, start_gen=1, message="it is gone, and its volumes are not: v is in use")
+    world.rows[row.id] = replace(row, want=Want.GONE, seen=said)
+    assert one(world).text == "its node is removing it: it is gone, and its volumes are not: v is in use"
 
 
 def test_when_it_has_been_so() -> None:
