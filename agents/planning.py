@@ -115,14 +115,15 @@ def container_name(assignment: ContainerAssignment) -> str:
 def engine_policy(assignment: ContainerAssignment) -> str:
     """The restart policy that mirrors the intent (RELIABILITY 0.4).
 
-    Where restarts are counted because autoreplace waits, the agent alone restarts: the engine would not stop.
+    Where restarts are counted because autoreplace waits, the agent alone restarts: the engine would not stop. And where
+    there may never be two: the engine of a host that comes back would not ask whether its slot was filled elsewhere.
     """
     return _policy_of_runs(assignment) if assignment.want is Want.RUN else "no"
 
 
 def _policy_of_runs(assignment: ContainerAssignment) -> str:
-    counted = assignment.autoreplace is not CrashPolicy.OFF
-    return "no" if counted else POLICY.get(assignment.autorestart, "no")
+    alone = assignment.autoreplace is not CrashPolicy.OFF or assignment.spec.single_writer
+    return "no" if alone else POLICY.get(assignment.autorestart, "no")
 
 
 def _assigned(
@@ -307,14 +308,9 @@ def _run(
     """Make the container that is there run as wanted."""
     policy = engine_policy(assignment)
     if kept.restart_policy != policy:
-        line.add(
-            SetRestartPolicy(
-                container_id=kept.container_id,
-                engine_id=kept.engine_id,
-                policy=policy,
-                cause=f"autorestart is {assignment.autorestart.value}",
-            )
-        )
+        own = policy == "no" and assignment.autorestart is not CrashPolicy.OFF
+        cause = f"autorestart is {assignment.autorestart.value}" + (", and the agent's alone" if own else "")
+        line.add(SetRestartPolicy(container_id=kept.container_id, engine_id=kept.engine_id, policy=policy, cause=cause))
     ordered = assignment.start_gen > memory.start_gen
     match kept.state:
         case EngineState.RESTARTING:

@@ -38,7 +38,10 @@ from tests.harness.images import SLEEPER
 from tests.harness.wait import bar
 
 ONE_WRITER = assigned(1, spec=spec(hostname="web-1", single_writer=True), stop_grace=60, autorestart=CrashPolicy.ALWAYS)
-RUNNING = replace(on_engine(ONE_WRITER, EngineState.RUNNING), restart_policy="always")
+RUNNING = on_engine(ONE_WRITER, EngineState.RUNNING)
+OLD = replace(RUNNING, restart_policy="always")
+"""Made by an agent that left its restarts to the engine."""
+
 DONE = ContainerMemory(start_gen=1)
 CAUSE = "its node has lost the control plane, and two of it may never run at once"
 
@@ -64,23 +67,31 @@ def case(*given: Any, **more: Any) -> Callable[[], str]:
 
 
 CASES = {
-    "running": (
-        case(ONE_WRITER, RUNNING),
+    "running": (case(ONE_WRITER, RUNNING), f"0001 stop e-web-1 within 3 s: {CAUSE}"),
+    "running, and its engine would start it": (
+        case(ONE_WRITER, OLD),
         f"0001 restart policy of e-web-1 no: {CAUSE}\n0001 stop e-web-1 within 3 s: {CAUSE}",
     ),
+    "with the lease its engine is not to start it": (
+        case(ONE_WRITER, OLD, fence=Fence.OPEN),
+        "0001 restart policy of e-web-1 no: autorestart is ALWAYS, and the agent's alone",
+    ),
+    "crashed with the lease": (
+        case(ONE_WRITER, ENDED, fence=Fence.OPEN),
+        "0001 start e-web-1 (automatic): autorestart is ALWAYS",
+    ),
     "a shorter grace stays": (
-        case(replace(ONE_WRITER, stop_grace=1), replace(RUNNING, restart_policy="no")),
-        f"0001 restart policy of e-web-1 no: {CAUSE}\n0001 stop e-web-1 within 1 s: {CAUSE}",
+        case(replace(ONE_WRITER, stop_grace=1), RUNNING),
+        f"0001 stop e-web-1 within 1 s: {CAUSE}",
     ),
     "absent": (case(ONE_WRITER, memory=ContainerMemory()), "at rest"),
     "crashed": (case(ONE_WRITER, ENDED), "at rest"),
     "to be stopped anyway": (
-        case(replace(ONE_WRITER, want=Want.STOP), replace(RUNNING, restart_policy="no")),
-        "0001 restart policy of e-web-1 no: it is to be stopped\n0001 stop e-web-1 within 3 s: it is to be stopped",
+        case(replace(ONE_WRITER, want=Want.STOP), RUNNING),
+        "0001 stop e-web-1 within 3 s: it is to be stopped",
     ),
     "no longer wanted": (
-        case(replace(ONE_WRITER, want=Want.GONE), replace(RUNNING, restart_policy="no")),
-        "0001 restart policy of e-web-1 no: it is no longer wanted\n"
+        case(replace(ONE_WRITER, want=Want.GONE), RUNNING),
         "0001 stop e-web-1 within 3 s: it is no longer wanted\n0001 remove e-web-1: it is no longer wanted",
     ),
     "others run on": (case(assigned(1), on_engine(assigned(1), EngineState.RUNNING)), "at rest"),
@@ -368,8 +379,8 @@ async def test_the_channel_is_cut(world: World) -> None:
             within=bar(FENCED_SECONDS),
         )
     assert world.runs(other.container_id)
-    assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "no"
     world.channel.away = False
     await eventually(lambda: world.runs(one.container_id), "it to run again")
     assert not world.runs(two.container_id)
-    assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    # Its engine, back with its host, would not ask whether it may start it.
+    assert world.inspect(one.container_id)["HostConfig"]["RestartPolicy"]["Name"] == "no"

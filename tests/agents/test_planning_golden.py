@@ -218,7 +218,7 @@ CASES = {
     "stop of what is not there": (case(STOP, memory=DONE), "at rest"),
     "the agent alone restarts where a replacement waits": (
         case(replace(ALWAYS, autoreplace=CrashPolicy.ALWAYS), replace(RUNNING, restart_policy="always"), memory=DONE),
-        "0001 restart policy of e-web-1 no: autorestart is ALWAYS",
+        "0001 restart policy of e-web-1 no: autorestart is ALWAYS, and the agent's alone",
     ),
     "a copy in a worse state than the one that was made by hand": (
         case(A, on_engine(A, EngineState.DEAD), replace(RUNNING, engine_id="e-copy", name="copy"), memory=DONE),
