@@ -21,7 +21,7 @@ from orchestrator.store.errors import DatabaseAway
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
-_observe, _replacements, _image, _end = reports.observe, advance._replacements, advance._image, actions.end
+_observe, _replacements, _look_up, _end = reports.observe, advance._replacements, advance.look_up, actions.end
 _plan, _run, _left_volumes = service.plan_service, commands.run, service._left_volumes
 _in_turn, _stop = advance._in_turn, service._stop
 _newer = itertools.count(1_000_000)
@@ -43,7 +43,7 @@ def _all_at_once(view: Any, kept: Any, policy: Any) -> Any:
 
 
 def _image_later(view: Any, *, needed: bool) -> Any:
-    ready, steps = _image(view, needed=needed)
+    ready, steps = _look_up(view, needed=needed)
     if ready is None or view.service.operation is None:
         return ready, steps
     old = [
@@ -130,7 +130,7 @@ BUGS: dict[str, Bug] = {
     "the image comes later": (
         "old containers are stopped before the new image is known (I7)",
         68,
-        ((advance, "_image", _image_later),),
+        ((advance, "look_up", _image_later),),
     ),
     "joined actions are forgotten": (
         "of the actions that an operation took over only the first ends (I11)",
