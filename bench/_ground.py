@@ -20,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from bench.idle import resident
+from tests.harness import memory
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import ROOT, TutelaProcess
 
@@ -139,7 +140,7 @@ class Hosts:
 
     def __init__(self, count: int, delay: float) -> None:
         self.count, self._delay = count, delay
-        self._folder = Path(tempfile.mkdtemp(prefix="tutela-bench-", dir=_memory()))
+        self._folder = Path(tempfile.mkdtemp(prefix="tutela-bench-", dir=memory.folder()))
         number = -(-count // HOSTS_OF_A_PROCESS)
         self._processes = [self._begin(n) for n in range(number)]
 
@@ -281,8 +282,3 @@ def until(look: Callable[[], bool], patience: float, every: float = LOOK_SECONDS
             return None
         time.sleep(every)
     return time.monotonic() - began
-
-
-def _memory() -> str | None:
-    """Where files cost no disk: the hosts' disks are not what is measured."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder of its own below it

@@ -42,7 +42,7 @@ from orchestrator.planning.steps import (
 )
 from orchestrator.planning.view import ServiceView
 from orchestrator.publish import Load, publish
-from orchestrator.store import actions, drains, mounts, nodes, ports, relations, services, swarm
+from orchestrator.store import actions, drains, mounts, nodes, ports, relations, services, swarm, wake
 from orchestrator.store.containers import Made
 from orchestrator.store.db import Connection
 
@@ -81,7 +81,7 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
     if any(first_of_more_names(writing.rows[each].slot) for each in writing.made):
-        await relations.wake_clients(conn, service.id)
+        await wake.clients(conn, service.id)
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
     concerned = {writing.rows[each].node_id for each in (*writing.touched, *writing.made)}
     emptied = {node.node_id for node in view.nodes if node.draining} & concerned

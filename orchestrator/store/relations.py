@@ -8,7 +8,6 @@ from uuid import UUID
 
 from domain.service import Service
 from domain.spec import Strategy
-from orchestrator.store import wake
 from orchestrator.store.db import Connection
 
 
@@ -49,12 +48,6 @@ async def under_way(conn: Connection, ids: Sequence[UUID]) -> list[str]:
         "SELECT unique_name FROM services WHERE id = ANY($1) AND operation IS NOT NULL ORDER BY unique_name", list(ids)
     )
     return [row["unique_name"] for row in rows]
-
-
-async def wake_clients(conn: Connection, service_id: UUID) -> None:
-    """Look at the services that are linked to this one, whoever has locked them."""
-    rows = await conn.fetch("SELECT from_service FROM links WHERE to_service = $1", service_id)
-    await wake.leave(conn, [row["from_service"] for row in rows])
 
 
 async def wake_followers(conn: Connection, service: Service) -> None:

@@ -49,6 +49,16 @@ async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
     await look(conn)
 
 
+async def clients(conn: Connection, service_id: UUID) -> None:
+    """Make the workers look at the services that are linked to this one; waits for nobody."""
+    await conn.execute(
+        "WITH left_ AS (INSERT INTO wakes (service_id)"
+        " SELECT from_service FROM links WHERE to_service = $1 RETURNING 1)"
+        " SELECT pg_notify('tutela_service', '') FROM left_ LIMIT 1",
+        service_id,
+    )
+
+
 async def services_on(conn: Connection, *node_ids: UUID) -> None:
     """Make the workers look at the services with live containers on any of the nodes; waits for nobody."""
     await conn.execute(

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from app.postgres import EmbeddedPostgres
+from tests.harness import memory
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "100"}
 
@@ -33,7 +34,7 @@ class TestPostgres:
     __test__ = False
 
     def __init__(self, options: dict[str, str] | None = None) -> None:
-        self._dir = Path(tempfile.mkdtemp(prefix="tutela-test-pg-"))
+        self._dir = Path(tempfile.mkdtemp(prefix="tutela-test-pg-", dir=memory.folder()))
         self._dir.chmod(0o755)
         self._numbers = itertools.count(1)
         self.server = EmbeddedPostgres(self._dir / "state", options=FAST if options is None else options)

@@ -12,13 +12,13 @@ import os
 import socket
 import tempfile
 from collections.abc import Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from orchestrator.store.db import prepare
+from tests.harness import memory
 from tests.harness.postgres import FAST, TestPostgres, migrate
 
 CLUSTER = UUID(int=1)
@@ -48,8 +48,7 @@ KEPT = ["alembic_version", "installation", "swarm"]
 @contextlib.contextmanager
 def serving() -> Iterator[TestPostgres]:
     """A server in memory, with the database that others are copied from."""
-    if Path("/dev/shm").is_dir():
-        tempfile.tempdir = "/dev/shm"
+    tempfile.tempdir = memory.folder()
     postgres = TestPostgres(OPTIONS)
     try:
         asyncio.run(_template(postgres))
