@@ -101,12 +101,12 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        31,
+        46,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
         "the engine's restart policy is not cleared before a stop (E5)",
-        1,
+        3,
         ((planning, "_quieten", lambda *_: []),),
     ),
     "a quiet start is a start": (
@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        109,
+        132,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
@@ -150,7 +150,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        24,
+        27,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "only what was seen to run was on": (
@@ -170,7 +170,7 @@ BUGS: dict[str, Bug] = {
     ),
     "every end is a good end": (
         "exit codes are not told (I10)",
-        7,
+        10,
         ((agent, "reported", _code_zero),),
     ),
     "who does not answer is not there": (

@@ -114,7 +114,7 @@ async def _nobody_expires(_db: Any, *, patient: bool = False) -> datetime:
 BUGS: dict[str, Bug] = {
     "a stale report is news": (
         "a report is taken in although a newer one was (sequence numbers)",
-        24,
+        40,
         ((reports, "observe", _stale_is_news),),
     ),
     "silent is lost": (
@@ -144,12 +144,12 @@ BUGS: dict[str, Bug] = {
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        24,
+        191,
         ((ports, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
         "a successor is not placed where its predecessor frees the port; was in the product until seed 8 found it",
-        51,
+        58,
         ((placement, "vacated", _as_it_was),),
     ),
     "who was stopped has no turn": (
@@ -174,7 +174,7 @@ BUGS: dict[str, Bug] = {
     ),
     "no answer is a yes": (
         "a request whose transaction failed is accepted (I1, F28)",
-        5,
+        10,
         ((commands, "run", _yes),),
     ),
     "volumes outlive their service": (
@@ -189,7 +189,7 @@ BUGS: dict[str, Bug] = {
     ),
     "all that are silent are lost": (
         "the slots of silent hosts are filled elsewhere although most hosts were silent at once (I2b)",
-        37,
+        27,
         ((leaving, "mass_silence", _never), (dispatch, "mass_silence", _never)),
     ),
     "nobody expires": (
