@@ -136,11 +136,6 @@ def sweep(engine: PrivateEngine) -> None:
     wait_for(swept, timeout=60, what="the engine to be empty")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The seeds first: they take every core for a while, and as the last ones they would have the other worker wait."""
-    items.sort(key=lambda item: item.path.name != "test_seeds.py")
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed end-to-end test shows the server's log, and those of its hosts."""

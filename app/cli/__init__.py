@@ -130,10 +130,10 @@ def _export() -> None:
 
 @app.command("test", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _test(context: typer.Context) -> None:
-    """Run the tests; arguments go to pytest."""
+    """Run the tests, the simulator's seeds first; with arguments those that they name to pytest."""
     from app.cli import dev
 
-    dev.test(context.args)
+    raise typer.Exit(dev.test(context.args))
 
 
 @app.command("check", rich_help_panel=MAKERS)

@@ -32,15 +32,26 @@ CHECKS: Sequence[tuple[str, Sequence[str]]] = (
 )
 
 
-def test(arguments: Sequence[str]) -> None:
-    """Install what the tests need where that is ours to do, then become pytest. Raises CommandError."""
+SEEDS = ("--runs", "1000", "--jobs", "2", "--seconds", "450", "--keep-going")
+"""Six minutes of two cores; on a machine that is slower, as many as it has time for."""
+
+TESTS = ("tests", "-m", "not long", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Most tests wait for engines and processes; each worker has its own. A file stays with one worker. In the order of
+their names: by number of tests the few long ones would come last, and one worker would wait for the other."""
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Install what the tests need where that is ours to do, and run those that are asked for, as pytest has it; without
+    arguments all, after the simulator's seeds. Returns 0 when all is well. Raises CommandError."""
     _install_missing()
     environment = _environment() | {"PYTHONUNBUFFERED": "1"}
-    # Most tests wait for engines and processes; each worker has its own. A file stays with one worker. In the order of
-    # their names: by number of tests the few long ones would come last, and one worker would wait for the other.
-    all_of_them = ["tests", "-m", "not long", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-    wanted = list(arguments) or all_of_them
-    _become([sys.executable, "-P", "-m", "pytest", *wanted], environment)
+    suite = [sys.executable, "-P", "-m", "pytest", *(arguments or TESTS)]
+    if arguments:
+        _become(suite, environment)
+    # Alone, since they take every core: beside other tests they would take twice as long, and so would those.
+    seeds = [sys.executable, "-P", "-m", "tests.simulation", *SEEDS]
+    found = subprocess.run(seeds, cwd=ROOT, env=environment | {"PYTHONHASHSEED": "0"}, check=False).returncode
+    return found or subprocess.run(suite, cwd=ROOT, env=environment, check=False).returncode
 
 
 def bench(arguments: Sequence[str]) -> None:
