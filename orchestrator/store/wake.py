@@ -52,9 +52,8 @@ async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
 async def clients(conn: Connection, service_id: UUID) -> None:
     """Make the workers look at the services that are linked to this one; waits for nobody."""
     await conn.execute(
-        "WITH left_ AS (INSERT INTO wakes (service_id)"
-        " SELECT from_service FROM links WHERE to_service = $1 RETURNING 1)"
-        " SELECT pg_notify('tutela_service', '') FROM left_ LIMIT 1",
+        "WITH due AS (INSERT INTO wakes (service_id) SELECT from_service FROM links WHERE to_service = $1)"
+        " SELECT pg_notify('tutela_service', '')",
         service_id,
     )
 

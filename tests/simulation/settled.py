@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ROWS = """
     SELECT c.id, c.name, c.service_id, n.name AS node, c.want, c.leaving, c.autorestart, c.autoreplace,
+        coalesce((c.spec->>'single_writer')::bool, false) AS alone,
         c.spec->>'image' AS image, c.seen->>'state' AS seen, c.start_gen,
         coalesce((c.seen->>'start_gen')::int, 0) AS obeyed, coalesce((c.seen->>'will_restart')::bool, false) AS again,
         c.networks::text AS networks, (c.seen->>'exit_code')::int AS code, coalesce(c.seen->>'message', '') AS said
@@ -126,7 +127,8 @@ def _running(world: World, name: str, row: dict[str, Any], box: Box | None) -> I
         yield f"{name} can never be started (E33), and is not made anew: {row['said']}"
     if box is not None and box.stopping:
         yield f"{name} is wanted running, and in the grace of a stop"
-    policy = "no" if row["autoreplace"] != "OFF" else _POLICIES[row["autorestart"]]
+    own = row["autoreplace"] != "OFF" or row["alone"]  # the agent's alone (decision 3)
+    policy = "no" if own else _POLICIES[row["autorestart"]]
     if box is not None and box.policy != policy:
         yield f"{name} has policy {box.policy}, and autorestart is {row['autorestart']}"
     if row["seen"] == "RUNNING":
