@@ -212,12 +212,12 @@ class Executor:
             if error.code != "name_taken":
                 raise
             found = await self._named(container_name(assignment))
-            if found is None:
-                raise RuntimeBusy(f"{error.reason}: the engine is still at it, or has just removed it") from error
-            labels = (found.get("Config") or {}).get("Labels") or {}
+            labels = ((found or {}).get("Config") or {}).get("Labels") or {}
             ours = labels.get(CLUSTER) == str(cluster_id) and labels.get(CONTAINER) == str(assignment.container_id)
-            if ours and labels.get(DIGEST) == assignment.spec_digest:
+            if found is not None and ours and labels.get(DIGEST) == assignment.spec_digest:
                 return str(found["Id"])
+            if found is None or ours:
+                raise RuntimeBusy(f"{error.reason}: the engine is still making or removing it") from error
             raise
 
     async def _named(self, name: str) -> Json | None:

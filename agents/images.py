@@ -46,8 +46,8 @@ def resolved(reference: str, found: Json) -> ResolvedImage:
         digest=_digest(reference, found.get("RepoDigests") or []),
         env=tuple((name, value) for name, _, value in (str(each).partition("=") for each in config.get("Env") or ())),
         ports=tuple(
-            ImagePort(protocol=Transport(protocol or "tcp"), port=number)
-            for protocol, number in sorted(_ports(config.get("ExposedPorts") or ()))
+            ImagePort(protocol=Transport(protocol), port=number)
+            for protocol, number in sorted(set(_ports(config.get("ExposedPorts") or ())))
         ),
         entrypoint=tuple(str(word) for word in config.get("Entrypoint") or ()),
         command=tuple(str(word) for word in config.get("Cmd") or ()),
@@ -63,9 +63,9 @@ def _ports(texts: Iterable[object]) -> Iterator[tuple[str, int]]:
     """Protocol and number of each, without those that no container can have: images say what they like."""
     for each in texts:
         number, _, protocol = str(each).partition("/")
-        known = protocol in {"", "tcp", "udp"} and number.isascii() and number.isdigit()
-        if known and 0 < int(number[:6]) < 65536:
-            yield protocol, int(number)
+        known = protocol in {"", "tcp", "udp"} and number.isascii() and number.isdigit() and len(number) < 6
+        if known and 0 < int(number) < 65536:
+            yield protocol or "tcp", int(number)
 
 
 def _digest(reference: str, digests: list[str]) -> str | None:

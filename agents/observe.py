@@ -30,7 +30,7 @@ from agents.view import (
     settles_at,
 )
 from domain.assignment import ContainerAssignment
-from domain.container import Observed, Seen, Want
+from domain.container import AGAIN, Observed, Seen, Want
 from domain.networks import is_overlay_name
 
 log = structlog.get_logger("observe")
@@ -138,8 +138,6 @@ def reported(
         state = Seen.RESTARTING
     if memory.retry is not None:
         message = _tried(memory.retry)
-    elif assignment.want is Want.GONE and seen.state not in {EngineState.DEAD, EngineState.REMOVING}:
-        message = None  # what its last run came to is no reason why it is still there
     return Observed(
         state=state,
         start_gen=memory.start_gen,
@@ -158,7 +156,7 @@ def reported(
 
 
 def _tried(retry: Retry) -> str:
-    return f"{retry.message} (try {retry.count}, again soon)"
+    return f"{retry.message} (try {retry.count}{AGAIN}"
 
 
 def _absent(assignment: ContainerAssignment, memory: ContainerMemory, *, gone: bool) -> Observed | None:

@@ -228,11 +228,27 @@ class Container:
     leaving: bool = False
 
 
+AGAIN = ", again soon)"
+"""So ends what an agent says of something that it tries again."""
+
+
 def news(before: Observed | None, report: Observed) -> Observed:
-    """What is known after a report: of a container that is gone, how it was before stays known."""
-    if report.state is not Seen.GONE or before is None:
+    """What is known after a report: of a container that is not there any more, how it was before stays known."""
+    absent = report.engine_id is None and report.state in {Seen.EXITED, Seen.GONE}
+    if before is None or not absent:
         return report
-    return replace(before, state=Seen.GONE, start_gen=report.start_gen, ip=None, will_restart=False)
+    tried = before.message is not None and before.message.endswith(AGAIN)
+    return replace(
+        before,
+        state=report.state,
+        start_gen=report.start_gen,
+        engine_id=before.engine_id if report.state is Seen.GONE else None,
+        exit_code=before.exit_code if report.exit_code is None else report.exit_code,
+        message=report.message or (None if tried else before.message),
+        ip=None,
+        will_restart=report.will_restart,
+        settling=False,
+    )
 
 
 ALIVE = frozenset({Seen.RUNNING, Seen.RESTARTING})

@@ -20,8 +20,8 @@ MAX_REFERENCE = 255
 MAX_IMAGE_TEXT = 512 * 1024
 """Characters: more than a process can be started with by far (128 KiB a variable), less than a message may have."""
 
-PORT_TEXT = 40
-"""Characters that a port counts for: of the 10,000 of a telephone exchange all are kept."""
+LEAST_TEXT, PORT_TEXT = 8, 40
+"""Characters that a text counts for beside its own, and a port: of the 10,000 of a telephone exchange all are kept."""
 
 _NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
@@ -91,10 +91,12 @@ def unusable(image: ResolvedImage) -> str | None:
 
     An image says what it likes, and the record keeps it: text of any length and with any character it cannot keep.
     """
-    said = (*image.entrypoint, *image.command, *image.volumes, image.image_id, image.digest or "")
+    said = (*image.entrypoint, *image.command, *image.volumes, image.reference, image.image_id, image.digest or "")
     texts = (*chain.from_iterable(image.env), *said)
-    if sum(map(len, texts)) + PORT_TEXT * len(image.ports) > MAX_IMAGE_TEXT:
+    if sum(len(text) + LEAST_TEXT for text in texts) + PORT_TEXT * len(image.ports) > MAX_IMAGE_TEXT:
         what = f"more than {MAX_IMAGE_TEXT // 1024} KiB"
+    elif not all(0 < each.port < 65536 for each in image.ports):
+        what = "a port that there is not"
     elif any(_NO_CHARACTER.search(text) for text in texts):
         what = "a character that is none (NUL, or half of one)"
     else:

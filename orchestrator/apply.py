@@ -164,7 +164,7 @@ class _Writing:
                     await actions.end(
                         conn, service.operation.actions, _outcome(step.success), step.message, self.view.now
                     )
-                    await nodes.withdraw_image_requests(conn, service.id, keep=None)
+                    await nodes.withdraw_image_requests(conn, service.id)
                 self.service = finish(service)
             case FinishOrder():
                 order = self.rows[step.container_id].order

@@ -45,7 +45,9 @@ async def load(conn: Connection, service: Service, installation: Installation, a
             for link in service.spec.links
             if link.to_service in targets
         ),
-        image=ImageAnswer(node_id=answer.node_id, image=answer.image, error=answer.error) if answer else None,
+        image=ImageAnswer(node_id=answer.node_id, asked_at=answer.asked_at, image=answer.image, error=answer.error)
+        if answer
+        else None,
         installation=installation,
         now=at,
         behind=tuple(await relations.under_way(conn, after)) if after else (),
@@ -74,12 +76,14 @@ def _linked(link: Link, target: LinkedTo, rows: Sequence[Container], fleet: Flee
     by_slot = {row.slot: row for row in sorted(rows, key=lambda row: not row.leaving) if contributes(row)}
     chosen = [by_slot[slot] for slot in sorted(by_slot)]
     every = target.strategy is Strategy.EVERY_NODE
+    # On every node there may be slots above the target, for one whose node is gone.
+    highest = max(by_slot, default=0) if every else 0
     return LinkedService(
         alias=link.name,
         service_id=link.to_service,
         unique_name=target.unique_name,
         subnet=target.subnet,
-        target=target.target,
+        target=max(target.target, highest),
         sources=tuple(source_of(row, fleet, account) for row in chosen),
         nodes=tuple(row.node_id for row in chosen) if every else (),
     )

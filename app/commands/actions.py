@@ -82,7 +82,7 @@ async def _let_go(conn: Connection, context: Context, service_id: UUID, action_i
         service, more = cancel(service, action_id)
         ended |= set(more)
         if service.operation is None:
-            await nodes.withdraw_image_requests(conn, service_id, keep=None)
+            await nodes.withdraw_image_requests(conn, service_id)
             changed += [
                 replace(row, want=Want.GONE) for row in rows if never_ran(row) and row not in changed and not row.order
             ]

@@ -75,6 +75,7 @@ async def pause_node(context: Context, node_id: UUID) -> None:
         there(node)
         _not_yet(node.paused, node.name)
         await pauses.set_node(work.conn, node_id, context.account.username)
+        await wake.waiting_services(work.conn)
 
 
 async def resume_node(context: Context, node_id: UUID) -> None:

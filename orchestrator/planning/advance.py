@@ -31,7 +31,7 @@ def advance(
     policy: Policy,
 ) -> Plan:
     """One move of a start, scaling or redeployment. `refilled`: gone containers whose slots get a successor."""
-    ready, image_steps = look_up(view, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
+    ready, image_steps = look_up(view, policy, needed=len(kept) < len(view.slots) or _outdated(view, kept) != [])
     if ready is not None:
         return ready
     judged = [row for row in kept if _judged(view, row) and not _to_start(view, row)]

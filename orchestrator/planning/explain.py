@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from uuid import UUID
 
-from domain.container import ALIVE, Container, Seen, Want, obeyed
+from domain.container import AGAIN, ALIVE, Container, Seen, Want, obeyed
 from domain.networks import Fleet, Form
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
@@ -245,7 +245,8 @@ def _occupied(view: ServiceView, row: Container, scene: _Scene, policy: Policy) 
     if node is not None and node.closed is not None and (node.closed.cause is Cause.ENGINE or not _as_wanted(row)):
         return replace(story, reason=Reason.QUARANTINED, text=node.closed.reason, remedy=node.closed.remedy)
     if row.want is Want.GONE:
-        said = f": {row.seen.message}" if row.seen and row.seen.message else ""
+        tried = row.seen.message if row.seen and row.seen.message and row.seen.message.endswith(AGAIN) else ""
+        said = f": {tried}" if tried else ""
         return replace(story, reason=Reason.REMOVING, text=f"its node is removing it{said}", wanted="gone")
     if node is not None and node.draining and bound(row):
         text = f"node {node.name} is being drained, and its data is there"

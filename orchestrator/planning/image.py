@@ -6,12 +6,12 @@ from domain.node import Candidate, NodeState
 from domain.placement import matches, place
 from domain.service import Operation, usable_image
 from orchestrator.planning.steps import FinishOperation, Plan, RequestImage, Step, UseImage
-from orchestrator.planning.view import ImageAnswer, ServiceView, fleet
+from orchestrator.planning.view import ImageAnswer, Policy, ServiceView, fleet
 
 START_ONE = "start an agent, or wait for it to come back"
 
 
-def look_up(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]]:
+def look_up(view: ServiceView, policy: Policy, *, needed: bool) -> tuple[Plan | None, list[Step]]:
     """A plan to end with, or the steps to go on after. `needed`: whether the operation makes a container."""
     operation = view.service.operation
     if operation is None or operation.image_request is None:
@@ -19,23 +19,22 @@ def look_up(view: ServiceView, *, needed: bool) -> tuple[Plan | None, list[Step]
     if not needed and usable_image(view.service) is not None:
         return None, []
     answer = view.image
+    if answer is not None and answer.error is not None:
+        cause = "the image is not to be had"
+        return Plan(steps=(FinishOperation(success=False, message=answer.error, cause=cause),)), []
+    if answer is not None and answer.image is not None:
+        return None, [UseImage(image=answer.image, cause="the image was looked up")]
+    if not needed and not view.slots:
+        return None, []
     if answer is None:
-        if not needed and not view.slots:
-            return None, []
-        return _ask_first(view, operation), []
-    if answer.error is not None:
-        return Plan(
-            steps=(FinishOperation(success=False, message=answer.error, cause="the image is not to be had"),)
-        ), []
-    if answer.image is None:
-        return _ask_another(view, operation, answer), []
-    return None, [UseImage(image=answer.image, cause="the image was looked up")]
+        return _ask_first(view, operation, policy), []
+    return _wait(view, operation, answer, policy), []
 
 
-def _ask_first(view: ServiceView, operation: Operation) -> Plan:
+def _ask_first(view: ServiceView, operation: Operation, policy: Policy) -> Plan:
     spec, able = view.service.spec, _able(view)
     if able is not None:
-        return _ask(view, operation, able, "containers are made from exactly one image")
+        return _ask(view, operation, able, "containers are made from exactly one image", policy)
     if any(node.open for node in fleet(view)):
         why = f"slot {min(view.slots, default=1)}: {place(spec, fleet(view)).reason}"
         return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),))
@@ -46,16 +45,24 @@ def _ask_first(view: ServiceView, operation: Operation) -> Plan:
     return Plan(waits_for=f"{why}: {'resume one' if up else START_ONE}")
 
 
-def _ask_another(view: ServiceView, operation: Operation, answer: ImageAnswer) -> Plan:
-    """Who was asked may be away or paused by now; while nobody else is to be had it is waited for."""
+def _wait(view: ServiceView, operation: Operation, answer: ImageAnswer, policy: Policy) -> Plan:
+    """For the answer, and for who was asked to come back: it may be the only one that has the image. One that was asked
+    so long ago as `lost_after`, or that is paused or quarantined, is not waited for where another may be asked."""
     asked = view.by_id.get(answer.node_id)
     if asked is None:
         asked = next((node for node in fleet(view) if node.node_id == answer.node_id), None)
-    if asked is None or not asked.open:
-        able = _able(view)
-        if able is not None:
-            return _ask(view, operation, able, "the node that was asked for it does not answer now")
-    return Plan(waits_for=_looked_up(view))
+    if asked is None:
+        return _ask_first(view, operation, policy)
+    if asked.open:
+        return Plan(waits_for=_looked_up(view))
+    why = f"{_looked_up(view)} on node {asked.name}, which does not answer now"
+    patience = answer.asked_at + policy.lost_after
+    if asked.paused is None and asked.closed is None and view.now < patience:
+        return Plan(waits_for=why, requeue_at=patience)
+    able = _able(view)
+    if able is None:
+        return Plan(waits_for=why)
+    return _ask(view, operation, able, f"node {asked.name}, which was asked for it, does not answer now", policy)
 
 
 def _able(view: ServiceView) -> Candidate | None:
@@ -64,7 +71,8 @@ def _able(view: ServiceView) -> Candidate | None:
     return min(able, key=lambda node: node.name, default=None)
 
 
-def _ask(view: ServiceView, operation: Operation, node: Candidate, cause: str) -> Plan:
+def _ask(view: ServiceView, operation: Operation, node: Candidate, cause: str, policy: Policy) -> Plan:
+    """The look that follows is for a node that is lost or paused just now: nothing here waited for it yet."""
     assert operation.image_request is not None  # noqa: S101 - `look_up` saw it
     step = RequestImage(
         node_id=node.node_id,
@@ -73,7 +81,7 @@ def _ask(view: ServiceView, operation: Operation, node: Candidate, cause: str) -
         pull=operation.pull,
         cause=cause,
     )
-    return Plan(steps=(step,), waits_for=_looked_up(view))
+    return Plan(steps=(step,), waits_for=_looked_up(view), requeue_at=view.now + policy.blocked_retry)
 
 
 def _looked_up(view: ServiceView) -> str:

@@ -43,8 +43,7 @@ def judge_orders(rows: Sequence[Container], policy: Policy, now: datetime) -> tu
         deadline = row.order.since + policy.deadline
         if ended is None and now >= deadline:
             minutes = int(policy.deadline.total_seconds() // 60)
-            why = f"no node takes the successor of {row.name}" if gone(row) else complaint(row)
-            ended, cause = f"gave up after {minutes} minutes: {why}", "its deadline has passed"
+            ended, cause = f"gave up after {minutes} minutes: {_overdue(row)}", "its deadline has passed"
         if ended is None:
             due = deadline if due is None else min(due, deadline)
             continue
@@ -52,6 +51,14 @@ def judge_orders(rows: Sequence[Container], policy: Policy, now: datetime) -> tu
             FinishOrder(container_id=row.id, name=row.name, success=not ended, message=ended or None, cause=cause)
         )
     return steps, due
+
+
+def _overdue(row: Container) -> str:
+    if row.want is not Want.GONE:
+        return complaint(row)
+    if gone(row):
+        return f"{row.name} has no successor yet"
+    return f"the node of {row.name} did not confirm that it is gone"
 
 
 def _judged(row: Container, policy: Policy) -> str | None:

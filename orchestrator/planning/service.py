@@ -146,7 +146,9 @@ def _run(
     service, operation = view.service, view.service.operation
     every = service.spec.deployment_strategy is Strategy.EVERY_NODE
     steps: list[Step] = []
-    if every and service.target != len(view.slots):
+    # A node that goes and comes back is no reason to look again for an image that was not found.
+    unknown = operation is None and not view.containers and usable_image(service) is None
+    if every and service.target != len(view.slots) and not (unknown and len(view.slots) < service.target):
         steps.append(FollowNodes(target=len(view.slots), cause="it has one container on every node that matches"))
     steps += _excess(view, rows)
     moved = leave(view, rows, leavers, policy)
@@ -157,8 +159,7 @@ def _run(
     due = min((each for each in (moved.due, retry) if each is not None), default=None)
     kept = [row for row in rows if row.slot in view.slots and row.want is not Want.GONE]
     steps += _adjustments(view, kept)
-    new = every and len(view.slots) > service.target
-    if operation is None and new and not view.containers and usable_image(service) is None:
+    if every and unknown and len(view.slots) > service.target:
         steps.append(StartOnNodes(cause="a node matches it, and its image was not looked up"))
         return Plan(steps=tuple(steps), waits_for="it is started on its nodes", requeue_at=view.now)
     if operation is None:

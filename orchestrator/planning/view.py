@@ -68,9 +68,10 @@ class LinkedService:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAnswer:
     """What became of the image request of the operation under way: pending while both are None. `node_id`: who was
-    asked."""
+    asked last, and when."""
 
     node_id: UUID
+    asked_at: datetime
     image: ResolvedImage | None = None
     error: str | None = None
 

@@ -289,9 +289,11 @@ async def live_counts(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAnswerRow:
-    """The state of an image request; pending while both are None. `node_id`: who was asked."""
+    """The state of an image request; pending while `image` and `error` are None. `node_id`: who was asked last, and
+    when."""
 
     node_id: UUID
+    asked_at: datetime
     image: ResolvedImage | None
     error: str | None
 
@@ -300,7 +302,8 @@ async def request_image(conn: Connection, request: ImageRequest, service_id: UUI
     """Ask the node about an image; under the same id again: it instead of the one that did not answer yet."""
     await conn.execute(
         "INSERT INTO image_requests (id, service_id, node_id, reference, pull) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id WHERE image_requests.answered_at IS NULL",
+        " ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, created_at = clock_timestamp()"
+        " WHERE image_requests.answered_at IS NULL",
         request.request_id,
         service_id,
         node_id,
@@ -311,10 +314,11 @@ async def request_image(conn: Connection, request: ImageRequest, service_id: UUI
 
 async def image_answer(conn: Connection, request_id: UUID) -> ImageAnswerRow | None:
     """What became of the request; None when it was not made."""
-    row = await conn.fetchrow("SELECT node_id, image, error FROM image_requests WHERE id = $1", request_id)
+    row = await conn.fetchrow("SELECT node_id, created_at, image, error FROM image_requests WHERE id = $1", request_id)
     if row is None:
         return None
-    return ImageAnswerRow(node_id=row["node_id"], image=codec.load(codec.IMAGE, row["image"]), error=row["error"])
+    image = codec.load(codec.IMAGE, row["image"])
+    return ImageAnswerRow(node_id=row["node_id"], asked_at=row["created_at"], image=image, error=row["error"])
 
 
 async def open_image_requests(
@@ -338,8 +342,6 @@ async def open_image_requests(
     return out
 
 
-async def withdraw_image_requests(conn: Connection, service_id: UUID, keep: UUID | None) -> None:
-    """Drop the service's requests but the one still needed, so that no agent pulls for nothing."""
-    await conn.execute(
-        "DELETE FROM image_requests WHERE service_id = $1 AND ($2::uuid IS NULL OR id <> $2)", service_id, keep
-    )
+async def withdraw_image_requests(conn: Connection, service_id: UUID) -> None:
+    """Drop the service's requests, so that no agent pulls for nothing."""
+    await conn.execute("DELETE FROM image_requests WHERE service_id = $1", service_id)

@@ -169,6 +169,7 @@ async def answer_images(conn: Connection, reports: Sequence[NodeReport]) -> list
         " JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::jsonb[], $5::text[])"
         " AS a(id, node_id, session, image, error) ON a.id = o.id JOIN nodes n ON n.id = a.node_id"
         " WHERE r.id = ANY($1) AND r.id = o.id AND r.node_id = a.node_id AND n.session = a.session"
+        " AND coalesce(a.image->>'reference', r.reference) = r.reference"
         " RETURNING r.service_id",
         [request_id for request_id, _ in answers],
         [node_id for _, node_id in answers],

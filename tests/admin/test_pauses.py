@@ -10,6 +10,7 @@ import pytest
 
 from domain.pause import Pause
 from domain.service import Verb
+from orchestrator import dispatch
 from orchestrator.planning.explain import Reason, explain
 from orchestrator.planning.view import Policy
 from orchestrator.store import schedule
@@ -190,6 +191,18 @@ async def test_each_is_an_action_and_twice_is_refused_with_the_reason(office: Of
     if what != "reconciler":
         for verb in ("pause", "resume", "look"):
             await post(office, f"{ADMIN}/{what}/{uuid4()}/{verb}/", 404)
+
+
+async def test_an_image_is_asked_of_another_node_when_the_one_that_was_asked_is_paused(office: Office) -> None:
+    """It is told nothing while it is paused, and so it would never answer."""
+    first, second = await Node.join(office.db, "a"), await Node.join(office.db, "b")
+    service = await office.create(name="web")
+    await post(office, f"{service['resource_uri']}start/")
+    await passes(office)
+    assert len((await dispatch.assignments_since(office.db, first.registration, 0)).images) == 1
+    await post(office, f"{ADMIN}/node/{first.registration.node_id}/pause/")
+    await passes(office)
+    assert len((await dispatch.assignments_since(office.db, second.registration, 0)).images) == 1
 
 
 async def test_what_is_terminated_is_not_paused(office: Office) -> None:

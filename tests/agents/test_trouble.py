@@ -134,9 +134,22 @@ async def test_a_ledger_that_cannot_be_written_is_no_engine_that_is_away(
 
 
 def test_ports_of_an_image_that_no_container_can_have_are_left_out() -> None:
-    odd = ["80/tcp", "8000-8010/tcp", "/tcp", "0", "70000", "53/udp", "9/sctp", "443", "٣/tcp", "1" * 9000]
+    odd = [
+        "80/tcp",
+        "80",
+        "00000000443/tcp",
+        "8000-8010/tcp",
+        "/tcp",
+        "0",
+        "70000",
+        "53/udp",
+        "9/sctp",
+        "443",
+        "٣/tcp",
+        "1" * 9000,
+    ]
     found = resolved("a", {"Id": "x", "Config": {"ExposedPorts": {each: {} for each in odd}}})
-    assert [(each.protocol.value, each.port) for each in found.ports] == [("tcp", 443), ("tcp", 80), ("udp", 53)]
+    assert [(each.protocol.value, each.port) for each in found.ports] == [("tcp", 80), ("tcp", 443), ("udp", 53)]
 
 
 @pytest.mark.usefixtures("agent")

@@ -119,6 +119,23 @@ def test_the_state_on_the_wire(want: Want, seen: Seen | None, obeyed: bool, stat
     assert not contributes(replace(row, terminated_at=START))
 
 
+def test_what_is_told_of_a_removal_takes_nothing_from_what_is_known_of_the_run() -> None:
+    ran = Observed(
+        state=S.EXITED, start_gen=1, engine_id="e", exit_code=3, started_at=START, message="it was not found"
+    )
+    why = "it is gone, and its volumes are not: v is in use (try 2, again soon)"
+    told = news(ran, Observed(state=S.EXITED, start_gen=1, message=why))
+    assert told == replace(ran, message=why, engine_id=None)
+    gone = news(told, Observed(state=S.GONE, start_gen=1))
+    assert (gone.exit_code, gone.started_at, gone.message) == (3, START, None)
+    never = Observed(state=S.FAILED, start_gen=1, message="its port is taken")
+    assert news(never, Observed(state=S.GONE, start_gen=1)).message == "its port is taken"
+    removed = news(ran, Observed(state=S.EXITED, start_gen=1, exit_code=0, message="it ended, and was removed"))
+    assert (removed.exit_code, removed.message) == (0, "it ended, and was removed")
+    up = replace(ran, state=S.RUNNING, settling=True)
+    assert not news(up, Observed(state=S.EXITED, start_gen=1)).settling
+
+
 def test_news_of_what_is_gone_keeps_how_it_ended_only_where_that_was_known() -> None:
     gone = Observed(state=S.GONE, start_gen=2)
     assert news(None, gone) is gone

@@ -131,6 +131,7 @@ async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_
     async with record.db.transaction() as conn:
         silent = timedelta(seconds=SILENT_SECONDS)
         await conn.execute("UPDATE nodes SET last_seen = last_seen - $1::interval WHERE name = 'a'", silent)
+        await conn.execute("UPDATE image_requests SET created_at = created_at - $1::interval", POLICY.lost_after)
     await dispatch.expire(record.db)
     assert await due(record) == {service}
     await record.passes()

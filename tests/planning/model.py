@@ -150,7 +150,7 @@ class World:
         for step in plan.steps:
             match step:
                 case RequestImage():
-                    self.answers[step.request_id] = ImageAnswer(node_id=step.node_id)
+                    self.answers[step.request_id] = ImageAnswer(node_id=step.node_id, asked_at=self.now)
                 case UseImage():
                     operation = self.service.operation
                     assert operation is not None

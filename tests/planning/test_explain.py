@@ -345,9 +345,12 @@ def test_what_is_told_of_a_container() -> None:
     world.rows[row.id] = replace(row, want=Want.GONE)
     gone = one(world)
     assert (gone.reason, gone.text, gone.wanted) == (Reason.REMOVING, "its node is removing it", "gone")
-    said = Observed(state=Seen.EXITED, start_gen=1, message="it is gone, and its volumes are not: v is in use")
-    world.rows[row.id] = replace(row, want=Want.GONE, seen=said)
-    assert one(world).text == "its node is removing it: it is gone, and its volumes are not: v is in use"
+    why = "it is gone, and its volumes are not: v is in use (try 3, again soon)"
+    world.rows[row.id] = replace(row, want=Want.GONE, seen=Observed(state=Seen.EXITED, start_gen=1, message=why))
+    assert one(world).text == f"its node is removing it: {why}"
+    ended = Observed(state=Seen.EXITED, start_gen=1, message="its command was not found (exit code 127): see its logs")
+    world.rows[row.id] = replace(row, want=Want.GONE, seen=ended)
+    assert one(world).text == "its node is removing it", "what its run came to is no reason"
 
 
 def test_when_it_has_been_so() -> None:

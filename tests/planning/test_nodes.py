@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from domain.container import Container, Want
 from domain.links import Endpoint, Source
 from domain.node import Candidate, NodeState
+from domain.pause import Pause
 from domain.service import Verb
 from domain.spec import CrashPolicy, ServiceSpec, Strategy, Transport
 from orchestrator.planning.steps import FinishOperation, RequestImage, render
 from orchestrator.planning.view import LinkedService
-from tests.planning.model import START, World, a_service, number, obey
+from tests.planning.model import POLICY, START, World, a_service, number, obey
 
 A, B, C = number(201), number(202), number(203)
 PORT = Endpoint(protocol=Transport.TCP, inner_port=80, address="", port=80)
@@ -80,24 +81,64 @@ def test_an_image_is_looked_up_on_a_node_that_the_service_may_run_on_and_on_no_o
     assert "has no tag trusted" in step.message
 
 
-def test_an_image_is_asked_of_another_node_when_the_one_that_was_asked_falls_silent() -> None:
-    """And of nobody else as long as it answers, or while there is none: its image may come after all."""
-    world = World(a_service(target=1), nodes=fleet(A, B, C))
+LOOKED_UP = "image tutela/web:latest is being looked up"
+
+
+def looking_up(*nodes: UUID) -> World:
+    """The first of the nodes is asked for the image."""
+    world = World(a_service(target=1), nodes=fleet(*nodes))
     world.operate(Verb.START)
-    asked = world.step().steps
-    assert [step.node_id for step in asked if isinstance(step, RequestImage)] == [A]
-    assert render(world.step()) == "wait: image tutela/web:latest is being looked up"
+    asked = world.step()
+    assert [step.node_id for step in asked.steps if isinstance(step, RequestImage)] == [nodes[0]]
+    assert asked.requeue_at == world.now + POLICY.blocked_retry, "it may be lost just now, and nobody waits for it yet"
+    assert render(world.step()) == f"wait: {LOOKED_UP}"
+    return world
+
+
+def test_an_image_is_asked_of_another_node_when_the_one_that_was_asked_stays_silent() -> None:
+    """It may be the only one that has the image, so it has its time; and while there is no other it is waited for."""
+    world = looking_up(A, B, C)
     cut(world, A)
+    waits = world.step()
+    assert render(waits) == f"wait: {LOOKED_UP} on node a, which does not answer now"
+    assert waits.requeue_at == world.now + POLICY.lost_after
+    world.now += POLICY.lost_after
     assert render(world.step()) == (
-        "request image tutela/web:latest (missing): the node that was asked for it does not answer now\n"
-        "wait: image tutela/web:latest is being looked up"
+        "request image tutela/web:latest (missing): node a, which was asked for it, does not answer now\n"
+        f"wait: {LOOKED_UP}"
     )
     assert [answer.node_id for answer in world.answers.values()] == [B]
-    world.nodes = fleet(A)
-    cut(world, A)
-    assert render(world.step()) == "wait: image tutela/web:latest is being looked up"
-    world.nodes = fleet(A, C)
+    world.now += POLICY.lost_after
+    change(world, B, tags=frozenset({"not"}))
+    for each in (B, C):
+        cut(world, each)
+    assert render(world.step()) == f"wait: {LOOKED_UP} on node b, which does not answer now"
+    change(world, A, state=NodeState.DEPLOYED)
     assert [step.node_id for step in world.step().steps if isinstance(step, RequestImage)] == [A]
+
+
+def test_one_that_is_paused_or_taken_out_is_not_waited_for() -> None:
+    world = looking_up(A, B)
+    change(world, A, paused=Pause(since=START, by="admin"))
+    assert [step.node_id for step in world.step().steps if isinstance(step, RequestImage)] == [B]
+    world.nodes = fleet(C)
+    assert [step.node_id for step in world.step().steps if isinstance(step, RequestImage)] == [C]
+    world.nodes = fleet(A)
+    change(world, A, tags=frozenset())
+    world.service = replace(world.service, spec=replace(world.service.spec, tags=("gpu",)))
+    (step,) = world.step().steps
+    assert isinstance(step, FinishOperation)
+    assert "has no tag gpu" in (step.message or "")
+
+
+def test_a_service_for_every_node_whose_only_node_goes_during_the_lookup_has_nothing_to_look_up() -> None:
+    spec = ServiceSpec(image="tutela/web:latest", deployment_strategy=Strategy.EVERY_NODE)
+    world = World(a_service(target=1, spec=spec), nodes=fleet(A))
+    world.operate(Verb.START)
+    world.step()
+    world.nodes = ()
+    world.step()
+    assert world.ended[-1][1:] == (True, None)
 
 
 def test_an_order_to_one_container_ends_at_its_deadline_while_no_node_takes_its_successor() -> None:
@@ -111,7 +152,7 @@ def test_an_order_to_one_container_ends_at_its_deadline_while_no_node_takes_its_
     world.run()
     (_, success, message) = world.ended[-1]
     assert not success
-    assert message == f"gave up after 10 minutes: no node takes the successor of {row.name}"
+    assert message == f"gave up after 10 minutes: {row.name} has no successor yet"
     change(world, A, cordoned=False)
     world.run()
     (successor,) = world.open_rows()
@@ -132,6 +173,10 @@ def test_a_service_for_every_node_that_had_none_is_started_on_the_first_that_mat
     world.run()
     assert world.ended[-1][1:] == (False, "there is no such image")
     assert render(world.plan()) == "at rest"
+    cut(world, A)
+    assert render(world.plan()) == "at rest"
+    change(world, A, state=NodeState.DEPLOYED)
+    assert render(world.plan()) == "at rest", "it was away for a moment"
     world.image_error = None
     change(world, B, tags=frozenset({"gpu"}))
     assert "start on its nodes: a node matches it, and its image was not looked up" in world.run()

@@ -14,14 +14,14 @@ from domain.assignment import SILENT_SECONDS
 from domain.container import Seen, Want
 from domain.node import NodeState
 from orchestrator import apply, dispatch, reconciler, worker
-from orchestrator.planning import advance, leaving, service
+from orchestrator.planning import advance, image, leaving, service
 from orchestrator.planning.steps import FinishOperation, RetireContainer, StopContainer
 from orchestrator.store import actions, ports, reports
 from orchestrator.store.errors import DatabaseAway
 
 Bug = tuple[str, int | None, tuple[tuple[object, str, object], ...]]
 
-_observe, _replacements, _look_up, _end = reports.observe, advance._replacements, advance.look_up, actions.end
+_observe, _replacements, _look_up, _end = reports.observe, advance._replacements, image.look_up, actions.end
 _plan, _run, _left_volumes = service.plan_service, commands.run, service._left_volumes
 _in_turn, _stop = advance._in_turn, service._stop
 _newer = itertools.count(1_000_000)
@@ -42,8 +42,8 @@ def _all_at_once(view: Any, kept: Any, policy: Any) -> Any:
     return _replacements(view, kept, replace(policy, max_unavailable=99))
 
 
-def _image_later(view: Any, *, needed: bool) -> Any:
-    ready, steps = _look_up(view, needed=needed)
+def _image_later(view: Any, policy: Any, *, needed: bool) -> Any:
+    ready, steps = _look_up(view, policy, needed=needed)
     if ready is None or view.service.operation is None:
         return ready, steps
     old = [
