@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.service import Service
+from domain.spec import Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,11 @@ class Used:
 
 
 def grows(before: Service, after: Service) -> bool:
-    """Whether a change makes it more that counts: containers, or what each of them may use."""
+    """Whether a change makes it more that counts: containers, nodes that have one, or what each of them may use."""
+    freed = set(before.spec.tags) - set(after.spec.tags)
     return (
         after.target > before.target
+        or (after.spec.deployment_strategy is Strategy.EVERY_NODE and bool(freed))
         or _more(before.spec.memory, after.spec.memory)
         or _more(before.spec.cpu_shares, after.spec.cpu_shares)
     )

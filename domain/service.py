@@ -76,12 +76,19 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """A trigger's call that waits for the operation under way. SCALEUP is a scaling by `amount` more."""
+    """A trigger's call that waits for the operation under way. SCALEUP is a scaling by `amount` more. `joined`: further
+    calls that it stands for."""
 
     verb: Verb
     action: UUID
     amount: int = 0
     trigger_body: str | None = None
+    joined: tuple[UUID, ...] = ()
+
+    @property
+    def actions(self) -> tuple[UUID, ...]:
+        """The actions of all calls that it stands for."""
+        return (self.action, *self.joined)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +315,7 @@ def cancel(service: Service, action: UUID) -> tuple[Service, tuple[UUID, ...]]:
 
     What was done stays done (spec 4.2). Raises NotAllowed when nothing is to be canceled.
     """
-    queued = tuple(each for each in service.queued if each.action != action)
+    queued = tuple(left for each in service.queued if (left := _without(each, action)) is not None)
     if queued != service.queued:
         return replace(service, queued=queued), (action,)
     operation = service.operation
@@ -319,36 +326,9 @@ def cancel(service: Service, action: UUID) -> tuple[Service, tuple[UUID, ...]]:
     return finish(service), operation.actions
 
 
-def call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
-    """A trigger's call: begun now, or behind the operation under way (spec 4.10). Raises NotAllowed."""
-    if service.operation is not None and service.want is not ServiceWant.TERMINATED:
-        return Accepted(service=replace(service, queued=(*service.queued, call)), effect=Effect.QUEUED)
-    return _begin_call(service, count, call, now)
-
-
-def begin_next(service: Service, count: Counts, now: datetime) -> tuple[Accepted | NotAllowed, Queued, Service]:
-    """Take the first waiting call: what came of it, the call, and the service without it."""
-    first, *rest = service.queued
-    left = replace(service, queued=tuple(rest))
-    try:
-        return _begin_call(left, count, first, now), first, left
-    except NotAllowed as refusal:
-        return refusal, first, left
-
-
-def _begin_call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
-    if call.verb is Verb.SCALE:
-        if service.spec.deployment_strategy is Strategy.EVERY_NODE:
-            raise NotAllowed("a service for every node is not scaled: it follows the nodes")
-        target = service.target + call.amount
-        accepted = change(service, count, spec=service.spec, target=target, action=call.action, now=now)
-    else:
-        accepted = operate(service, count, call.verb, call.action, now)
-    operation = accepted.service.operation
-    if operation is None or accepted.effect is not Effect.BEGUN:
-        return accepted
-    begun = replace(operation, trigger_body=call.trigger_body, joinable=False)
-    return replace(accepted, service=replace(accepted.service, operation=begun))
+def _without(call: Queued, action: UUID) -> Queued | None:
+    left = [each for each in call.actions if each != action]
+    return replace(call, action=left[0], joined=tuple(left[1:])) if left else None
 
 
 def usable_image(service: Service) -> ResolvedImage | None:
@@ -371,6 +351,9 @@ def start(service: Service, action: UUID, now: datetime) -> Accepted:
 def _redeploy(service: Service, action: UUID, now: datetime, *, pull: Pull | None, joinable: bool = False) -> Accepted:
     older = service.operation.actions if service.operation else ()
     operation = _needing_image(service, Verb.REDEPLOY, action, now)
+    if service.operation is not None and service.operation.verb is Verb.REDEPLOY:
+        # What was asked for with it holds on: the newest image, fresh volumes, its place in the stack's order.
+        operation = replace(service.operation, since=now)
     if pull is not None:
         operation = replace(operation, image_request=action, pull=pull)
     return _begun(

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from domain.action import Action, ActionState, Request
 from domain.assignment import ImageRequest
+from domain.calls import begin_next
 from domain.container import Container, Order, Want, own_volumes
 from domain.errors import NotAllowed
 from domain.placement import Verdict
 from domain.restarts import recent
-from domain.service import Effect, Service, Verb, begin_next, counts, finish, service_state, start
+from domain.service import Effect, Service, Verb, counts, finish, service_state, start
 from orchestrator.ids import new_id
 from orchestrator.making import carrier, create
 from orchestrator.planning.render import first_of_more_names
@@ -211,13 +212,13 @@ class _Writing:
         accepted, call, left = begin_next(self.service, counts(list(self.rows.values())), self.view.now)
         self.service = left
         if isinstance(accepted, NotAllowed):
-            await actions.end(self.conn, (call.action,), ActionState.FAILED, str(accepted), self.view.now)
+            await actions.end(self.conn, call.actions, ActionState.FAILED, str(accepted), self.view.now)
             return
         self.service = accepted.service
         if accepted.effect is Effect.BEGUN:
-            await actions.begin(self.conn, call.action)
+            await actions.begin(self.conn, call.actions)
         else:
-            await actions.end(self.conn, (call.action,), ActionState.SUCCESS, None, self.view.now)
+            await actions.end(self.conn, call.actions, ActionState.SUCCESS, None, self.view.now)
 
 
 def _outcome(success: bool) -> ActionState:

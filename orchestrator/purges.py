@@ -45,6 +45,7 @@ KINDS: tuple[tuple[str, Purge, int], ...] = (
     ("actions", lambda conn, most: actions.purge(conn, KEEP_ACTION_DAYS, most), 500),
     ("audit", lambda conn, most: audit.purge(conn, KEEP_AUDIT_DAYS, most), 5000),
     ("users", users.purge_deleted, 50),
+    ("keys", users.purge_keys, 500),
     ("tokens", fleet.purge_tokens, 500),
     ("answers", lambda conn, most: answers.purge(conn, limit=most), 5000),
 )

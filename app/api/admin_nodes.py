@@ -10,6 +10,7 @@ from app.api.nodes import node_shown, own_name
 from app.api.routing import Operation
 from app.commands import nodes as commands
 from app.commands.nodes import Attributes, node_uri
+from app.commands.services import refusals_recorded
 from app.wire.resource_input import read_admin_node
 from domain.quarantine import Word
 
@@ -21,7 +22,8 @@ async def administer_node(request: Request, caller: Caller, uuid: str) -> Respon
     """Rename it, or say where it can be reached."""
     node_id = ident(uuid, "node")
     body, context = await asked(request, caller, "Node Update", node_uri(node_id))
-    given = read_admin_node(body)
+    async with refusals_recorded(context, "Node Update", None, node_uri(node_id)):
+        given = read_admin_node(body)
     wanted = Attributes(name=given.name, public_ip=given.public_ip)
     await commands.administer(context, node_id, wanted, own_name=own_name(settings(request)))
     return await node_shown(request, caller, node_id, 200)

@@ -8,6 +8,7 @@ from app.api.asking import asked
 from app.api.deps import Caller, database, who
 from app.api.responses import reply
 from app.api.routing import Operation
+from app.api.security import ASK_FOR_KEY, Refused
 from app.commands import accounts as commands
 from app.commands.services import refusals_recorded
 from app.wire.lists import Query, envelope
@@ -21,7 +22,11 @@ router = APIRouter(prefix="/api/v1/auth", route_class=Operation)
 @router.get("/")
 async def who_am_i(request: Request, caller: Caller) -> Response:
     """The caller's user name, and a key: the one that it used, or for a password the one of that password."""
-    key = request.state.key or await commands.login_key(database(request), request.app.state.secrets, caller)
+    key = request.state.key or await commands.login_key(
+        database(request), request.app.state.secrets, caller, who(request).password_hash or ""
+    )
+    if key is None:
+        raise Refused(401, "The password was changed just now: use the new one.", "unauthorized", ASK_FOR_KEY)
     query = Query(filters=(), limit=25, offset=0)
     return reply(request, envelope(request.url.path, [], query, 1, [{"username": caller.username, "key": key}]))
 

@@ -90,13 +90,17 @@ def masked(data: Any) -> Any:
     return out
 
 
-def _hidden(variables: Any) -> Any:
-    """Variables with their names and without anything else, also where their form is wrong: that is recorded too."""
+def _hidden(variables: Any, *, listed: bool = False) -> Any:
+    """Variables with their names and without anything else, also where their form is wrong: that is recorded too.
+
+    `listed`: of a list, in which each says its name; in a stack file one may be called `key`.
+    """
     if isinstance(variables, list):
-        return [_hidden(item) for item in variables]
+        return [_hidden(item, listed=True) for item in variables]
     if not isinstance(variables, dict):
         return MASK
-    return {name: value if name in _NAMING and isinstance(value, str) else MASK for name, value in variables.items()}
+    naming = _NAMING if listed else frozenset()
+    return {name: value if name in naming and isinstance(value, str) else MASK for name, value in variables.items()}
 
 
 def without_values(shown: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from app.api.asking import asked
 from app.api.deps import Caller, command, database, settings
 from app.api.responses import reply
 from app.api.routing import Operation
-from app.commands.services import record_refusal
+from app.commands.services import record_refusal, refusals_recorded
 from app.fleet.authority import open_authority
 from app.fleet.tokens import TOKEN_URI, make_token
 from app.wire.lists import CLOUD, REGISTRIES, envelope, page_of, read_query
@@ -58,7 +58,8 @@ async def create_cluster(request: Request, caller: Caller) -> Response:
 async def create_token(request: Request, caller: Caller) -> Response:
     """A token with which a host joins; told once."""
     body, context = await asked(request, caller, "Token Create", TOKEN_URI)
-    given = read_token_request(body)
+    async with refusals_recorded(context, "Token Create", None, TOKEN_URI):
+        given = read_token_request(body)
     authority = await open_authority(database(request), request.app.state.secrets)
     made = await make_token(context, authority, uses=given.uses, seconds=given.expires_in)
     return reply(request, token_out(made.token, made.expires_at, made.uses, settings(request).agents_door), 201)

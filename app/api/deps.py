@@ -104,6 +104,7 @@ def command(request: Request, caller: Account, body: Any, *, owner: Role | None 
         audit=request.scope["tutela.audit"],
         may=rules.of(Role.READ_ONLY if owner else who(request).role),
         owner_may=rules.of(owner or who(request).owner_role),
+        administers=owner is None and who(request).role is Role.ADMIN,
     )
 
 

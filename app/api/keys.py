@@ -43,15 +43,18 @@ async def create_key(request: Request, caller: Caller) -> Response:
     body, context = await asked(request, caller, "Key Create", OWN_KEYS_URI)
     async with refusals_recorded(context, "Key Create", None, OWN_KEYS_URI):
         wanted = read_key(body)
-    limit = who(request).role
-    key, secret = await commands.add_key(context, caller.id, wanted, limit=limit, collection=OWN_KEYS_URI)
+    by = who(request)
+    key, secret = await commands.add_key(
+        context, caller.id, wanted, limit=by.role, collection=OWN_KEYS_URI, by=by.key_id
+    )
     return made(request, key, secret, OWN_KEYS_URI)
 
 
 @router.delete("/key/{key}/")
 async def revoke_key(request: Request, caller: Caller, key: str) -> Response:
     """End one of one's own keys."""
-    await commands.revoke_key(command(request, caller, None), caller.id, ident(key, "key"), OWN_KEYS_URI)
+    context, limit = command(request, caller, None), who(request).role
+    await commands.revoke_key(context, caller.id, ident(key, "key"), OWN_KEYS_URI, limit=limit)
     return nothing(request)
 
 

@@ -30,6 +30,8 @@ CROWD_SECONDS = 3
 CREATES = frozenset(("POST", f"/api/v1/{kind}/") for kind in ("service", "stack", "image", "token"))
 """What is limited by key (S10)."""
 
+ASK_FOR_KEY = {"WWW-Authenticate": "ApiKey"}
+
 
 class Refused(HTTPException):
     """A refusal with its code for programs."""
@@ -92,7 +94,7 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
         FAILED_LOGINS.add()
         throttled(limits(connection).failed.take(place(connection)), "wrong credentials from this address")
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
-    raise Refused(401, text, "unauthorized", {"WWW-Authenticate": "ApiKey"})
+    raise Refused(401, text, "unauthorized", ASK_FOR_KEY)
 
 
 async def _by_password(connection: HTTPConnection, user: str, password: str) -> Principal | None:

@@ -15,11 +15,13 @@ from orchestrator.store.db import Database
 AUTH_URI = "/api/v1/auth/"
 
 
-async def login_key(db: Database, secrets: SecretBox, account: Account) -> str:
-    """The key of the account's present password, which older clients keep in its place."""
+async def login_key(db: Database, secrets: SecretBox, account: Account, password_hash: str) -> str | None:
+    """The key of the password that the caller has shown, which older clients keep in its place; None when another one
+    was set meanwhile."""
+    key = secrets.login_key(account.id, password_hash)
     async with db.transaction() as conn:
-        known = await accounts.by_name(conn, account.username)
-        key = secrets.login_key(account.id, (known.password_hash if known else None) or "")
+        if not await accounts.has_password(conn, account.id, password_hash):
+            return None
         await accounts.add_key(conn, account.id, key, accounts.LOGIN_KEY)
     return key
 

@@ -11,7 +11,7 @@ from app.commands import containers as container_commands
 from app.commands import services as service_commands
 from app.commands import stacks as stack_commands
 from app.commands.services import Context, refusals_recorded
-from domain.action import ENDED, Action, can_be_retried
+from domain.action import ENDED, Action, can_be_canceled, can_be_retried
 from domain.container import Want
 from domain.errors import NotAllowed, NotFound
 from domain.orders import never_ran
@@ -46,18 +46,23 @@ async def cancel_action(context: Context, action_id: UUID) -> None:
     async with recording, context.db.transaction() as conn:
         for service_id in sorted(concerned):
             await services.lock(conn, context.account.id, service_id)
+        # A node before the action, as passes have them.
+        drained = await drains.let_go(conn, action_id)
         action = await actions.lock(conn, context.account.id, action_id)
         if action.state in ENDED:
             raise NotAllowed(f"the action has ended ({action.state.value}): there is nothing to cancel")
+        if not can_be_canceled(action):
+            raise NotAllowed("a termination cannot be canceled: its containers and their data are being removed")
+        if drained is not None and not context.administers:
+            raise NotAllowed("a drain is canceled by an admin, as it is begun")
         at = await now(conn)
         ended: set[UUID] = {action_id}
-        drained = await drains.let_go(conn, action_id)
         if drained is not None:
             await wake.waiting_services(conn)
         for service_id in sorted(concerned):
             ended |= await _let_go(conn, context, service_id, action_id)
         await actions.log(conn, [(each, "canceled by the user") for each in sorted(ended)])
-        await actions.cancel(conn, sorted(ended), at)
+        await actions.cancel(conn, action_id, sorted(ended), at)
         await service_commands.audited(conn, replace(context, action_id=action_id), "Action Cancel", uri, begun=True)
 
 
@@ -96,7 +101,7 @@ async def _let_go(conn: Connection, context: Context, service_id: UUID, action_i
 
 def _concerns(service: Service, action_id: UUID) -> bool:
     under_way = service.operation is not None and action_id in service.operation.actions
-    return under_way or any(each.action == action_id for each in service.queued)
+    return under_way or any(action_id in each.actions for each in service.queued)
 
 
 async def retry_action(context: Context, action_id: UUID) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from app.commands.services import Context, call_trigger, refusals_recorded, verb_name
-from domain.access import Role
+from domain.access import Role, at_most
 from domain.action import Request
+from domain.errors import NotFound
 from domain.service import Queued, Verb
 from domain.trigger import TriggerOperation
 from orchestrator.store import accounts, triggers
@@ -22,7 +23,9 @@ async def caller_of(
     async with db.read() as conn:
         trigger = await triggers.get_by_id(conn, service_id, trigger_id)
         account, role = await accounts.of_service(conn, service_id)
-        return account, role, trigger.operation
+    if not at_most(Role.MEMBER, role):
+        raise NotFound("there is no such trigger")  # as for any other that does nothing: the address is a secret
+    return account, role, trigger.operation
 
 
 async def call(

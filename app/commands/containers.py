@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.commands import policy
-from app.commands.services import DEPLOYING, Context, open_action, refusals_recorded
+from app.commands.services import DEPLOYING, Context, noting, open_action, refusals_recorded
 from domain.action import ActionState
 from domain.container import Container
 from domain.orders import order
@@ -31,7 +31,7 @@ def verb_name(verb: Verb) -> str:
 
 async def run(context: Context, container_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> None:
     """Begin the operation on the container. Raises NotFound, NotAllowed."""
-    name = verb_name(verb)
+    name, context = verb_name(verb), noting(context, reuse_volumes)
     async with context.db.read() as conn:
         found = await containers.get(conn, context.account.id, container_id)
     recording = refusals_recorded(context, name, found.service_id, container_uri(container_id))

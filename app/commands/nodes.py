@@ -85,7 +85,7 @@ async def cordon(context: Context, node_id: UUID, *, cordoned: bool) -> None:
         there(await nodes.lock(work.conn, node_id))
         drain = await drains.cordon(work.conn, node_id, cordoned=cordoned)
         if drain is not None:
-            await actions.cancel(work.conn, [drain], await now(work.conn))
+            await actions.cancel(work.conn, drain, [drain], await now(work.conn))
         if not cordoned:
             await wake.waiting_services(work.conn)
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from app.commands import policy, quotas
 from domain.action import Action, ActionState, Request
 from domain.asked import AskedLink
+from domain.calls import call
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
 from domain.policy import Allowance
@@ -28,7 +29,6 @@ from domain.service import (
     ServiceState,
     ServiceWant,
     Verb,
-    call,
     counts,
     operate,
     service_state,
@@ -65,6 +65,8 @@ class Context:
     audit: Entry
     may: Allowance
     owner_may: Allowance
+    administers: bool = False
+    """Whether the caller may do what concerns hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,14 @@ async def run(context: Context, service_id: UUID, verb: Verb, *, reuse_volumes: 
     def rule(service: Service, count: Counts, at: datetime) -> Accepted:
         return _with_volumes(operate(service, count, verb, context.action_id, at), reuse_volumes)
 
-    return await _change(context, service_id, verb, rule)
+    return await _change(noting(context, reuse_volumes), service_id, verb, rule)
+
+
+def noting(context: Context, reuse_volumes: bool) -> Context:
+    """With fresh volumes on the action's record, if they are asked for: it is not repeated without them."""
+    if reuse_volumes or context.request.body:
+        return context
+    return replace(context, request=replace(context.request, body='{"reuse_volumes": false}'))
 
 
 def _with_volumes(accepted: Accepted, reuse: bool) -> Accepted:
@@ -251,14 +260,10 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
             await check_volumes_from(conn, context.account.id, spec, service_id)
         if spec != service.spec:
             await policy.check(conn, context.account.id, spec, context.may)
-        accepted = apply_change(
-            service,
-            count,
-            spec=spec,
-            target=service.target if target is None else target,
-            action=context.action_id,
-            now=at,
-        )
+        target = service.target if target is None else target
+        if target > service.target:
+            await policy.check_again(conn, context.account.id, spec, context.owner_may)
+        accepted = apply_change(service, count, spec=spec, target=target, action=context.action_id, now=at)
         await _accept(conn, context, service, accepted, count, "Service Update", at)
         if grows(service, accepted.service):
             await quotas.check(conn, context.account)

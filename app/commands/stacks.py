@@ -15,6 +15,7 @@ from app.commands.services import (
     Context,
     check_volumes_from,
     new_service,
+    noting,
     open_action,
     refusals_recorded,
     resolve_links,
@@ -155,7 +156,7 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
 
     One action for all of them: it ends with the last, failed if any failed. Raises NotFound, NotAllowed.
     """
-    uri, name = stack_uri(stack_id), verb_name(verb)
+    uri, name, context = stack_uri(stack_id), verb_name(verb), noting(context, reuse_volumes)
     async with refusals_recorded(context, name, None, uri), context.db.transaction() as conn:
         stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
         state = (await stacks.states(conn, [stack]))[stack.id]
@@ -204,15 +205,18 @@ async def _operate(
         try:
             taken = operate(service, counts(rows[service.id]), verb, context.action_id, at)
         except NotAllowed as refusal:
-            refusals.append(f"{service.name}: {refusal}")
+            # What is at rest as it is to be takes no part; one that is at something else would be left as it is.
+            busy = service.operation is not None and service.operation.verb is not verb
+            if busy or verb is Verb.TERMINATE:
+                refusals.append(f"{service.name}: {refusal}")
             continue
         if taken.effect is Effect.BEGUN:
             accepted[service.id] = taken
             if verb in DEPLOYING:
                 await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
-    if found and verb is Verb.TERMINATE:
-        if refusals:
-            raise NotAllowed("; ".join(refusals))
+    if refusals:
+        raise NotAllowed("; ".join(refusals))
+    if verb is Verb.TERMINATE:
         await _check_volumes(conn, found)
     after = order([service for service in found if service.id in accepted], verb)
     for service_id, taken in accepted.items():
@@ -285,14 +289,12 @@ async def _put(
         service = there[each.name]
         try:
             spec = await _completed(conn, context, service, each, wanted)
+            if each.name not in present:
+                await services.save(conn, replace(service, spec=spec), ServiceState.INIT)
+            elif await _changed(conn, context, service, spec, wanted.target, at):
+                begun.append(service.id)
         except DomainError as error:
             errors |= each.blamed(error).fields if isinstance(error, Invalid) else {each.path: str(error)}
-            continue
-        if each.name not in present:
-            fresh = replace(service, spec=spec)
-            await services.save(conn, fresh, ServiceState.INIT)
-        elif await _changed(conn, context, service, spec, wanted.target, at):
-            begun.append(service.id)
     if errors:
         raise Invalid(errors)
     return begun
@@ -324,14 +326,10 @@ async def _changed(
 ) -> bool:
     """Update one service of the stack; whether it has work to do."""
     rows = await containers.open_rows(conn, [service.id])
-    accepted = change(
-        service,
-        counts(rows),
-        spec=spec,
-        target=service.target if target is None else target,
-        action=context.action_id,
-        now=at,
-    )
+    target = service.target if target is None else target
+    if target > service.target:
+        await policy.check_again(conn, context.account.id, spec, context.owner_may)
+    accepted = change(service, counts(rows), spec=spec, target=target, action=context.action_id, now=at)
     if accepted.effect is Effect.NOTHING:
         return False
     await services.save(conn, accepted.service, service_state(accepted.service, counts(rows)))

@@ -74,27 +74,35 @@ async def _not_the_last(conn: Connection, user: User) -> None:
 
 
 async def add_key(
-    context: Context, user_id: UUID, asked: AskedKey, *, limit: Role | None, collection: str
+    context: Context, user_id: UUID, asked: AskedKey, *, limit: Role | None, collection: str, by: UUID | None = None
 ) -> tuple[ApiKey, str]:
     """A new key of the user, and its secret, which is told once. Raises NotFound, NotAllowed, Invalid.
 
-    `limit`: the most that its maker may give; None: as much as the user's role.
+    `limit`: the most that its maker may give; None: as much as the user's role. `by`: the key that asks, which it does
+    not outlive.
     """
     secret = make_key()
     async with recorded(context, "Key Create", collection) as work:
-        user = await users.get(work.conn, user_id)
+        user = await users.lock(work.conn, user_id)
         most = limit or user.role
         scope = asked.scope or most
         if not at_most(scope, most):
             raise Invalid({"scope": f"may be at most {most.value} here"})
         if await users.count_keys(work.conn, user_id) >= MOST_KEYS:
             raise NotAllowed(f"{user.username} has {MOST_KEYS} keys: revoke some first")
-        key = await users.add_key(work.conn, user_id, secret, name=asked.name, scope=scope, expires_in=asked.expires_in)
+        key = await users.add_key(
+            work.conn, user_id, secret, name=asked.name, scope=scope, expires_in=asked.expires_in, by=by
+        )
         work.object_uri = f"{collection}{key.id}/"
     return key, secret
 
 
-async def revoke_key(context: Context, user_id: UUID, key_id: UUID, collection: str) -> None:
-    """The key ends: at once for requests, within seconds for open streams. Raises NotFound."""
+async def revoke_key(
+    context: Context, user_id: UUID, key_id: UUID, collection: str, *, limit: Role | None = None
+) -> None:
+    """The key ends: at once for requests, within seconds for open streams. Raises NotFound, and NotAllowed for a key of
+    more than the `limit`: with less one could lock its owner out."""
     async with recorded(context, "Key Revoke", f"{collection}{key_id}/") as work:
-        await users.revoke_key(work.conn, user_id, key_id)
+        key = await users.revoke_key(work.conn, user_id, key_id)
+        if limit is not None and not at_most(key.scope, limit):
+            raise NotAllowed(f"a key of scope {key.scope.value} is revoked by one of that scope, or with the password")

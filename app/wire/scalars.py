@@ -47,7 +47,7 @@ def parse_date(text: str) -> datetime | None:
     except ValueError:
         try:
             value = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     try:
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -188,11 +188,21 @@ async def set_password(conn: Connection, caller_id: UUID, username: str, passwor
     return account_id
 
 
+async def has_password(conn: Connection, account_id: UUID, password_hash: str) -> bool:
+    """Whether that is the account's password now, and until the transaction ends: who sets another one waits."""
+    found = await conn.fetchval(
+        "SELECT 1 FROM accounts WHERE id = $1 AND password_hash = $2 AND deleted_at IS NULL FOR SHARE",
+        account_id,
+        password_hash,
+    )
+    return found is not None
+
+
 async def of_service(conn: Connection, service_id: UUID) -> tuple[Account, Role]:
-    """The owner of a service, unless it is disabled, and its role. Raises NotFound."""
+    """The owner of a service, unless it is disabled or the service is terminated, and its role. Raises NotFound."""
     row = await conn.fetchrow(
         "SELECT a.id, a.username, a.role FROM services s JOIN accounts a ON a.id = s.account_id"  # noqa: S608 - as above
-        f" WHERE s.id = $1 AND {_IN_FORCE}",
+        f" WHERE s.id = $1 AND s.want <> 'TERMINATED' AND {_IN_FORCE}",
         service_id,
     )
     if row is None:

@@ -80,20 +80,32 @@ async def end(conn: Connection, ids: Sequence[UUID], state: ActionState, message
     )
 
 
-async def cancel(conn: Connection, ids: Sequence[UUID], at: datetime) -> None:
-    """The user let go of them: they end as canceled, whatever parts are left."""
+async def cancel(conn: Connection, asked: UUID, ids: Sequence[UUID], at: datetime) -> None:
+    """The user let go of one: it ends as canceled, whatever parts are left, and so do those that end with it.
+
+    Of one for which others work as well, a part has failed.
+    """
     await conn.execute(
-        "UPDATE actions SET state = $2, end_date = $3, parts = 0 WHERE id = ANY($1) AND end_date IS NULL",
+        "UPDATE actions SET (state, end_date, parts, failed_parts, message) = (SELECT"
+        " CASE WHEN over THEN $2 ELSE state END, CASE WHEN over THEN $3::timestamptz END,"
+        " CASE WHEN over THEN 0 ELSE parts - 1 END, failed_parts + (NOT over)::int,"
+        " CASE WHEN over THEN message ELSE left(concat_ws('; ', nullif(message, ''), $5::text), 2000) END"
+        " FROM (SELECT id = $4 OR parts < 2 AS over) AS o)"
+        " WHERE id = ANY($1) AND end_date IS NULL",
         list(ids),
         ActionState.CANCELED.value,
         at,
+        asked,
+        "a part of it was canceled by the user",
     )
 
 
-async def begin(conn: Connection, action_id: UUID) -> None:
-    """A pending action is under way now."""
+async def begin(conn: Connection, ids: Sequence[UUID]) -> None:
+    """Pending actions are under way now."""
     await conn.execute(
-        "UPDATE actions SET state = $2 WHERE id = $1 AND end_date IS NULL", action_id, ActionState.IN_PROGRESS.value
+        "UPDATE actions SET state = $2 WHERE id = ANY($1) AND end_date IS NULL",
+        list(ids),
+        ActionState.IN_PROGRESS.value,
     )
 
 

@@ -68,10 +68,10 @@ async def give_up(conn: Connection, minutes: int, at: datetime) -> None:
             f"gave up after {minutes} minutes: {row['left_there']} containers are still on node {row['name']}, which"
             " stays cordoned; GET /api/v1/service/UUID/explain/ says what each waits for"
         )
-        await actions.end(conn, [row["drain_action"]], ActionState.FAILED, text, at)
         # Another drain may have begun meanwhile. What left its slot and has no successor is to have it again.
         over = "UPDATE nodes SET drain_action = NULL WHERE id = $1 AND drain_action = $2"
         await conn.execute(over, row["id"], row["drain_action"])
+        await actions.end(conn, [row["drain_action"]], ActionState.FAILED, text, at)
         await wake.services_on(conn, row["id"])
 
 

@@ -151,6 +151,9 @@ async def delete(conn: Connection, user_id: UUID) -> None:
     await conn.execute("DELETE FROM api_keys WHERE account_id = $1", user_id)
     await conn.execute("DELETE FROM images WHERE account_id = $1", user_id)
     await conn.execute(
+        "UPDATE stacks SET terminated_at = clock_timestamp() WHERE account_id = $1 AND terminated_at IS NULL", user_id
+    )
+    await conn.execute(
         "UPDATE accounts SET deleted_at = clock_timestamp(), password_hash = NULL WHERE id = $1", user_id
     )
 
@@ -175,26 +178,42 @@ async def purge_deleted(conn: Connection, limit: int = 50) -> int:
 
 
 async def add_key(
-    conn: Connection, user_id: UUID, key: str, *, name: str, scope: Role, expires_in: int | None
+    conn: Connection, user_id: UUID, key: str, *, name: str, scope: Role, expires_in: int | None, by: UUID | None
 ) -> ApiKey:
-    """One more key of the user; `expires_in` in seconds."""
+    """One more key of the user; `expires_in` in seconds. It ends with the key `by` at the latest."""
     row = await conn.fetchrow(
         "INSERT INTO api_keys (key_hash, account_id, name, scope, expires_at)"  # noqa: S608 - as above
-        " VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))"
+        " VALUES ($1, $2, $3, $4, least(clock_timestamp() + make_interval(secs => $5),"
+        " (SELECT expires_at FROM api_keys WHERE id = $6)))"
         f" RETURNING {_KEY_COLUMNS}",
         key_hash(key),
         user_id,
         name,
         scope.value,
         expires_in,
+        by,
     )
     return _key(row)
 
 
 async def count_keys(conn: Connection, user_id: UUID) -> int:
-    """How many keys the user has."""
-    value: int = await conn.fetchval("SELECT count(*) FROM api_keys WHERE account_id = $1", user_id)
+    """How many keys of the user are in force."""
+    value: int = await conn.fetchval(
+        "SELECT count(*) FROM api_keys WHERE account_id = $1"
+        " AND (expires_at IS NULL OR expires_at > clock_timestamp())",
+        user_id,
+    )
     return value
+
+
+async def purge_keys(conn: Connection, limit: int) -> int:
+    """Delete keys that ended a day ago; returns how many."""
+    result = await conn.execute(
+        "DELETE FROM api_keys WHERE id IN"
+        " (SELECT id FROM api_keys WHERE expires_at < now() - interval '1 day' LIMIT $1)",
+        limit,
+    )
+    return int(result.rsplit(" ", 1)[-1])
 
 
 async def revoke_key(conn: Connection, user_id: UUID, key_id: UUID) -> ApiKey:

@@ -143,8 +143,11 @@ async def test_a_service_on_every_node_counts_them(eve: Eve) -> None:
     await limit(eve, containers=2)
     every = {"deployment_strategy": "EVERY_NODE"}
     assert "3 containers" in refused(await eve.service(**every), "target_num_containers")
-    await eve.made(**every, tags=["big"])
+    uri = await eve.made(**every, tags=["big"])
     refused(await eve.service(), "target_num_containers")
+    refused(await eve.call("PATCH", uri, {"tags": []}), "target_num_containers")
+    assert (await eve.call("DELETE", f"{uri}tags/big/")).status_code == 400
+    assert (await eve.call("PATCH", uri, {"tags": ["big", "fast"]})).status_code == 200
 
 
 async def test_memory_and_cpu_of_all_containers_have_a_limit(eve: Eve) -> None:

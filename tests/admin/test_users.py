@@ -9,8 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.commands import users as commands
+from app.commands.accounts import login_key
 from app.streams.watch import Watch
 from domain.access import Right, Role, Via, at_most, least, refusal
+from orchestrator.purges import purge_once
 from orchestrator.store import accounts, users
 from orchestrator.store.db import Connection
 from tests.admin.conftest import ADMIN, Office, header
@@ -294,3 +297,70 @@ async def test_a_deleted_user_with_an_image_that_came_at_the_same_moment_is_purg
         await users.purge_deleted(conn)
         assert await conn.fetchval("SELECT count(*) FROM accounts") == 1
         assert await conn.fetchval("SELECT count(*) FROM images") == 0
+
+
+async def test_a_lesser_key_ends_no_greater_one(office: Office) -> None:
+    """Who has stolen it could lock its owner out."""
+    user = await office.user_named("admin")
+    lesser = header("admin", (await office.key_of(user["uuid"], scope="member"))["key"])
+    keys = (await office.call("GET", f"{API}/auth/key/", headers=lesser)).json()["objects"]
+    greater = next(each for each in keys if each["scope"] == "admin")
+    answer = await office.call("DELETE", greater["resource_uri"], headers=lesser)
+    assert answer.status_code == 409
+    assert "of scope admin" in answer.json()["error"]
+    assert (await office.call("GET", f"{API}/service/")).status_code == 200
+    own = next(each for each in keys if each["scope"] == "member")
+    assert (await office.call("DELETE", own["resource_uri"], headers=lesser)).status_code == 204
+
+
+async def test_a_key_does_not_outlive_the_key_that_made_it(office: Office) -> None:
+    user = await office.user_named("admin")
+    short = await office.key_of(user["uuid"], expires_in=3600)
+    mine = header("admin", short["key"])
+    for asked in ({}, {"expires_in": 7200}):
+        made = await office.call("POST", f"{API}/auth/key/", headers=mine, json={"name": "child", **asked})
+        assert made.json()["expires"] == short["expires"]
+    sooner = await office.call("POST", f"{API}/auth/key/", headers=mine, json={"name": "child", "expires_in": 600})
+    assert sooner.json()["expires"] != short["expires"]
+    free = await office.call("POST", f"{API}/auth/key/", json={"name": "child"})
+    assert free.json()["expires"] is None
+
+
+async def test_keys_that_are_over_do_not_count_and_are_purged(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "MOST_KEYS", 3)
+    user = await office.user_named("admin")
+    for _ in range(2):
+        await office.key_of(user["uuid"], expires_in=600)
+    refused = await office.call("POST", f"{ADMIN}/user/{user['uuid']}/key/", json={"name": "one more"})
+    assert refused.status_code == 409
+    async with office.db.transaction() as conn:
+        await conn.execute("UPDATE api_keys SET expires_at = now() - interval '25 hours' WHERE expires_at IS NOT NULL")
+    await office.key_of(user["uuid"])
+    await purge_once(office.db)
+    async with office.db.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM api_keys WHERE expires_at IS NOT NULL") == 0
+
+
+async def test_a_login_that_a_change_of_the_password_overtakes_gets_no_key(office: Office) -> None:
+    """Neither that of the new password, nor one of the old that nobody would end."""
+    await office.hire("eve")
+    account = accounts.Account(id=UUID((await office.user_named("eve"))["uuid"]), username="eve")
+    secrets = office.app.state.secrets
+    async with office.db.transaction() as conn:
+        await accounts.set_password(conn, account.id, "eve", "old", anybodys=False)
+    assert await login_key(office.db, secrets, account, "old") == secrets.login_key(account.id, "old")
+    assert await login_key(office.db, secrets, account, "new") is None
+    async with office.db.transaction() as conn:
+        await accounts.set_password(conn, account.id, "eve", "new", anybodys=False)
+        login = asyncio.create_task(login_key(office.db, secrets, account, "old"))
+        await asyncio.sleep(0.2)
+        assert not login.done(), "it waits for who changes the password"
+    assert await login is None
+
+
+async def test_a_deleted_user_leaves_no_stack(office: Office) -> None:
+    eve = await office.hire("eve")
+    await office.call("POST", f"{API}/stack/", headers=eve, json={"name": "empty", "services": []})
+    assert (await office.call("DELETE", (await office.user_named("eve"))["resource_uri"])).status_code == 204
+    async with office.db.read() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM stacks WHERE terminated_at IS NULL") == 0

@@ -238,8 +238,8 @@ def test_what_of_a_line_needs_no_record() -> None:
         return [type(each).__name__ for each in unrecorded(steps)]
 
     gone = replace(ONE_WRITER, want=Want.GONE)
-    assert left(ONE_WRITER, RUNNING, fence=Fence.SHUT) == ["SetRestartPolicy", "StopContainer"]
-    assert left(gone, replace(RUNNING, state=EngineState.PAUSED)) == ["SetRestartPolicy", "Unpause", "StopContainer"]
+    assert left(ONE_WRITER, OLD, fence=Fence.SHUT) == ["SetRestartPolicy", "StopContainer"]
+    assert left(gone, replace(OLD, state=EngineState.PAUSED)) == ["SetRestartPolicy", "Unpause", "StopContainer"]
     assert left(ONE_WRITER, ENDED) == []
     assert left(gone, ENDED) == []
     assert left(ONE_WRITER, replace(RUNNING, digest="another")) == [], "its successor could not be started"

@@ -160,6 +160,11 @@ async def test_lookup_by_the_beginning_of_a_uuid(client: Client) -> None:
         ("container/?service=nope", "service", "the URI of a service"),
         ("container/?colour=red", "colour", "is no filter here"),
         ("action/?start_date__gte=yesterday", "start_date__gte", "a date such as 2026-11-25"),
+        (
+            "action/?start_date__gte=1 Oct 99999999999999999 1:01",
+            "start_date__gte",
+            "a date such as 2026-11-25",
+        ),
         ("node/?foo=1", "foo", "is no filter here"),
     ],
 )

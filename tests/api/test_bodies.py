@@ -11,7 +11,15 @@ from app.api.bodies import for_record
 
 @pytest.mark.parametrize("key", ["container_envvars", "environment"])
 @pytest.mark.parametrize(
-    "variables", [[{"key": "A", "value": "canary"}], ["A=canary"], {"A": "canary"}, "A=canary", [{"A": "canary"}]]
+    "variables",
+    [
+        [{"key": "A", "value": "canary"}],
+        ["A=canary"],
+        {"A": "canary"},
+        "A=canary",
+        [{"A": "canary"}],
+        {"key": "canary", "origin": "canary"},
+    ],
 )
 def test_values_of_variables_are_not_kept_in_any_form_right_or_wrong(key: str, variables: Any) -> None:
     kept = for_record({"name": "s", "services": [{"name": "web", key: variables}]})

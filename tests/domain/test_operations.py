@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.calls import begin_next, call
 from domain.errors import Invalid, NotAllowed
 from domain.image import Pull
 from domain.service import (
@@ -16,8 +17,6 @@ from domain.service import (
     Operation,
     Queued,
     Verb,
-    begin_next,
-    call,
     cancel,
     change,
     operate,

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from domain.calls import begin_next, call
 from domain.errors import NotAllowed
+from domain.image import Pull
 from domain.service import (
     Accepted,
     Counts,
@@ -18,8 +20,6 @@ from domain.service import (
     ServiceWant,
     Verb,
     allowed,
-    begin_next,
-    call,
     cancel,
     change,
     operate,
@@ -217,6 +217,56 @@ def test_a_call_waits_for_what_is_under_way_and_comes_after_it() -> None:
     assert (taken, begun.service.target, begun.service.queued) == (waiting, service.target + 2, ())
     assert begun.service.operation is not None
     assert begun.service.operation.trigger_body == "hello"
+
+
+def test_redeployments_that_wait_are_one_and_each_call_has_its_end() -> None:
+    """The newest body counts (RELIABILITY F44, S11); others that wait keep their places."""
+    service, count = in_state(S.REDEPLOYING)
+    calls = [
+        Queued(verb=Verb.REDEPLOY, action=number(11), trigger_body="1"),
+        Queued(verb=Verb.SCALE, action=number(12), amount=1),
+        Queued(verb=Verb.REDEPLOY, action=number(13), trigger_body="2"),
+        Queued(verb=Verb.REDEPLOY, action=number(14), trigger_body="3"),
+    ]
+    for each in calls:
+        accepted = call(service, count, each, START)
+        assert accepted.effect is Effect.QUEUED
+        service = accepted.service
+    merged = replace(calls[0], trigger_body="3", joined=(number(13), number(14)))
+    assert service.queued == (merged, calls[1])
+    left, ended = cancel(service, number(11))
+    assert ended == (number(11),)
+    assert left.queued[0].actions == (number(13), number(14))
+    left, _ = cancel(left, number(13))
+    left, _ = cancel(left, number(14))
+    assert left.queued == (calls[1],)
+    begun, taken, _ = begin_next(replace(service, operation=None), count, START)
+    assert isinstance(begun, Accepted)
+    assert begun.service.operation is not None
+    assert begun.service.operation.actions == taken.actions == (number(11), number(13), number(14))
+    assert begun.service.operation.trigger_body == "3"
+
+
+def test_an_update_during_a_redeployment_keeps_what_was_asked_for_with_it() -> None:
+    """Its pull above all: else it would end well with the old image."""
+    service, count = in_state(S.RUNNING)
+    first = operate(service, count, Verb.REDEPLOY, number(11), START).service
+    assert first.operation is not None
+    asked = replace(first.operation, reuse_volumes=False, after=(number(5),), trigger_body="x")
+    spec = replace(service.spec, env=(("A", "1"),))
+    changed = change(
+        replace(first, operation=asked), count, spec=spec, target=service.target, action=number(12), now=START
+    )
+    assert changed.service.operation == replace(asked, actions=(number(11), number(12)), joinable=True)
+    assert (asked.image_request, asked.pull) == (number(11), Pull.ALWAYS)
+    other = replace(spec, image="tutela/other:1")
+    again = change(changed.service, count, spec=other, target=service.target, action=number(13), now=START)
+    assert again.service.operation is not None
+    assert (again.service.operation.image_request, again.service.operation.pull) == (number(13), Pull.ALWAYS)
+    third = replace(other, env=())
+    last = change(again.service, count, spec=third, target=service.target, action=number(14), now=START)
+    assert last.service.operation is not None
+    assert (last.service.operation.image_request, last.service.operation.pull) == (number(13), Pull.ALWAYS)
 
 
 def test_a_call_that_has_become_impossible_is_refused_when_its_turn_comes() -> None:

@@ -21,7 +21,7 @@ from domain.spec import PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.reconciler import decide
-from orchestrator.store import actions, ports, schedule
+from orchestrator.store import actions, ports, schedule, services
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.schedule import Idle
@@ -403,3 +403,18 @@ async def test_the_last_failure_is_that_of_the_newest_action_of_a_service_and_it
     assert await ended(ActionState.FAILED, "refused", 2) == "no such image", "what was refused at once did nothing"
     assert await ended(ActionState.SUCCESS, None, 3) is None
     assert await ended(ActionState.FAILED, None, 4) == "no reason was given"
+
+
+async def test_a_free_network_is_found_behind_many_that_are_taken(record: Record) -> None:
+    """After a rebuild, or when the numbers have gone round: the first hundred are taken."""
+    await record.create()
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET subnet = '10.192.255.0/24', destroyed_at = now()")
+        await conn.execute(
+            "INSERT INTO services SELECT (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(),"
+            " 'unique_name', 's' || k, 'subnet', '10.192.' || k || '.0/24', 'destroyed_at', NULL))).*"
+            " FROM services s, generate_series(0, 254) AS k"
+        )
+        assert await services.next_subnet(conn, "10.192.0.0/16") == "10.192.255.0/24"
+        with pytest.raises(Conflict, match="no free network is left"):
+            await services.next_subnet(conn, "10.192.0.0/17")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.calls import begin_next
 from domain.container import BoundPort, Container, Observed, Order, Seen, Want
 from domain.errors import NotAllowed
 from domain.image import ResolvedImage
@@ -14,18 +15,7 @@ from domain.node import Candidate, NodeState
 from domain.orders import order
 from domain.placement import fixed_ports
 from domain.restarts import recent
-from domain.service import (
-    Accepted,
-    Service,
-    ServiceWant,
-    Verb,
-    begin_next,
-    counts,
-    finish,
-    operate,
-    start,
-    usable_image,
-)
+from domain.service import Accepted, Service, ServiceWant, Verb, counts, finish, operate, start, usable_image
 from domain.spec import ServiceSpec, Transport
 from orchestrator.planning.render import new_container
 from orchestrator.planning.service import plan_service

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from domain.calls import call
 from domain.container import Seen, Want
 from domain.errors import NotAllowed
 from domain.links import Source
 from domain.node import Candidate, NodeState
-from domain.service import Effect, Queued, ServiceState, Verb, call, cancel, change, counts, service_state
+from domain.service import Effect, Queued, ServiceState, Verb, cancel, change, counts, service_state
 from domain.spec import CrashPolicy, Link, PortSpec, ServiceSpec, Transport
 from orchestrator.planning.steps import render
 from orchestrator.planning.view import LinkedService, Policy

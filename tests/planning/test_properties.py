@@ -9,6 +9,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.calls import call
 from domain.container import Observed, Seen, Want
 from domain.errors import NotAllowed
 from domain.node import Candidate, NodeState
@@ -18,7 +19,6 @@ from domain.service import (
     ServiceState,
     ServiceWant,
     Verb,
-    call,
     cancel,
     change,
     counts,

@@ -11,7 +11,14 @@ from domain.image import ImagePort, ResolvedImage
 from domain.links import Source
 from domain.service import Operation, Verb
 from domain.spec import PortSpec, ServiceSpec, Transport
-from orchestrator.planning.render import PASSED_ON, attachments, container_spec, effective_ports, expanded
+from orchestrator.planning.render import (
+    PASSED_ON,
+    attachments,
+    container_spec,
+    effective_ports,
+    expanded,
+    first_of_more_names,
+)
 from orchestrator.planning.steps import Plan, TakeVolumes, render, waiting
 from orchestrator.planning.view import Installation, LinkedService, ServiceView
 from tests.planning.model import INSTALLATION, NODE, START, World, a_service, number
@@ -207,3 +214,7 @@ def test_who_is_waited_for_in_few_words() -> None:
     assert waiting(rows[:2], "to stop") == "web-1, web-2 have to stop"
     assert waiting(rows[:5], "to stop") == "web-1, web-2, web-3, web-4, web-5 have to stop"
     assert waiting(rows, "to stop") == "web-1, web-2, web-3, web-4, web-5 and more have to stop"
+
+
+def test_with_which_slots_clients_are_to_know_more_names() -> None:
+    assert [slot for slot in range(1, 70) if first_of_more_names(slot)] == [5, 9, 17, 33, 65]

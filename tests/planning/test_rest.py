@@ -92,6 +92,9 @@ def test_an_order_is_given_up_at_its_deadline_with_what_is_known() -> None:
     )
     change(world, only(world), seen=None)
     assert "gave up after 10 minutes: web-1 was not started" in render(world.plan())
+    order = Order(verb="terminate", actions=(number(9),), since=since)
+    change(world, only(world), want=Want.GONE, order=order)
+    assert "gave up after 10 minutes: the node of web-1 did not confirm that it is gone" in render(world.plan())
 
 
 def test_the_first_of_several_deadlines_is_looked_at() -> None:

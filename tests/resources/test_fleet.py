@@ -11,7 +11,7 @@ import pytest
 from domain.assignment import ContainerReport, NodeReport
 from domain.container import Observed, Seen
 from orchestrator.planning.view import Installation, Policy
-from orchestrator.store import drains, nodes
+from orchestrator.store import accounts, drains, nodes
 from orchestrator.store.db import now
 from tests.harness.passes import reconcile_due
 from tests.orchestrator.world import record_one
@@ -163,6 +163,17 @@ async def test_a_drain_can_be_canceled(world: World) -> None:
     await hands.settle(a)
     answer = await world.call("POST", f"{API}/admin/node/{a}/drain/")
     action = answer.headers["x-tutum-action-uri"]
+    async with world.db.transaction() as conn:
+        account = await accounts.by_name(conn, "admin")
+        assert account is not None
+        await conn.execute(
+            "INSERT INTO api_keys (key_hash, account_id, name, scope) VALUES ($1, $2, 'lesser', 'member')",
+            accounts.key_hash("lesser"),
+            account.account.id,
+        )
+    lesser = {"Authorization": "ApiKey admin:lesser"}
+    assert (await world.call("POST", f"{action}cancel/", headers=lesser)).status_code == 409
+    assert (await world.call("GET", f"{API}/node/{a}/")).json()["draining"]
     assert (await world.call("POST", f"{action}cancel/")).json()["state"] == "Canceled"
     shown = (await world.call("GET", f"{API}/node/{a}/")).json()
     assert (shown["draining"], shown["cordoned"]) == (False, True)

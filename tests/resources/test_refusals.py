@@ -91,6 +91,37 @@ async def test_cancel_and_retry(world: World) -> None:
     assert (unknown.status_code, unknown.headers.get("X-Tutum-Action-URI")) == (404, None)
 
 
+async def test_a_termination_of_one_container_is_not_canceled_nor_a_stack_for_one_of_its_services(
+    world: World,
+) -> None:
+    node = await Node.join(world.db)
+    stack = {"name": "s", "services": [{"name": "a", "image": "a"}, {"name": "b", "image": "b"}]}
+    made = (await world.call("POST", f"{API}/stack/", json=stack)).json()
+    start = (await world.call("POST", f"{made['resource_uri']}start/")).headers["X-Tutum-Action-URI"]
+    patched = await world.call("PATCH", made["services"][0], json={"target_num_containers": 2})
+    canceled = await world.call("POST", f"{patched.headers['X-Tutum-Action-URI']}cancel/")
+    assert canceled.json()["state"] == "Canceled"
+    assert (await world.call("GET", start)).json()["state"] == "In progress", "the other service works for it"
+    await settle(world, node)
+    ended = (await world.call("GET", start)).json()
+    assert ended["state"] == "Failed"
+    (container, *_) = (await world.call("GET", f"{API}/container/?service={made['services'][1]}")).json()["objects"]
+    end = (await world.call("DELETE", container["resource_uri"])).headers["X-Tutum-Action-URI"]
+    assert await refused(world, "POST", f"{end}cancel/") == (409, "Action Cancel", end)
+
+
+async def test_a_redeployment_with_fresh_volumes_is_not_repeated_from_its_record(world: World) -> None:
+    node = await Node.join(world.db)
+    uri = (await world.create())["resource_uri"]
+    await world.call("POST", f"{uri}start/")
+    await settle(world, node)
+    for query, code in (("?reuse_volumes=false", 409), ("", 202)):
+        done = (await world.call("POST", f"{uri}redeploy/{query}")).headers["X-Tutum-Action-URI"]
+        await settle(world, node)
+        assert (await world.call("POST", f"{done}retry/")).status_code == code
+        await settle(world, node)
+
+
 async def test_the_repetition_of_what_was_done_to_something_that_is_gone(world: World) -> None:
     stack = (await world.call("POST", f"{API}/stack/", json={"name": "shop"})).json()["resource_uri"]
     start = (await world.call("POST", f"{stack}start/")).headers["X-Tutum-Action-URI"]

@@ -106,3 +106,21 @@ async def test_its_secret_is_not_in_the_record(world: World) -> None:
         rows = await conn.fetch("SELECT row_to_json(a)::text AS text FROM actions a")
         events = await conn.fetch("SELECT row_to_json(e)::text AS text FROM events e")
     assert made["uuid"] not in str([row["text"] for row in (*rows, *events)])
+
+
+async def test_a_trigger_of_a_service_that_is_terminated_is_none_any_more(world: World) -> None:
+    service = await world.create(name="web")
+    trigger = (await world.call("POST", f"{service['resource_uri']}trigger/", json={})).json()
+    assert (await world.call("DELETE", service["resource_uri"])).status_code == 202
+    before = len(await world.actions())
+    assert (await world.http.post(trigger["url"])).status_code == 404
+    assert len(await world.actions()) == before
+
+
+async def test_a_trigger_of_a_user_who_may_only_read_does_nothing(world: World) -> None:
+    eve = await world.user("eve", "secret")
+    service = (await world.call("POST", f"{API}/service/", headers=eve, json={"image": "a"})).json()
+    trigger = (await world.call("POST", f"{service['resource_uri']}trigger/", headers=eve, json={})).json()
+    async with world.db.transaction() as conn:
+        await conn.execute("UPDATE accounts SET role = 'read-only' WHERE username = 'eve'")
+    assert (await world.http.post(trigger["url"])).status_code == 404

@@ -176,8 +176,14 @@ async def test_who_is_no_admin_any_more_deploys_it_no_more(office: Office) -> No
                  f"{API}/container/{container}/redeploy/"):  # fmt: skip
         answer = await office.call("POST", path, headers=dan)
         assert (answer.status_code, "may not be deployed" in answer.json()["error"]) == (409, True), (path, answer.text)
+    more = {"services": [{"name": "x", "target_num_containers": 9}]}
+    for path, body in ((uri, {"target_num_containers": 9}), (stacked["resource_uri"], more)):
+        answer = await office.call("PATCH", path, headers=dan, json=body)
+        assert answer.status_code in {400, 409}, (path, answer.text)
+        assert "may not be deployed" in answer.text
     failed = (await office.call("GET", f"{API}/action/?state=Failed&object={uri}", headers=dan)).json()["objects"]
-    again = await office.call("POST", f"{failed[-1]['resource_uri']}retry/", headers=dan)
+    started = next(each for each in failed if each["action"] == "Service Start")
+    again = await office.call("POST", f"{started['resource_uri']}retry/", headers=dan)
     assert (again.status_code, "may not be deployed" in again.json()["error"]) == (409, True), again.text
     # What takes it away is always possible.
     assert (await office.call("DELETE", uri, headers=dan)).status_code == 202

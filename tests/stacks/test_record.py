@@ -278,3 +278,28 @@ async def test_volumes_of_a_stack_may_go_together_but_not_from_under_others(clie
     assert "out" in refused.json()["error"]
     await client.call("DELETE", outside["resource_uri"])
     assert (await client.call("DELETE", stack["resource_uri"])).status_code == 202
+
+
+async def test_an_operation_is_refused_while_a_service_of_it_is_at_something_else(client: Client) -> None:
+    """It would be left as it is, and the action would say Success."""
+    stack = await made(client)
+    web, _ = stack["services"]
+    async with client.db.transaction() as conn:
+        await conn.execute("UPDATE services SET want = 'RUNNING', target = 0")
+    await client.call("PATCH", web, json={"target_num_containers": 2})
+    for verb in ("stop", "redeploy"):
+        answer = await client.call("POST", f"{stack['resource_uri']}{verb}/")
+        assert answer.status_code == 409, answer.text
+    (newest, *_) = (await get(client, f"{API}/action/?object={stack['resource_uri']}"))["objects"]
+    assert newest["state"] == "Failed"
+
+
+async def test_what_cannot_be_changed_names_its_place_in_the_stack(client: Client) -> None:
+    stack = await made(client, services=[{"name": "a", "image": "a"},
+                                         {"name": "b", "image": "b", "deployment_strategy": "EVERY_NODE"}])  # fmt: skip
+    body = {"services": [{"name": "a", "image": "", "run_command": "x"}, {"name": "b", "target_num_containers": 3}]}
+    answer = await client.call("PATCH", stack["resource_uri"], json=body)
+    assert answer.status_code == 400
+    body = {"services": [{"name": "a", "run_command": "x"}, {"name": "b", "target_num_containers": 3}]}
+    answer = await client.call("PATCH", stack["resource_uri"], json=body)
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["services[1].target_num_containers"])
