@@ -87,15 +87,16 @@ def check(state: StackState, verb: str) -> None:
 
 
 def order(services: Sequence[Service], verb: Verb) -> dict[UUID, tuple[UUID, ...]]:
-    """For each service those whose operations come first: link targets when starting, clients when stopping.
+    """For each service those whose operations come first: those that it links to or has volumes from when starting,
+    its clients when stopping.
 
     `services` are those that take part, in the order of their file, which breaks cycles: the link of the later
     one that would close a circle is left out.
     """
     first: dict[UUID, list[UUID]] = {service.id: [] for service in services}
     for service in services:
-        for link in service.spec.links:
-            target = link.to_service
+        volumes = [each.volumes_from for each in service.spec.bindings if each.volumes_from is not None]
+        for target in (*volumes, *(link.to_service for link in service.spec.links)):
             if target in first and target not in first[service.id] and not _waits(first, target, service.id):
                 first[service.id].append(target)
     if verb in {Verb.START, Verb.REDEPLOY}:

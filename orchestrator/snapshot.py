@@ -15,7 +15,7 @@ from domain.placement import fixed_ports
 from domain.service import Service, ServiceWant
 from domain.spec import Link, Strategy, Transport
 from orchestrator.planning.forms import fleet_of
-from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView
+from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, ServiceView, VolumesFrom
 from orchestrator.store import fleet, mounts, nodes, ports, relations, standing
 from orchestrator.store.db import Connection
 from orchestrator.store.relations import LinkedTo
@@ -30,6 +30,7 @@ async def load(conn: Connection, service: Service, installation: Installation, a
     request = service.operation.image_request if service.operation else None
     answer = await nodes.image_answer(conn, request) if request else None
     found = _candidates(there, own, at, {})
+    others = [each.volumes_from for each in service.spec.bindings if each.volumes_from is not None]
     return ServiceView(
         service=service,
         containers=own,
@@ -52,6 +53,11 @@ async def load(conn: Connection, service: Service, installation: Installation, a
         now=at,
         behind=tuple(await relations.under_way(conn, after)) if after else (),
         pinned=await mounts.pinned(conn, service.id) if _mounts_volumes(service, own) else {},
+        shared=tuple(
+            VolumesFrom(name=name, nodes=nodes) for name, nodes in (await mounts.holders(conn, others)).items()
+        )
+        if others
+        else (),
         everyone=False,
         disrupted_at=await fleet.disrupted_at(conn) if _silent(there) else None,
     )

@@ -10,6 +10,7 @@ from domain.service import Verb
 from domain.spec import digest
 from orchestrator.planning.image import look_up
 from orchestrator.planning.settled import Outcome, at_rest, complaint, gone, outcome, serving, settling
+from orchestrator.planning.slots import lacking, without_volumes
 from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
@@ -55,6 +56,8 @@ def advance(
         open_rows += _outdated(view, kept)
     if open_rows:
         return Plan(steps=tuple(steps), waits_for=waiting(open_rows, "to settle"))
+    if unplaced and lacking(view):
+        return Plan(steps=tuple(steps), waits_for=unplaced, requeue_at=view.now + policy.blocked_retry)
     if unplaced and not any(node.open for node in fleet(view)):
         return Plan(steps=tuple(steps), waits_for=unplaced)
     problems = [complaint(row) for row in failed] + ([unplaced] if unplaced else [])
@@ -101,7 +104,8 @@ def _replacements(
     reuse = view.service.operation is None or view.service.operation.reuse_volumes
     why: str | None = None
     if stuck is not None and not chosen:
-        reason = place(view.service.spec, vacate(fleet(view), stuck), only=view.slots.get(stuck.slot)).reason
+        reason = without_volumes(view, stuck.slot)
+        reason = reason or place(view.service.spec, vacate(fleet(view), stuck), only=view.slots.get(stuck.slot)).reason
         why = f"slot {stuck.slot}: {reason}"
     return [
         RetireContainer(
@@ -122,7 +126,7 @@ def _replaceable(view: ServiceView, rows: Sequence[Container], budget: int) -> t
     stuck: Container | None = None
     room = Room(view.service.spec, fleet(view) if rows else ())
     for row in rows:
-        if not room.takes_after(row, only=view.slots.get(row.slot)):
+        if without_volumes(view, row.slot) or not room.takes_after(row, only=view.slots.get(row.slot)):
             stuck = stuck or row
         elif len(found) < budget:
             found.append(row)
@@ -166,6 +170,12 @@ def fill(
         heir = before.get(slot)
         if heir is None and not _in_turn(view, rows, slot, policy):
             break
+        why = without_volumes(view, slot)
+        if why is not None:
+            unplaced = unplaced or f"slot {slot}: {why}"
+            if view.service.spec.sequential_deployment:
+                break
+            continue
         # One that left its node for its silence may run there; what it held is free once it is confirmed gone.
         replaced = heir is not None and not (heir.leaving and not gone(heir))
         if heir is not None and replaced:

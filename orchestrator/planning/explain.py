@@ -23,7 +23,7 @@ from domain.service import Service, ServiceWant, usable_image
 from orchestrator.planning.forms import fleet_of
 from orchestrator.planning.leaving import replaced_at
 from orchestrator.planning.settled import complaint
-from orchestrator.planning.slots import bound, wanted_slots
+from orchestrator.planning.slots import bound, wanted_slots, without_volumes
 from orchestrator.planning.view import Policy, ServiceView
 
 
@@ -53,6 +53,7 @@ class Reason(StrEnum):
     START_FAILED = "start-failed"
     LEAVING = "leaving-node"
     BOUND = "bound-to-node"
+    VOLUMES = "volumes-elsewhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,9 @@ def _empty(view: ServiceView, slot: int, scene: _Scene, *, refilled: bool, faile
         return replace(story, reason=Reason.NOT_STARTED, wanted="nothing", text=text, remedy="start it")
     if service.want is not ServiceWant.RUNNING:
         return replace(story, reason=Reason.STOPPED, wanted="nothing", text="the service is stopped")
+    without = without_volumes(view, slot)
+    if without is not None and usable_image(service) is not None:
+        return replace(story, reason=Reason.VOLUMES, text=without, remedy="start or move what has the volumes")
     placement = scene.placement(view.slots.get(slot))
     if operation is None and not refilled and placement.node_id is None and placement.verdicts:
         remedy = f"{_remedy(placement)}; then start or scale the service"

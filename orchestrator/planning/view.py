@@ -66,6 +66,14 @@ class LinkedService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumesFrom:
+    """A service whose volumes this one mounts (spec 2.9): by slot, the node of its container."""
+
+    name: str
+    nodes: Mapping[int, UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAnswer:
     """What became of the image request of the operation under way: pending while both are None. `node_id`: who was
     asked last, and when."""
@@ -86,7 +94,8 @@ class ServiceView:
 
     `nodes`: those that its containers and those of its links are on, or `everyone`: most plans move nothing, and a
     fleet has thousands. `image` None: the operation's image request was not made yet. `behind`: names of services
-    whose operations come first. `pinned`: the node that a slot's volumes are on. `slots`: those to fill, each with the
+    whose operations come first. `pinned`: the node that a slot's volumes are on. `shared`: whose
+    volumes it mounts as well. `slots`: those to fill, each with the
     node that it is bound to (`planning.slots`). `disrupted_at`: when most hosts were last silent at once; told where a
     node of the service is. `by_id`: the nodes, to look one up for each of many containers.
     """
@@ -100,6 +109,7 @@ class ServiceView:
     now: datetime
     behind: tuple[str, ...] = ()
     pinned: Mapping[int, UUID] = field(default_factory=dict)
+    shared: tuple[VolumesFrom, ...] = ()
     slots: Mapping[int, UUID | None] = field(default_factory=dict)
     everyone: bool = True
     disrupted_at: datetime | None = None

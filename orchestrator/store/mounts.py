@@ -27,6 +27,21 @@ async def pinned(conn: Connection, service_id: UUID) -> Mapping[int, UUID]:
     return {row["slot"]: row["node_id"] for row in rows}
 
 
+async def holders(conn: Connection, service_ids: Sequence[UUID]) -> dict[str, dict[int, UUID]]:
+    """For services whose volumes others mount, by their names: the node of each slot's container."""
+    rows = await conn.fetch(
+        "SELECT s.unique_name AS name, c.slot, c.node_id FROM services s LEFT JOIN containers c ON c.service_id = s.id"
+        " AND c.terminated_at IS NULL AND NOT c.leaving WHERE s.id = ANY($1)"
+        " ORDER BY s.unique_name, c.want = 'GONE' DESC, c.slot",
+        list(service_ids),
+    )
+    out: dict[str, dict[int, UUID]] = {row["name"]: {} for row in rows}
+    for row in rows:
+        if row["slot"] is not None:
+            out[row["name"]][row["slot"]] = row["node_id"]
+    return out
+
+
 async def of_slot(conn: Connection, service: Service, slot: int, node_id: UUID, paths: Sequence[str]) -> dict[str, str]:
     """The engine's volume names by mount path; what the slot has no volume for gets one on the node."""
     out = {}

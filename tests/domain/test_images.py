@@ -10,11 +10,8 @@ from domain.image import MAX_IMAGE_TEXT, ImagePort, ResolvedImage, unusable
 from domain.spec import Transport
 
 IMAGE = ResolvedImage(reference="a:1", image_id="sha256:1", env=(("PATH", "/bin"),), command=("run",))
-MUCH, PORT, CHARACTER = (
-    "more than 512 KiB",
-    "a port that there is not",
-    "a character that is none (NUL, or half of one)",
-)
+MUCH, PORT = "more than 512 KiB", "a port that there is not"
+CHARACTER = "a character that is none (NUL, or half of one)"
 
 
 def ports(*numbers: int) -> tuple[ImagePort, ...]:

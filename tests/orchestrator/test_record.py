@@ -17,7 +17,7 @@ from domain.assignment import NodeHello, SessionLost
 from domain.container import Observed, Seen, Want
 from domain.errors import Conflict
 from domain.service import ServiceState, Verb
-from domain.spec import PortSpec, ServiceSpec, Transport
+from domain.spec import Binding, PortSpec, ServiceSpec, Transport
 from orchestrator import apply, dispatch
 from orchestrator.listener import Wakeups, listen
 from orchestrator.reconciler import decide
@@ -418,3 +418,29 @@ async def test_a_free_network_is_found_behind_many_that_are_taken(record: Record
         assert await services.next_subnet(conn, "10.192.0.0/16") == "10.192.255.0/24"
         with pytest.raises(Conflict, match="no free network is left"):
             await services.next_subnet(conn, "10.192.0.0/17")
+
+
+async def test_a_container_with_volumes_of_another_service_runs_where_they_are(record: Record) -> None:
+    """By its own strategy it would be elsewhere, without them, and the action a Success."""
+    first, second = await Node.join(record.db, "a"), await Node.join(record.db, "b")
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE nodes SET tags = '{data}' WHERE name = 'b'")
+    owner = ServiceSpec(image="tutela/db:1", tags=("data",), bindings=(Binding(container_path="/data"),))
+    db = await record.create("db", target=1, spec=owner)
+    user = ServiceSpec(image="tutela/web:latest", bindings=(Binding(volumes_from=db),))
+    backup = await record.create("backup", target=1, spec=user)
+    await record.operate(backup, Verb.START)
+    await record.settle(first, second)
+    assert await record.rows(backup) == []
+    async with record.db.read() as conn:
+        assert "db has no container yet" in await conn.fetchval("SELECT waits_for FROM services WHERE id = $1", backup)
+    await record.operate(db, Verb.START)
+    await record.settle(first, second)
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET look_at = clock_timestamp() WHERE id = $1", backup)
+    await record.settle(first, second)
+    (row,), (its,) = await record.rows(backup), await record.rows(db)
+    assert row.node_id == its.node_id == second.registration.node_id
+    assert [(each.source, each.target, each.own) for each in row.spec.mounts] == [
+        (its.spec.mounts[0].source, "/data", False)
+    ]

@@ -38,7 +38,15 @@ from orchestrator.planning.steps import (
     StopContainer,
     UseImage,
 )
-from orchestrator.planning.view import ImageAnswer, Installation, LinkedService, NodesWanted, Policy, ServiceView
+from orchestrator.planning.view import (
+    ImageAnswer,
+    Installation,
+    LinkedService,
+    NodesWanted,
+    Policy,
+    ServiceView,
+    VolumesFrom,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NODE = UUID("00000000-0000-4000-8000-0000000000aa")
@@ -86,6 +94,7 @@ class World:
     now: datetime = START
     ended: list[tuple[tuple[UUID, ...], bool, str | None]] = field(default_factory=list)
     next_id: int = 100
+    shared: tuple[VolumesFrom, ...] = ()
     image_version: int = 1
     image_error: str | None = None
     disrupted_at: datetime | None = None
@@ -106,6 +115,7 @@ class World:
             image=self.answers.get(request) if request else None,
             installation=INSTALLATION,
             now=self.now,
+            shared=self.shared,
             disrupted_at=self.disrupted_at,
         )
 

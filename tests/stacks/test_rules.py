@@ -90,6 +90,14 @@ def test_targets_start_first_and_clients_stop_first() -> None:
     assert order([web, api, db], Verb.STOP) == {web.id: (), api.id: (web.id,), db.id: (api.id,)}
 
 
+def test_who_has_volumes_of_another_comes_after_it_as_who_links_to_it_does() -> None:
+    backup, db = service(1), service(2)
+    volumes = Binding(volumes_from=db.id)
+    backup = replace(backup, spec=replace(backup.spec, bindings=(Binding(container_path="/own"), volumes)))
+    assert order([backup, db], Verb.START) == {backup.id: (db.id,), db.id: ()}
+    assert order([backup, db], Verb.TERMINATE) == {backup.id: (), db.id: (backup.id,)}
+
+
 def test_who_is_reached_on_two_ways_is_looked_at_once() -> None:
     four, three, two, one = service(4, 2, 3), service(3, 1), service(2, 1), service(1)
     asked = order([one, two, three, four, service(5, 4)], Verb.REDEPLOY)
