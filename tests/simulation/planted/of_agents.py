@@ -125,7 +125,7 @@ BUGS: dict[str, Bug] = {
     ),
     "an empty ledger is the truth": (
         "what is not in a ledger that never held a full set is removed (F9)",
-        12,
+        14,
         ((agent, "plan_node", _always_complete),),
     ),
     "the lease is ignored": (
@@ -135,7 +135,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a new agent starts without a lease": (
         "what does not run is begun before a first lease is held (I2b)",
-        514,
+        294,
         ((session.Session, "fence", property(_open_at_first)),),
     ),
     "orphans are kept": (
@@ -150,7 +150,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        27,
+        38,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "only what was seen to run was on": (
@@ -190,7 +190,7 @@ BUGS: dict[str, Bug] = {
     ),
     "nothing is saved": (
         "what is about to be done is not on the disk before",
-        197,
+        198,
         ((ledger.Ledger, "_write", _unwritten),),
     ),
     "events are all there is": (

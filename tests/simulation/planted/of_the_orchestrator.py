@@ -119,7 +119,7 @@ BUGS: dict[str, Bug] = {
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        38,
+        49,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
@@ -144,7 +144,7 @@ BUGS: dict[str, Bug] = {
     ),
     "ports are free": (
         "placement does not look at the ports that are taken",
-        191,
+        24,
         ((ports, "ports_taken", _no_ports_are_taken),),
     ),
     "a port is taken by its predecessor": (
@@ -189,7 +189,7 @@ BUGS: dict[str, Bug] = {
     ),
     "all that are silent are lost": (
         "the slots of silent hosts are filled elsewhere although most hosts were silent at once (I2b)",
-        27,
+        816,
         ((leaving, "mass_silence", _never), (dispatch, "mass_silence", _never)),
     ),
     "nobody expires": (
