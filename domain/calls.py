@@ -10,6 +10,10 @@ from domain.service import Accepted, Counts, Effect, Queued, Service, ServiceWan
 from domain.spec import Strategy
 
 
+MOST_WAITING = 100
+"""Calls of a redeployment that wait for one thing: each has an action, and is in the service's row."""
+
+
 def call(service: Service, count: Counts, call: Queued, now: datetime) -> Accepted:
     """A trigger's call: begun now, or behind the operation under way (spec 4.10). Raises NotAllowed."""
     if service.operation is not None and service.want is not ServiceWant.TERMINATED:
@@ -18,9 +22,11 @@ def call(service: Service, count: Counts, call: Queued, now: datetime) -> Accept
 
 
 def _behind(queued: tuple[Queued, ...], call: Queued) -> tuple[Queued, ...]:
-    """One redeployment does for all that wait, with the newest body (RELIABILITY F44, S11)."""
+    """One redeployment does for all that wait, with the newest body (RELIABILITY F44, S11). Raises NotAllowed."""
     for place, waiting in enumerate(queued):
         if waiting.verb is call.verb is Verb.REDEPLOY:
+            if len(waiting.actions) >= MOST_WAITING:
+                raise NotAllowed(f"{MOST_WAITING} calls wait already: one redeployment will do for all of them")
             merged = replace(waiting, trigger_body=call.trigger_body, joined=(*waiting.joined, *call.actions))
             return (*queued[:place], merged, *queued[place + 1 :])
     return (*queued, call)

@@ -347,7 +347,7 @@ async def unlink(conn: Connection, target_id: UUID) -> None:
 
 SUBNET_PREFIX = 24
 SOME_BLOCKS = 64
-"""So many are looked at first: almost always the first one is free, and a pool has thousands."""
+"""So many are looked at where the first one is not free, which it is almost always: a pool has thousands."""
 
 
 async def next_subnet(conn: Connection, pool: str) -> str:
@@ -355,12 +355,12 @@ async def next_subnet(conn: Connection, pool: str) -> str:
     network = ipaddress.ip_network(pool)
     blocks = 2 ** (SUBNET_PREFIX - network.prefixlen)
     drawn = "SELECT nextval('subnet_number') AS number OFFSET 0"
-    for most in (SOME_BLOCKS, blocks):
+    for most in (1, SOME_BLOCKS, blocks):
         subnet: str | None = await conn.fetchval(
             f"SELECT block FROM ({drawn}) d CROSS JOIN LATERAL (SELECT k,"  # noqa: S608 - a constant
             " host($1::text::inet + ((d.number + k) % $2) * $3) || $4 AS block"
             " FROM generate_series(0, $5::bigint - 1) AS k) AS n"
-            " WHERE NOT EXISTS (SELECT 1 FROM services WHERE subnet = block AND destroyed_at IS NULL)"
+            " WHERE (SELECT 1 FROM services WHERE subnet = block AND destroyed_at IS NULL LIMIT 1) IS NULL"
             " ORDER BY k LIMIT 1",
             str(network.network_address),
             blocks,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from domain.calls import begin_next, call
+from domain.calls import MOST_WAITING, begin_next, call
 from domain.errors import NotAllowed
 from domain.image import Pull
 from domain.service import (
@@ -245,6 +245,15 @@ def test_redeployments_that_wait_are_one_and_each_call_has_its_end() -> None:
     assert begun.service.operation is not None
     assert begun.service.operation.actions == taken.actions == (number(11), number(13), number(14))
     assert begun.service.operation.trigger_body == "3"
+
+
+def test_so_many_redeployments_wait_and_no_more() -> None:
+    service, count = in_state(S.REDEPLOYING)
+    for n in range(MOST_WAITING):
+        service = call(service, count, Queued(verb=Verb.REDEPLOY, action=number(100 + n)), START).service
+    with pytest.raises(NotAllowed, match="100 calls wait already: one redeployment will do for all of them"):
+        call(service, count, Queued(verb=Verb.REDEPLOY, action=number(99)), START)
+    call(service, count, Queued(verb=Verb.SCALE, action=number(98), amount=1), START)
 
 
 def test_an_update_during_a_redeployment_keeps_what_was_asked_for_with_it() -> None:
