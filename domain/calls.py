@@ -9,7 +9,6 @@ from domain.errors import NotAllowed
 from domain.service import Accepted, Counts, Effect, Queued, Service, ServiceWant, Verb, change, operate
 from domain.spec import Strategy
 
-
 MOST_WAITING = 100
 """Calls of a redeployment that wait for one thing: each has an action, and is in the service's row."""
 
