@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from domain.image import Pull
 from domain.node import Candidate, NodeState
 from domain.placement import matches, place
-from domain.service import Operation, usable_image
+from domain.service import usable_image
 from orchestrator.planning.steps import FinishOperation, Plan, RequestImage, Step, UseImage
 from orchestrator.planning.view import ImageAnswer, Policy, ServiceView, fleet
 
@@ -14,7 +17,8 @@ START_ONE = "start an agent, or wait for it to come back"
 def look_up(view: ServiceView, policy: Policy, *, needed: bool) -> tuple[Plan | None, list[Step]]:
     """A plan to end with, or the steps to go on after. `needed`: whether the operation makes a container."""
     operation = view.service.operation
-    if operation is None or operation.image_request is None:
+    request = operation.image_request if operation is not None else None
+    if operation is None or request is None:
         return None, []
     if not needed and usable_image(view.service) is not None:
         return None, []
@@ -27,14 +31,14 @@ def look_up(view: ServiceView, policy: Policy, *, needed: bool) -> tuple[Plan | 
     if not needed and not view.slots:
         return None, []
     if answer is None:
-        return _ask_first(view, operation, policy), []
-    return _wait(view, operation, answer, policy), []
+        return _ask_first(view, request, operation.pull, policy), []
+    return _wait(view, request, operation.pull, answer, policy), []
 
 
-def _ask_first(view: ServiceView, operation: Operation, policy: Policy) -> Plan:
+def _ask_first(view: ServiceView, request: UUID, pull: Pull, policy: Policy) -> Plan:
     spec, able = view.service.spec, _able(view)
     if able is not None:
-        return _ask(view, operation, able, "containers are made from exactly one image", policy)
+        return _ask(view, request, pull, able, "containers are made from exactly one image", policy)
     if any(node.open for node in fleet(view)):
         why = f"slot {min(view.slots, default=1)}: {place(spec, fleet(view)).reason}"
         return Plan(steps=(FinishOperation(success=False, message=why, cause="no node may run it"),))
@@ -45,14 +49,12 @@ def _ask_first(view: ServiceView, operation: Operation, policy: Policy) -> Plan:
     return Plan(waits_for=f"{why}: {'resume one' if up else START_ONE}")
 
 
-def _wait(view: ServiceView, operation: Operation, answer: ImageAnswer, policy: Policy) -> Plan:
+def _wait(view: ServiceView, request: UUID, pull: Pull, answer: ImageAnswer, policy: Policy) -> Plan:
     """For the answer, and for who was asked to come back: it may be the only one that has the image. One that was asked
     so long ago as `lost_after`, or that is paused or quarantined, is not waited for where another may be asked."""
     asked = view.by_id.get(answer.node_id)
     if asked is None:
-        asked = next((node for node in fleet(view) if node.node_id == answer.node_id), None)
-    if asked is None:
-        return _ask_first(view, operation, policy)
+        return _ask_first(view, request, pull, policy)  # it is no more, or all nodes are wanted for that
     if asked.open:
         return Plan(waits_for=_looked_up(view))
     why = f"{_looked_up(view)} on node {asked.name}, which does not answer now"
@@ -62,7 +64,8 @@ def _wait(view: ServiceView, operation: Operation, answer: ImageAnswer, policy: 
     able = _able(view)
     if able is None:
         return Plan(waits_for=why)
-    return _ask(view, operation, able, f"node {asked.name}, which was asked for it, does not answer now", policy)
+    why = f"node {asked.name}, which was asked for it, does not answer now"
+    return _ask(view, request, pull, able, why, policy)
 
 
 def _able(view: ServiceView) -> Candidate | None:
@@ -71,14 +74,13 @@ def _able(view: ServiceView) -> Candidate | None:
     return min(able, key=lambda node: node.name, default=None)
 
 
-def _ask(view: ServiceView, operation: Operation, node: Candidate, cause: str, policy: Policy) -> Plan:
+def _ask(view: ServiceView, request: UUID, pull: Pull, node: Candidate, cause: str, policy: Policy) -> Plan:
     """The look that follows is for a node that is lost or paused just now: nothing here waited for it yet."""
-    assert operation.image_request is not None  # noqa: S101 - `look_up` saw it
     step = RequestImage(
         node_id=node.node_id,
-        request_id=operation.image_request,
+        request_id=request,
         reference=view.service.spec.image,
-        pull=operation.pull,
+        pull=pull,
         cause=cause,
     )
     return Plan(steps=(step,), waits_for=_looked_up(view), requeue_at=view.now + policy.blocked_retry)

@@ -354,10 +354,9 @@ async def next_subnet(conn: Connection, pool: str) -> str:
     """The next free block of the configured pool, in turn; raises Conflict when the pool is used up."""
     network = ipaddress.ip_network(pool)
     blocks = 2 ** (SUBNET_PREFIX - network.prefixlen)
-    drawn = "SELECT nextval('subnet_number') AS number OFFSET 0"
     for most in (1, SOME_BLOCKS, blocks):
         subnet: str | None = await conn.fetchval(
-            f"SELECT block FROM ({drawn}) d CROSS JOIN LATERAL (SELECT k,"  # noqa: S608 - a constant
+            "SELECT block FROM (SELECT nextval('subnet_number') AS number OFFSET 0) d CROSS JOIN LATERAL (SELECT k,"
             " host($1::text::inet + ((d.number + k) % $2) * $3) || $4 AS block"
             " FROM generate_series(0, $5::bigint - 1) AS k) AS n"
             " WHERE (SELECT 1 FROM services WHERE subnet = block AND destroyed_at IS NULL LIMIT 1) IS NULL"
