@@ -35,5 +35,9 @@ def instead(possible: Iterable[str], *, gone: bool) -> str:
     return "it is gone for good" if gone else "nothing is allowed until that has ended"
 
 
+class Stale(DomainError):
+    """The object is not any more as the caller said that it has to be. 412."""
+
+
 class Conflict(DomainError):
     """Somebody else changed the object meanwhile, or a unique value is taken. 409."""

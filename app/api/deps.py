@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import Depends, Request
 
+from app.api import versions
 from app.api.bodies import for_record, without_values
 from app.commands.services import Context
 from app.installation import host_rules_of
@@ -105,6 +107,7 @@ def command(request: Request, caller: Account, body: Any, *, owner: Role | None 
         may=rules.of(Role.READ_ONLY if owner else who(request).role),
         owner_may=rules.of(owner or who(request).owner_role),
         administers=owner is None and who(request).role is Role.ADMIN,
+        unchanged=partial(versions.check, request),
     )
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.api.responses import reply
 from app.api.security import Refused
-from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound
+from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Stale
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("api")
@@ -21,6 +21,7 @@ _STATUS: dict[type[DomainError], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     NotAllowed: (409, "not_allowed"),
     Conflict: (409, "conflict"),
+    Stale: (412, "stale"),
 }
 
 

@@ -17,9 +17,12 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.api.audited import SAFE
 from app.api.deps import Caller, account
 from app.api.once import begun
 from app.api.security import permitted
+from app.api.versions import HEADER, expected
+from app.openapi.table import OPERATIONS
 
 
 class Operation(APIRoute):
@@ -28,10 +31,13 @@ class Operation(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request. Raises TypeError for an endpoint with parameters of other kinds."""
         endpoint, callers = self.endpoint, _callers(self.endpoint)
+        versioned = any(_versioned(method, self.path) for method in self.methods or ())
 
         async def answer(request: Request) -> Response:
             await permitted(request)
             await begun(request)
+            if HEADER in request.headers and request.method not in SAFE:
+                expected(request, versioned=versioned)
             asking = {name: account(request) for name in callers}
             response: Response = await endpoint(request, **request.path_params, **asking)
             return response
@@ -45,6 +51,11 @@ class Operation(APIRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As any route; most of the many are told apart by how their paths begin, before their patterns are tried."""
         return super().matches(scope) if scope["path"].startswith(self._begin) else (Match.NONE, {})
+
+
+def _versioned(method: str, path: str) -> bool:
+    row = OPERATIONS.get((method, path))
+    return row is not None and row.conditional(method, path)
 
 
 def _callers(endpoint: Callable[..., Any]) -> list[str]:

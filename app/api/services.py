@@ -42,7 +42,7 @@ async def list_services(request: Request, caller: Caller) -> Response:
         found, total = await store.page(conn, caller.id, query.filters, query.limit, query.offset)
         objects = await shown.some(conn, request, caller.id, found)
     around = encoded(envelope(request.url.path, params, query, total, []))
-    return reply_made(request, around.removesuffix(b"]}") + b",".join(objects) + b"]}")
+    return reply_made(request, around.removesuffix(b"]}") + b",".join(each.data for each in objects) + b"]}")
 
 
 @router.post("/")
@@ -66,8 +66,8 @@ async def create_service(request: Request, caller: Caller) -> Response:
 async def get_service(request: Request, caller: Caller, uuid: str) -> Response:
     """One service."""
     async with database(request).read() as conn:
-        data = await shown.one(conn, request, caller.id, ident(uuid, "service"))
-    return reply_made(request, data)
+        found = await shown.one(conn, request, caller.id, ident(uuid, "service"))
+    return reply_made(request, found.data, headers={"ETag": found.tag})
 
 
 @router.patch("/{uuid}/")
@@ -155,8 +155,8 @@ async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> R
 
 async def _changed(request: Request, account_id: UUID, service_id: UUID, status: int) -> Response:
     async with database(request).read() as conn:
-        data = await shown.fresh(conn, request, account_id, service_id)
-    return reply_made(request, data, status)
+        found = await shown.fresh(conn, request, account_id, service_id)
+    return reply_made(request, found.data, status, {"ETag": found.tag})
 
 
 def _tag(body: Any) -> str | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request
 
+from app.api import versions
 from app.api.deps import addresses, fleet, settings, visible, who
 from app.api.responses import encoded
 from app.wire.service_output import ServiceDetails, service_out
 from domain.access import Role
 from domain.container import Container
 from domain.errors import NotFound
+from domain.versions import of_service
 from orchestrator.store import shown
 from orchestrator.store.db import Connection
 from orchestrator.store.shown import Shown
@@ -25,15 +28,23 @@ Key = tuple[UUID, bool]
 """A service, and whether its variables' values are hidden."""
 
 
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A service's JSON as it is sent, and the `ETag` of its definition."""
+
+    data: bytes
+    tag: str
+
+
 class Made:
     """The JSON of services with the version that it was made from. The version is asked of the database before each
     use, so what is here is never taken for what is true."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most, self._bytes = most_bytes, 0
-        self._of: OrderedDict[Key, tuple[str, bytes]] = OrderedDict()
+        self._of: OrderedDict[Key, tuple[str, Representation]] = OrderedDict()
 
-    def get(self, key: Key, version: str) -> bytes | None:
+    def get(self, key: Key, version: str) -> Representation | None:
         """What was made of this version, if it is still here."""
         found = self._of.get(key)
         if found is None or found[0] != version:
@@ -41,20 +52,24 @@ class Made:
         self._of.move_to_end(key)
         return found[1]
 
-    def put(self, key: Key, version: str, data: bytes) -> None:
+    def put(self, key: Key, version: str, made: Representation) -> None:
         """Keep it in place of that of another version."""
         self._drop(key)
-        self._of[key] = version, data
-        self._bytes += len(version) + len(data)
+        self._of[key] = version, made
+        self._bytes += _size(version, made)
         while self._bytes > self._most and self._of:
             self._drop(next(iter(self._of)))
 
     def _drop(self, key: Key) -> None:
-        version, data = self._of.pop(key, ("", b""))
-        self._bytes -= len(version) + len(data)
+        if (found := self._of.pop(key, None)) is not None:
+            self._bytes -= _size(*found)
 
 
-async def one(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> bytes:
+def _size(version: str, made: Representation) -> int:
+    return len(version) + len(made.data) + len(made.tag)
+
+
+async def one(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> Representation:
     """A service of the account. Raises NotFound."""
     version = await shown.version(conn, account_id, service_id)
     found = await some(conn, request, account_id, [(service_id, version)])
@@ -63,7 +78,7 @@ async def one(conn: Connection, request: Request, account_id: UUID, service_id: 
     return found[0]
 
 
-async def fresh(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> bytes:
+async def fresh(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> Representation:
     """A service that was changed just now, so that nothing made before can be used. Raises NotFound."""
     found = await _make(conn, request, account_id, [service_id])
     if not found:
@@ -71,21 +86,26 @@ async def fresh(conn: Connection, request: Request, account_id: UUID, service_id
     return found[service_id]
 
 
-async def some(conn: Connection, request: Request, account_id: UUID, wanted: Sequence[tuple[UUID, str]]) -> list[bytes]:
+async def some(
+    conn: Connection, request: Request, account_id: UUID, wanted: Sequence[tuple[UUID, str]]
+) -> list[Representation]:
     """Services of the account by id and version, in this order; what is deleted meanwhile is left out."""
     made, hidden = _made(request), _hidden(request)
-    found = {ident: data for ident, version in wanted if (data := made.get((ident, hidden), version)) is not None}
+    found = {ident: each for ident, version in wanted if (each := made.get((ident, hidden), version)) is not None}
     missing = [ident for ident, _ in wanted if ident not in found]
     if missing:
         found |= await _make(conn, request, account_id, missing)
     return [found[ident] for ident, _ in wanted if ident in found]
 
 
-async def _make(conn: Connection, request: Request, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bytes]:
-    made, hidden, out = _made(request), _hidden(request), {}
+async def _make(
+    conn: Connection, request: Request, account_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, Representation]:
+    made, hidden, out = _made(request), _hidden(request), dict[UUID, Representation]()
     for each in await shown.load(conn, account_id, ids):
-        data = out[each.service.id] = _encoded(request, each)
-        made.put((each.service.id, hidden), each.version, data)
+        data, tag = _encoded(request, each), versions.tag(request, of_service(each.service))
+        out[each.service.id] = Representation(data, tag)
+        made.put((each.service.id, hidden), each.version, out[each.service.id])
     return out
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.api import versions
 from app.api.asking import asked, asked_flag
 from app.api.bodies import masked
 from app.api.deps import Caller, command, database, ident, settings, who
@@ -19,8 +20,9 @@ from app.wire.stack_file import to_file
 from app.wire.stack_input import read_stack
 from app.wire.stack_output import StackDetails, stack_out
 from domain.access import Role
-from domain.service import Verb
+from domain.service import Service, Verb
 from domain.stack import Stack, StackState
+from domain.versions import of_stack
 from orchestrator.store import containers, services, stacks
 from orchestrator.store.db import Connection
 
@@ -38,7 +40,8 @@ async def list_stacks(request: Request, caller: Caller) -> Response:
     filters = [each for each in query.filters if each.field != "state"]
     async with database(request).read() as conn:
         found, total = await stacks.page(conn, caller.id, filters, query.limit, query.offset, fitting)
-        objects = await _shown(conn, found)
+        members = await services.of_stacks(conn, [stack.id for stack, _ in found])
+        objects = await _shown(conn, found, members)
     return reply(request, envelope(request.url.path, params, query, total, objects))
 
 
@@ -122,13 +125,15 @@ async def _one(request: Request, caller: Caller, stack_id: UUID, status: int) ->
     async with database(request).read() as conn:
         stack = await stacks.get(conn, caller.id, stack_id)
         state = (await stacks.states(conn, [stack]))[stack.id]
-        (shown,) = await _shown(conn, [(stack, state)])
-    return reply(request, shown, status)
+        members = await services.of_stack(conn, stack.id)
+        (shown,) = await _shown(conn, [(stack, state)], {stack.id: members})
+    return reply(request, shown, status, {"ETag": versions.tag(request, of_stack(stack, members))})
 
 
-async def _shown(conn: Connection, found: Sequence[tuple[Stack, StackState]]) -> list[dict[str, Any]]:
+async def _shown(
+    conn: Connection, found: Sequence[tuple[Stack, StackState]], members: Mapping[UUID, list[Service]]
+) -> list[dict[str, Any]]:
     """The representations of stacks, in a fixed number of statements."""
-    members = await services.of_stacks(conn, [stack.id for stack, _ in found])
     outdated = await containers.outdated(conn, [service for each in members.values() for service in each])
     return [
         stack_out(

@@ -13,6 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.commands import policy, quotas
+from domain import versions
 from domain.action import Action, ActionState, Request
 from domain.asked import AskedLink
 from domain.calls import call
@@ -67,6 +68,8 @@ class Context:
     owner_may: Allowance
     administers: bool = False
     """Whether the caller may do what concerns hosts."""
+    unchanged: Callable[[str], None] = lambda _version: None
+    """Raises Stale when what is changed has another version (`domain.versions`) than the caller expects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +298,7 @@ async def _change(
 
 async def _locked(conn: Connection, context: Context, service_id: UUID) -> tuple[Service, Counts, datetime]:
     service = await services.lock(conn, context.account.id, service_id)
+    context.unchanged(versions.of_service(service))
     rows = await containers.open_rows(conn, [service_id])
     return service, counts(rows), await now(conn)
 

@@ -20,6 +20,7 @@ from app.commands.services import (
     refusals_recorded,
     resolve_links,
 )
+from domain import versions
 from domain.asked import Asked, AskedVolumes
 from domain.errors import DomainError, Invalid, NotAllowed
 from domain.quota import grows
@@ -127,7 +128,9 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
         asked = read()
         if asked.name not in (None, stack.name):
             raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
-        before = {each.id: each for each in await services.of_stack(conn, stack_id, lock=True)}
+        members = await services.of_stack(conn, stack_id, lock=True)
+        context.unchanged(versions.of_stack(stack, members))
+        before = {each.id: each for each in members}
         at = await now(conn)
         begun = await _put(conn, context, stack, asked.services, most_containers, at)
         changed = replace(stack, nickname=stack.nickname if asked.nickname is None else asked.nickname or None)
@@ -162,6 +165,7 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
         state = (await stacks.states(conn, [stack]))[stack.id]
         check(state, verb.value)
         found = await _locked(conn, stack_id, with_clients=verb is Verb.TERMINATE)
+        context.unchanged(versions.of_stack(stack, found))
         at = await now(conn)
         begun = await _operate(conn, context, found, verb, at, reuse_volumes)
         await open_action(

@@ -19,6 +19,7 @@ ERRORS = {
     "405": "The method is not for this path; `Allow` has those that are.",
     "408": "The body did not come within a minute.",
     "409": "Not allowed in the present state; the text says what is.",
+    "412": "`If-Match` has another version than the present one; or what it was sent for has no versions.",
     "413": "The body is larger than 1 MiB.",
     "415": "The body is of another type and does not parse as JSON.",
     "422": "The `Idempotency-Key` was given with another request before.",
@@ -38,6 +39,15 @@ IDEMPOTENCY_KEY = {
     "description": "A random text of the client's for this request. Sent again with it within 24 hours, the request is"
     " not done again: the answer is the first one, marked by `Idempotent-Replayed`.",
 }
+IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The `ETag` of an earlier answer: the request is done only while the definition and what is wanted"
+    " are as they were then, and refused with 412 otherwise. Containers that come and go do not count as a change.",
+}
+TAG_HEADER = {"ETag": {"schema": {"type": "string"}, "description": "The version of the definition, for `If-Match`."}}
 REPLAYED_HEADER = {
     "Idempotent-Replayed": {
         "schema": {"type": "string", "const": "true"},
@@ -93,12 +103,19 @@ def _operation(served: Served, row: Operation) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done." if row.code != 202 else "Accepted.", **content}
     if method != "GET" and not row.no_action:
         good["headers"] = ACTION_HEADERS | REPLAYED_HEADER
+    if row.versioned:
+        good["headers"] = good.get("headers", {}) | TAG_HEADER
     codes = {str(code): good for code in (row.code, *row.also)}
     out: dict[str, Any] = {
         "operationId": f"{method.lower()}_{re.sub(r'[^a-z]+', '_', path.removeprefix('/api/v1').lower()).strip('_')}",
         "summary": served.summary,
         "tags": [path.removeprefix("/api/v1/").split("/", 1)[0]],
-        "parameters": [*_in_path(path), *_in_query(row), *([IDEMPOTENCY_KEY] if method != "GET" else [])],
+        "parameters": [
+            *_in_path(path),
+            *_in_query(row),
+            *([IDEMPOTENCY_KEY] if method != "GET" else []),
+            *([IF_MATCH] if row.conditional(method, path) else []),
+        ],
         "responses": {
             **codes,
             **{code: _error(code) for code in sorted(row.errors(method, path))},

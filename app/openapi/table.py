@@ -17,7 +17,7 @@ class Operation:
     """`answer` is the name of a schema, None for an answer without a body; `also` are other codes that mean done.
 
     `open`: without credentials. `no_action`: it changes nothing that is recorded. `names_another`: its body names
-    an object that may not be there.
+    an object that may not be there. `versioned`: its answer has an `ETag`; what changes it takes `If-Match`.
     """
 
     answer: str | None
@@ -31,6 +31,7 @@ class Operation:
     open: bool = False
     no_action: bool = False
     names_another: bool = False
+    versioned: bool = False
 
     def errors(self, method: str, path: str) -> set[str]:
         """The codes of its refusals."""
@@ -42,8 +43,12 @@ class Operation:
         if self.answer == "Logs":
             codes.add("409")  # the node that has them is away
         if method != "GET":
-            codes |= {"408", "409", "413", "415", "422"}
+            codes |= {"408", "409", "412", "413", "415", "422"}
         return codes
+
+    def conditional(self, method: str, path: str) -> bool:
+        """Whether it can be asked for of one version only (`app.api.versions`)."""
+        return self.versioned and method != "GET" and "{" in path
 
 
 def _page(name: str, filters: Mapping[str, Field]) -> Operation:
@@ -60,28 +65,34 @@ TAIL: tuple[tuple[str, Schema], ...] = (("tail", {"type": "integer", "minimum": 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/v1/service/"): _page("Service", lists.SERVICES),
-    ("POST", "/api/v1/service/"): Operation(answer="Service", code=201, body="ServiceCreate", body_required=True),
-    ("GET", "/api/v1/service/{uuid}/"): Operation(answer="Service"),
-    ("PATCH", "/api/v1/service/{uuid}/"): Operation(answer="Service", also=(202,), body="ServicePatch"),
-    ("DELETE", "/api/v1/service/{uuid}/"): Operation(answer="Service", code=202),
+    ("POST", "/api/v1/service/"): Operation(
+        answer="Service", versioned=True, code=201, body="ServiceCreate", body_required=True
+    ),
+    ("GET", "/api/v1/service/{uuid}/"): Operation(answer="Service", versioned=True),
+    ("PATCH", "/api/v1/service/{uuid}/"): Operation(answer="Service", versioned=True, also=(202,), body="ServicePatch"),
+    ("DELETE", "/api/v1/service/{uuid}/"): Operation(answer="Service", versioned=True, code=202),
     ("GET", "/api/v1/service/{uuid}/explain/"): Operation(answer="Explanation"),
     ("GET", "/api/v1/service/{uuid}/logs/"): Operation(answer="Logs", query=TAIL),
     **{
-        ("POST", f"/api/v1/service/{{uuid}}/{verb}/"): Operation(answer="Service", code=202)
+        ("POST", f"/api/v1/service/{{uuid}}/{verb}/"): Operation(answer="Service", versioned=True, code=202)
         for verb in ("start", "stop", "scale")
     },
     ("POST", "/api/v1/service/{uuid}/redeploy/"): Operation(
-        answer="Service", code=202, body="ServiceRedeploy", query=REUSE
+        answer="Service", versioned=True, code=202, body="ServiceRedeploy", query=REUSE
     ),
     ("GET", "/api/v1/stack/"): _page("Stack", lists.STACKS),
-    ("POST", "/api/v1/stack/"): Operation(answer="Stack", code=201, body="StackCreate", body_required=True),
-    ("GET", "/api/v1/stack/{uuid}/"): Operation(answer="Stack"),
+    ("POST", "/api/v1/stack/"): Operation(
+        answer="Stack", versioned=True, code=201, body="StackCreate", body_required=True
+    ),
+    ("GET", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", versioned=True),
     ("GET", "/api/v1/stack/{uuid}/export/"): Operation(answer="StackFile"),
-    ("PATCH", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", also=(202,), body="StackPatch", body_required=True),
-    ("DELETE", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", code=202),
+    ("PATCH", "/api/v1/stack/{uuid}/"): Operation(
+        answer="Stack", versioned=True, also=(202,), body="StackPatch", body_required=True
+    ),
+    ("DELETE", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", versioned=True, code=202),
     **{
         ("POST", f"/api/v1/stack/{{uuid}}/{verb}/"): Operation(
-            answer="Stack", code=202, query=REUSE if verb == "redeploy" else ()
+            answer="Stack", versioned=True, code=202, query=REUSE if verb == "redeploy" else ()
         )
         for verb in ("start", "stop", "redeploy")
     },
