@@ -36,6 +36,7 @@ from agents.steps import (
     Step,
     StepResult,
     StopContainer,
+    begin_again,
     container_of,
     lines,
     unrecorded,
@@ -180,8 +181,7 @@ class Agent:
             self._resting = not self._executor.busy
             return None
         # Taken before the list: a GONE is proven only by a list that began after all this was so.
-        assignments, complete = dict(self._ledger.assignments), self._ledger.complete
-        revision = self._ledger.revision
+        assignments, complete, revision = dict(self._ledger.assignments), self._ledger.complete, self._ledger.revision
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
         self._executor.networks(view.networks)
@@ -316,10 +316,11 @@ class Agent:
     async def _perform(self, plan: NodePlan, cluster_id: UUID, assignments: Assignments) -> datetime | None:
         """Begin the lines, after what must not be forgotten about them is on the disk."""
         work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
+        if any(begin_again(steps) for steps in work.values()):
+            await self._runtime.accepting()  # an engine that ends would start it, and kill it at its next start (E34)
         now, due = clock.now(), plan.next_due
         for key in list(work):
-            retry = self._retries.get(key)
-            if retry is not None and retry.waits(now):
+            if (retry := self._retries.get(key)) is not None and retry.waits(now):
                 due = min(due, retry.at) if due else retry.at
                 del work[key]
         for steps in work.values():
@@ -372,8 +373,7 @@ class Agent:
     def _image_tried(self, step: ResolveImage, result: StepResult) -> None:
         request, key = step.request, f"image {step.request.request_id}"
         self._again(key, result)
-        retry = self._retries.get(key)
-        if result.ok or retry is None or self._session.engine is None:
+        if result.ok or (retry := self._retries.get(key)) is None or self._session.engine is None:
             return
         if result.code is not None or retry.count >= IMAGE_TRIES:
             del self._retries[key]

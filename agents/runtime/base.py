@@ -93,6 +93,10 @@ class ContainerRuntime(Protocol):
         """The engine, under a deadline: its answer is the health check (E8)."""
         ...
 
+    async def accepting(self) -> None:
+        """Raises RuntimeBusy when it takes no new connections. It may answer on those it has: then it ends (E34)."""
+        ...
+
     async def incarnation(self) -> Incarnation | None:
         """The engine's present life; None when unknown."""
         ...

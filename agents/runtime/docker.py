@@ -34,6 +34,7 @@ OLDEST_API = "1.41"
 NEWEST_API = (1, 44)
 CLIENT_TIMEOUT = 60
 LOOK_SECONDS = 10.0
+ACCEPT_SECONDS = 2.0
 ACT_SECONDS = 65.0
 PULL_STALL_SECONDS = 60
 PULL_SECONDS = 3600.0
@@ -65,6 +66,13 @@ class DockerRuntime:
             return engine_info(api.info(), self._said, api.networks(names=["bridge"]))
 
         return await self._calls.look("asking for its info", LOOK_SECONDS, call)
+
+    async def accepting(self) -> None:
+        def call() -> None:
+            with contextlib.closing(self._new_client(self._version())) as api:
+                api.ping()
+
+        await self._calls.look("asking for a new connection", ACCEPT_SECONDS, call)
 
     async def incarnation(self) -> Incarnation | None:
         """The default bridge is made anew by each engine start that finds no running container of its own."""

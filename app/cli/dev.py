@@ -32,8 +32,8 @@ CHECKS: Sequence[tuple[str, Sequence[str]]] = (
 )
 
 
-SEEDS = ("--runs", "1000", "--jobs", "2", "--seconds", "330", "--keep-going")
-"""A thousand take two cores five to seven minutes; on a machine that is slower, as many as there is time for."""
+SEEDS = ("--runs", "1000", "--jobs", "2", "--seconds", "360", "--keep-going")
+"""A thousand take two cores less than six minutes; on a machine that is slower, as many as there is time for."""
 
 TESTS = ("tests", "-m", "not long", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 """Most tests wait for engines and processes; each worker has its own. A file stays with one worker. In the order of

@@ -97,6 +97,23 @@ async def test_volumes_that_somebody_else_uses_are_told_of_until_they_are_free(
     await until(channel, one.container_id, Seen.GONE)
 
 
+async def test_an_engine_that_ends_is_not_told_to_start_again_what_it_ended(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> None:
+    """E34: it would start it, and kill it at its next start. Found by chaos, seed 60."""
+    one = assigned(1, autorestart=CrashPolicy.ALWAYS, autoreplace=CrashPolicy.ALWAYS)
+    channel.assign(one)
+    running = await until(channel, one.container_id, Seen.RUNNING)
+    assert running.engine_id is not None
+    runtime.ending = True
+    runtime.crash(running.engine_id, 143)
+    await eventually(lambda: "accepting" in runtime.calls and runtime.calls.count("info") > 2, "it to be asked again")
+    assert runtime.calls.count("start") == 1
+    runtime.ending = False
+    await eventually(lambda: runtime.calls.count("start") == 2, "the engine to be back")
+    await until(channel, one.container_id, Seen.RUNNING, more=lambda seen: seen.started_at != running.started_at)
+
+
 async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, channel: MemoryChannel) -> None:
     runtime.start_errors["web-1"] = "port is already allocated"
     one = assigned(1)

@@ -6,8 +6,11 @@ lists all facts with their tests. Run these first on an engine that is new to us
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -336,6 +339,42 @@ def test_e1_e2_e3_e5_what_an_engine_that_was_killed_brings_back(own_engine: Priv
     raw.fact(found["quiet"] == "exited", "what was stopped under `no` stays down (E5)")
     raw.fact(found["created"] == "created", "what was never started is not (E3)")
     raw.fact(raw.api.inspect_container(made["always"])["RestartCount"] == 0, "that is not counted (E2)")
+
+
+def test_e34_an_engine_that_ends_starts_what_old_connections_ask_for_and_takes_no_new_ones(
+    own_engine: PrivateEngine,
+) -> None:
+    """What it starts then is killed when it begins anew. So agents ask for a new connection before they start again."""
+    raw = Raw(own_engine)
+    slow, quick = raw.run(Cmd=DEAF), raw.run(host={**policy("always"), "Init": True}, Cmd=["sleep", "1000"])
+    old = http.client.HTTPConnection("engine", timeout=10)
+    old.sock = socket.socket(socket.AF_UNIX)
+    old.sock.connect(own_engine.base_url.removeprefix("unix://"))
+
+    def asked(method: str, path: str) -> tuple[int, bytes]:
+        old.request(method, f"/v1.41/containers/{path}")
+        answer = old.getresponse()
+        return answer.status, answer.read()
+
+    def state(container: str) -> str:
+        return str(json.loads(asked("GET", f"{container}/json")[1])["State"]["Status"])
+
+    assert state(quick) == "running"
+    ending = threading.Thread(target=own_engine.terminate)
+    ending.start()
+    try:
+        waited(lambda: state(quick) == "exited", what="the first to end")
+        with pytest.raises(requests.ConnectionError):
+            own_engine.client().ping()
+        raw.fact(asked("POST", f"{quick}/start")[0] == 204, "it is started")
+        raw.fact(state(quick) == "running", "it runs")
+        raw.fact(state(slow) == "running", "the engine waits for the other")
+    finally:
+        old.close()
+        ending.join(timeout=60)
+    own_engine.restart()
+    waited(lambda: raw.state(quick)["Status"] == "running", what="it to be brought back")
+    raw.fact(raw.api.inspect_container(quick)["State"]["FinishedAt"] > "2", "it was ended in between")
 
 
 def test_e4_with_live_restore_what_runs_is_not_touched() -> None:

@@ -25,7 +25,7 @@ class FakeRuntime:
     at once. `start_errors`: container name to the reason why a start is refused. `half_started`: engine ids of those
     that can never be started again (E33). `making`: names (with a slash) that have an owner, who is not shown yet
     (E12). `late`: names of methods whose next call is carried out although its caller is told that the engine did not
-    answer (E7). `away`: nobody listens.
+    answer (E7). `away`: nobody listens. `ending`: it answers and takes no new connections (E34).
     """
 
     def __init__(self, engine_id: str = "fake") -> None:
@@ -38,7 +38,7 @@ class FakeRuntime:
         self.half_started: set[str] = set()
         self.making: set[str] = set()
         self.late: list[str] = []
-        self.away = False
+        self.away = self.ending = False
         self.containers: dict[str, Json] = {}
         self.networks: dict[str, Json] = {}
         self.volumes: set[str] = set()
@@ -86,6 +86,9 @@ class FakeRuntime:
     async def info(self) -> EngineInfo:
         self._reach("info")
         return EngineInfo(engine_id=self.engine_id, version="20.10.0", storage_driver="overlay2", cpus=2, memory=1024)
+
+    async def accepting(self) -> None:
+        self._reach("accepting")
 
     async def incarnation(self) -> Incarnation | None:
         self._reach("incarnation")
@@ -300,6 +303,8 @@ class FakeRuntime:
         if self.away:
             raise RuntimeBusy(f"the engine is away ({method})", away=True)
         self.calls.append(method)
+        if self.ending and method in {"info", "accepting"}:
+            raise RuntimeBusy(f"the engine takes no new connections ({method})", away=True)
         if method in self.late:
             self.late.remove(method)
             return True

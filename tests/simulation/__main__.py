@@ -99,7 +99,7 @@ def _search(runner: Runner, bug: str, seeds: range) -> Result | None:
     while seeds:
         with contextlib.closing(runner.seeds(seeds, bug)) as results:
             result = next((each for each in results if each.violations), None)
-        if result is None or not next(runner.seeds([result.seed])).violations:
+        if result is None or not next(runner.seeds([result.seed], bug, planted=False)).violations:
             return result
         seeds = range(result.seed + 1, seeds.stop)
     return None

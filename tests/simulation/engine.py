@@ -58,7 +58,7 @@ class Engine:
         self.now = now
         self.watcher = watcher
         self.live_restore = live_restore
-        self.down = self.starting = False
+        self.down = self.starting = self.ending = False
         self.deaths = 0
         self.beginning: set[str] = set()
         self.making: set[str] = set()
@@ -278,6 +278,7 @@ class Engine:
         """
         deaths = self.deaths
         if not self.live_restore:
+            self.ending = True
             await asyncio.gather(*(self._shut(box) for box in list(self.boxes.values()) if box.up))
         if self.deaths == deaths:
             self.die()
@@ -335,7 +336,7 @@ class Engine:
     # Inside.
 
     def _away(self) -> None:
-        self.down = True
+        self.down, self.ending = True, False
         self.deaths += 1
         self.going.set()
         for each in self.listeners:

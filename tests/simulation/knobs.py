@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.simulation.net import Weather
 from tests.simulation.runtime import Cuts
@@ -44,6 +46,16 @@ class Knobs:
     def tears(self) -> bool:
         """Whether disks may lose what agents wrote."""
         return "ledger_torn" in self.kinds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaning:
+    """What a world leans to, where it is to look for something that few worlds have: other knobs, what every service
+    has, and how often its users do what. Without any, the world of its seed."""
+
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    doing: Mapping[str, float] = field(default_factory=dict)
 
 
 def turned(chance: random.Random, kinds: tuple[str, ...]) -> Knobs:

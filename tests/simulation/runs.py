@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import itertools
 import multiprocessing
@@ -13,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 
 from tests.harness.postgres import TestPostgres
+from tests.simulation.knobs import Leaning
 from tests.simulation.planted import PLANTED
 from tests.simulation.server import Backend, copy
 from tests.simulation.world import simulate
@@ -50,11 +52,12 @@ def _open(url: str, core: int) -> None:
     gc.freeze()  # what lives for ever is not looked at after each seed
 
 
-def one(seed: int, bug: str | None = None, lines: int | None = LAST_LINES) -> Result:
-    """Live through a seed in this process, with a bug in the product or without."""
+def one(seed: int, bug: str | None = None, lines: int | None = LAST_LINES, *, planted: bool = True) -> Result:
+    """Live through a seed in this process, with a bug in the product or without; or in the world that the bug's seeds
+    have, and not `planted`."""
     assert _backend is not None
-    with PLANTED[bug]() if bug else contextlib.nullcontext():
-        outcome = simulate(seed, _backend)
+    with PLANTED[bug]() if bug and planted else contextlib.nullcontext():
+        outcome = simulate(seed, _backend, PLANTED[bug].leaning if bug else Leaning())
     kept = outcome.history.lines(lines) if outcome.violations or lines is None else ()
     return Result(
         seed=seed,
@@ -94,20 +97,22 @@ class Runner:
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
 
-    def seeds(self, seeds: Sequence[int], bug: str | None = None) -> Generator[Result, None, None]:
+    def seeds(
+        self, seeds: Sequence[int], bug: str | None = None, *, planted: bool = True
+    ) -> Generator[Result, None, None]:
         """The results as they come; in the order of the seeds with one process."""
+        each_one = functools.partial(one, bug=bug, planted=planted)
         if not self._pools:
-            for seed in seeds:
-                yield one(seed, bug)
+            yield from map(each_one, seeds)
             return
         left, running = iter(seeds), dict[Future[Result], ProcessPoolExecutor]()
         for pool in self._pools:
             for seed in itertools.islice(left, AHEAD):
-                running[pool.submit(one, seed, bug)] = pool
+                running[pool.submit(each_one, seed)] = pool
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda each: each.result().seed):
                 pool = running.pop(future)
                 for seed in itertools.islice(left, 1):
-                    running[pool.submit(one, seed, bug)] = pool
+                    running[pool.submit(each_one, seed)] = pool
                 yield future.result()

@@ -133,7 +133,10 @@ async def test_an_engine_that_is_told_to_end_answers_while_it_stops_its_containe
     await engine.watcher.ended.wait()  # type: ignore[attr-defined]
     assert len(await runtime.list_containers(CLUSTER)) == 6
     assert not engine.down
+    with pytest.raises(RuntimeBusy, match="no such file"):
+        await runtime.accepting()
     await ending
+    await runtime.accepting()
     assert [engine.boxes[each].state for each in ids] == ["running", *["exited"] * 5]
     assert {engine.boxes[each].ended_by for each in ids} == {"engine"}
 

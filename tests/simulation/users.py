@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _OPEN = "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL"
 _THERE = "SELECT 1 FROM containers WHERE service_id = $1 AND terminated_at IS NULL AND want <> 'GONE'"
+DOING = ("start", "stop", "again", "scale", "redeploy", "image", "policy", "container", "cancel", "terminate", "node")
 _OFTEN = (4, 2, 3, 5, 3, 3, 2, 4, 1, 0.5, 1.5)
 """How often users do what, beside the others; without faults what is to keep a service serving (I7)."""
 
@@ -168,29 +169,15 @@ class User:
             spec = replace(spec, ports=(port,))
         if chance.random() < 0.2:
             spec = replace(spec, bindings=(Binding(container_path="/data"),))
-        return spec
+        return replace(spec, **self._world.leaning.spec)
 
     async def _something(self) -> None:
         chance, wish = self._chance, self._wish
         assert wish is not None
         if wish.want == "TERMINATED":
             return
-        match chance.choices(
-            (
-                "start",
-                "stop",
-                "again",
-                "scale",
-                "redeploy",
-                "image",
-                "policy",
-                "container",
-                "cancel",
-                "terminate",
-                "node",
-            ),
-            _CALMLY if self._world.knobs.calm else _OFTEN,
-        )[0]:
+        often = dict(zip(DOING, _CALMLY if self._world.knobs.calm else _OFTEN, strict=True)) | self._world.leaning.doing
+        match chance.choices(DOING, list(often.values()))[0]:
             case "start":
                 await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
             case "stop":

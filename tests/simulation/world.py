@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tests.simulation.history import History, listen
 from tests.simulation.host import Host
 from tests.simulation.hush import HUSH_SECONDS, hush
 from tests.simulation.judge import Judge
-from tests.simulation.knobs import Knobs, turned
+from tests.simulation.knobs import Knobs, Leaning, turned
 from tests.simulation.loop import Deadlock, VirtualLoop
 from tests.simulation.plane import Plane
 from tests.simulation.process import HERE, Process
@@ -71,10 +71,11 @@ class Outcome:
 class World:
     """Everything there is."""
 
-    def __init__(self, seed: int, backend: Backend, directory: Path, loop: VirtualLoop) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, backend: Backend, directory: Path, loop: VirtualLoop, leaning: Leaning) -> None:
+        self.seed, self.leaning = seed, leaning
         self.chance = self.stream("world")
-        self.knobs: Knobs = turned(random.Random(f"knobs {seed}"), tuple(fault_kinds.KINDS))
+        turn = turned(random.Random(f"knobs {seed}"), tuple(fault_kinds.KINDS))
+        self.knobs: Knobs = replace(turn, **leaning.knobs)
         self.loop = loop
         self.history = History(loop.time)
         self.judge = Judge(self)
@@ -291,17 +292,17 @@ class World:
             await plane.kill()
 
 
-def simulate(seed: int, backend: Backend) -> Outcome:
+def simulate(seed: int, backend: Backend, leaning: Leaning) -> Outcome:
     """Live through one seed. The same seed gives the same history, to the last line."""
     with _no_collector():
-        return _lived(seed, backend)
+        return _lived(seed, backend, leaning)
 
 
-def _lived(seed: int, backend: Backend) -> Outcome:
+def _lived(seed: int, backend: Backend, leaning: Leaning) -> Outcome:
     backend.reset()
     directory = Path(tempfile.mkdtemp(prefix="tutela-sim-"))
     loop = VirtualLoop()
-    world = World(seed, backend, directory, loop)
+    world = World(seed, backend, directory, loop, leaning)
     rest = 0.0
     with _in_the_place_of_chance_and_time(world):
         asyncio.set_event_loop(loop)

@@ -184,7 +184,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the gone keep their volumes": (
         "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
-        None,
+        60,
         ((service, "_left_volumes", _gone_take_none),),
     ),
     "all that are silent are lost": (
