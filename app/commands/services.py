@@ -19,6 +19,7 @@ from domain.asked import AskedLink
 from domain.calls import call
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
+from domain.links import mangle
 from domain.policy import Allowance
 from domain.quota import grows
 from domain.service import (
@@ -285,6 +286,8 @@ async def _change(
         if verb in DEPLOYING:
             await policy.check_again(conn, context.account.id, service.spec, context.owner_may)
         accepted = rule(service, count, at)
+        if accepted.service.spec != service.spec:
+            await policy.check(conn, context.account.id, accepted.service.spec, context.may)
         users = await relations.volume_users(conn, service_id) if terminating else []
         if users:
             raise NotAllowed(f"its volumes are used by {', '.join(users)}: terminate or change those services first")
@@ -387,8 +390,8 @@ async def resolve_links(
             errors[f"{each.path}.to_service"] = "is the service itself"
             continue
         name = each.name or (await services.get(conn, account_id, target)).name
-        if name in {link.name for link in out}:
-            errors[f"{each.path}.name"] = f"the link name {name} is given twice"
+        if (other := next((link.name for link in out if mangle(link.name) == mangle(name)), None)) is not None:
+            errors[f"{each.path}.name"] = f"{name} and {other} have one prefix, {mangle(name)}_, for their variables"
             continue
         out.append(Link(name=name, to_service=target))
     if errors:

@@ -104,7 +104,7 @@ async def write(conn: Connection, entry: Entry, status: int) -> None:
 
 
 async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: int) -> tuple[list[AuditRow], int]:
-    """A page of the log, newest first, and how many fit, counted up to MOST_COUNTED."""
+    """A page of the log, newest first, and how many fit: those up to its next page, and others up to MOST_COUNTED."""
     condition, arguments = where(filters, _FILTERS, first=1)
     base = f"FROM audit WHERE {condition}"
     total = await conn.fetchval(
@@ -115,10 +115,10 @@ async def page(conn: Connection, filters: Sequence[Filter], limit: int, offset: 
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} {base} ORDER BY at DESC, id LIMIT ${len(arguments) + 1} OFFSET ${len(arguments) + 2}",
         *arguments,
-        limit,
+        limit + 1,
         offset,
     )
-    return [AuditRow(**row) for row in rows], total
+    return [AuditRow(**row) for row in rows[:limit]], max(total, offset + len(rows))
 
 
 async def purge(conn: Connection, older_than_days: int, limit: int = 5000) -> int:

@@ -31,6 +31,7 @@ _AWAY = (
 _TAKEN = {
     "services_unique_name": "a service of that unique name was created at the same moment: try again",
     "services_subnet": "a service was created at the same moment: try again",
+    "stacks_name": "a stack of that name was created at the same moment: update it, or choose another name",
     "image_name": "an image of that name is registered already",
     "nodes_name_key": "another node has that name",
     "accounts_username": "another user has that name",

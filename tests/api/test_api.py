@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -242,6 +243,16 @@ async def test_links_that_lead_nowhere(client: Client) -> None:
     assert await client.count() == 1
 
 
+@pytest.mark.parametrize(("one", "other"), [("db", "DB"), ("my-db", "my_db"), ("db", "db")])
+async def test_two_links_whose_variables_would_be_the_same_are_refused(client: Client, one: str, other: str) -> None:
+    db = await client.create(name="db")
+    links = [{"to_service": db["resource_uri"], "name": name} for name in (one, other)]
+    answer = await client.call("POST", f"{API}/service/", json={"image": "a", "linked_to_service": links})
+    assert answer.status_code == 400
+    assert "have one prefix" in answer.json()["fields"]["linked_to_service[1].name"]
+    assert await client.count() == 1
+
+
 async def test_links_are_shown_from_both_sides_and_go_with_their_target(client: Client) -> None:
     db = await client.create(name="db")
     web = await client.create(name="web", linked_to_service=[{"to_service": db["resource_uri"], "name": "DB"}])
@@ -426,3 +437,12 @@ async def test_a_list_costs_the_same_number_of_statements_whatever_its_size(clie
         await client.create(name=f"s{n}")
     assert await statements() == few
     assert few <= 8
+
+
+async def test_of_stacks_of_one_name_that_are_made_at_once_one_is_made(client: Client) -> None:
+    for number in range(5):
+        body = {"name": f"Shop{number}", "services": [{"name": "web", "image": "a"}]}
+        answers = await asyncio.gather(*(client.call("POST", f"{API}/stack/", json=body) for _ in range(3)))
+        assert sorted(each.status_code for each in answers) == [201, 409, 409]
+        texts = {each.json()["error"] for each in answers if each.status_code == 409}
+        assert all("update it, or choose another name" in text for text in texts), texts

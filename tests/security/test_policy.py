@@ -144,6 +144,17 @@ async def test_a_lesser_key_and_a_container_get_no_more_than_they_are(office: Of
         assert shown["state"] == "Starting"
 
 
+async def test_a_lesser_key_redeploys_what_the_owner_defined_and_no_other_tag(office: Office) -> None:
+    strong = await office.create(name="strong", privileged=True)
+    await office.container(strong["uuid"], await office.node())
+    key = (await office.key_of((await office.user_named("admin"))["uuid"], scope="member"))["key"]
+    who, redeploy = {"Authorization": f"ApiKey admin:{key}"}, f"{strong['resource_uri']}redeploy/"
+    answer = await office.call("POST", redeploy, headers=who, json={"tag": "mine"})
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["privileged"])
+    assert (await office.call("GET", strong["resource_uri"])).json()["image_name"] == strong["image_name"]
+    assert (await office.call("POST", redeploy, headers=who, json={"tag": "latest"})).status_code == 202
+
+
 async def test_volumes_of_others_lend_no_path(office: Office) -> None:
     """Neither at one remove nor at two: `volumes_from` is followed to its end, also round in a circle."""
     disk = await office.create(name="disk", **bound("/srv/data"))
