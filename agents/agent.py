@@ -18,6 +18,7 @@ from agents import clock
 from agents import memory as remembering
 from agents.brake import Held
 from agents.channel import ControlChannel
+from agents.door import Door
 from agents.executor import Executor
 from agents.fencing import Fence, cut_short
 from agents.glance import glance
@@ -36,7 +37,6 @@ from agents.steps import (
     Step,
     StepResult,
     StopContainer,
-    begin_again,
     container_of,
     lines,
     unrecorded,
@@ -67,8 +67,8 @@ class Agent:
         )
         self._observer = Observer(runtime, self._wake_up)
         self._executor = Executor(runtime, self, clock.now)
-        self._wake = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._door = Door(runtime, self._wake_up)
+        self._wake, self._settled = asyncio.Event(), asyncio.Event()
         self._lost_at: datetime | None = None
         self._greeting_due = True
         self._resting = False
@@ -99,7 +99,7 @@ class Agent:
             for task in [*tasks, stopping]:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            await self._executor.close()
+            await asyncio.gather(self._executor.close(), self._door.close())
             await self._ledger.save()
             self._ledger.close()
             await self._runtime.close()
@@ -315,9 +315,9 @@ class Agent:
 
     async def _perform(self, plan: NodePlan, cluster_id: UUID, assignments: Assignments) -> datetime | None:
         """Begin the lines, after what must not be forgotten about them is on the disk."""
-        work = {key: steps for key, steps in lines(plan).items() if key not in self._executor.busy}
-        if any(begin_again(steps) for steps in work.values()):
-            await self._runtime.accepting()  # an engine that ends would start it, and kill it at its next start (E34)
+        work = {
+            key: line for key, line in lines(plan).items() if key not in self._executor.busy and self._door.lets(line)
+        }
         now, due = clock.now(), plan.next_due
         for key in list(work):
             if (retry := self._retries.get(key)) is not None and retry.waits(now):

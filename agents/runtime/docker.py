@@ -11,6 +11,7 @@ from uuid import UUID
 
 import requests
 from docker import APIClient, auth
+from docker.errors import APIError
 from docker.transport import UnixHTTPAdapter
 from docker.types import IPAMConfig, IPAMPool
 from urllib3.connection import HTTPConnection
@@ -34,7 +35,7 @@ OLDEST_API = "1.41"
 NEWEST_API = (1, 44)
 CLIENT_TIMEOUT = 60
 LOOK_SECONDS = 10.0
-ACCEPT_SECONDS = 2.0
+ACCEPT_SECONDS = 2
 ACT_SECONDS = 65.0
 PULL_STALL_SECONDS = 60
 PULL_SECONDS = 3600.0
@@ -69,10 +70,11 @@ class DockerRuntime:
 
     async def accepting(self) -> None:
         def call() -> None:
-            with contextlib.closing(self._new_client(self._version())) as api:
-                api.ping()
+            with contextlib.closing(self._new_client(OLDEST_API)) as api, contextlib.suppress(APIError):
+                api.timeout = ACCEPT_SECONDS
+                api.ping()  # whatever it answers
 
-        await self._calls.look("asking for a new connection", ACCEPT_SECONDS, call)
+        await self._calls.look("asking for a new connection", 2 * ACCEPT_SECONDS, call)
 
     async def incarnation(self) -> Incarnation | None:
         """The default bridge is made anew by each engine start that finds no running container of its own."""

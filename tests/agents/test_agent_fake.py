@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from agents import door
 from agents.ledger import Ledger
 from agents.planning import container_name
 from domain.assignment import ContainerAssignment, ImageRequest
@@ -107,11 +109,28 @@ async def test_an_engine_that_ends_is_not_told_to_start_again_what_it_ended(
     assert running.engine_id is not None
     runtime.ending = True
     runtime.crash(running.engine_id, 143)
-    await eventually(lambda: "accepting" in runtime.calls and runtime.calls.count("info") > 2, "it to be asked again")
+    await eventually(lambda: runtime.calls.count("accepting") >= 2, "it to be asked again")
     assert runtime.calls.count("start") == 1
+    other = assigned(2)
+    channel.assign(one, other)
+    await until(channel, other.container_id, Seen.RUNNING)  # nothing else waits
     runtime.ending = False
-    await eventually(lambda: runtime.calls.count("start") == 2, "the engine to be back")
+    await eventually(lambda: runtime.calls.count("start") == 3, "the engine to be back")
     await until(channel, one.container_id, Seen.RUNNING, more=lambda seen: seen.started_at != running.started_at)
+
+
+async def test_an_engine_that_takes_no_new_connections_for_long_is_slow_and_does_not_end(
+    runtime: FakeRuntime, channel: MemoryChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "SHUTDOWN", timedelta(seconds=1.5))
+    one = assigned(1, autorestart=CrashPolicy.ALWAYS, autoreplace=CrashPolicy.ALWAYS)
+    channel.assign(one)
+    running = await until(channel, one.container_id, Seen.RUNNING)
+    assert running.engine_id is not None
+    runtime.ending = True
+    runtime.crash(running.engine_id, 1)
+    await eventually(lambda: runtime.calls.count("start") == 2, "it to be started again all the same")
+    assert runtime.calls.count("accepting") >= 3
 
 
 async def test_a_refused_start_waits_for_a_new_order(runtime: FakeRuntime, channel: MemoryChannel) -> None:

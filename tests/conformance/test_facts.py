@@ -367,14 +367,17 @@ def test_e34_an_engine_that_ends_starts_what_old_connections_ask_for_and_takes_n
         with pytest.raises(requests.ConnectionError):
             own_engine.client().ping()
         raw.fact(asked("POST", f"{quick}/start")[0] == 204, "it is started")
-        raw.fact(state(quick) == "running", "it runs")
+        run = json.loads(asked("GET", f"{quick}/json")[1])["State"]
+        raw.fact(run["Status"] == "running", "it runs")
         raw.fact(state(slow) == "running", "the engine waits for the other")
     finally:
         old.close()
         ending.join(timeout=60)
     own_engine.restart()
     waited(lambda: raw.state(quick)["Status"] == "running", what="it to be brought back")
-    raw.fact(raw.api.inspect_container(quick)["State"]["FinishedAt"] > "2", "it was ended in between")
+    after = raw.state(quick)
+    raw.fact(after["FinishedAt"] > run["StartedAt"], "what was started then was ended")
+    raw.fact(after["Pid"] != run["Pid"], "and another run was begun")
 
 
 def test_e4_with_live_restore_what_runs_is_not_touched() -> None:

@@ -50,13 +50,17 @@ class ModelRuntime:
 
     async def info(self) -> EngineInfo:
         await self._look(acting=True)
-        await self.accepting()
+        self._new_connection()
         return EngineInfo(
             engine_id=self._engine.name, version="20.10.24", storage_driver="overlay2", cpus=4, memory=8192,
             gateway="172.17.0.1", place=self._engine.name,
         )  # fmt: skip
 
     async def accepting(self) -> None:
+        await self._look()
+        self._new_connection()
+
+    def _new_connection(self) -> None:
         if self._engine.ending:
             raise RuntimeBusy("dial unix docker.sock: no such file or directory", away=True)
 

@@ -176,7 +176,8 @@ class User:
         assert wish is not None
         if wish.want == "TERMINATED":
             return
-        often = dict(zip(DOING, _CALMLY if self._world.knobs.calm else _OFTEN, strict=True)) | self._world.leaning.doing
+        usual: tuple[float, ...] = _CALMLY if self._world.knobs.calm else _OFTEN
+        often = {**dict(zip(DOING, usual, strict=True)), **self._world.leaning.doing}
         match chance.choices(DOING, list(often.values()))[0]:
             case "start":
                 await self._do("start", lambda c, i: service_commands.run(c, i, Verb.START), want="RUNNING")
