@@ -39,5 +39,9 @@ class Stale(DomainError):
     """The object is not any more as the caller said that it has to be. 412."""
 
 
+class Unversioned(DomainError):
+    """The caller said how the object has to be, and there is nothing to compare that with. 412."""
+
+
 class Conflict(DomainError):
     """Somebody else changed the object meanwhile, or a unique value is taken. 409."""

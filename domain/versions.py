@@ -12,13 +12,14 @@ from domain.stack import Stack
 def of_service(service: Service) -> str:
     """Another text after each change of the definition, the target, or what is wanted of the service as a whole.
 
-    What becomes of its containers does not touch it; nor does a target that follows the nodes.
+    What becomes of its containers does not touch it; nor does a target that follows the nodes. Two services never have
+    one version: who may read one could find out what is hidden of it by making others.
     """
     follows = service.spec.deployment_strategy is Strategy.EVERY_NODE
-    return fingerprint([service.spec, None if follows else service.target, service.want])
+    return fingerprint([service.id, service.spec, None if follows else service.target, service.want])
 
 
 def of_stack(stack: Stack, members: Sequence[Service]) -> str:
     """Another text when the stack was changed, or one of its services was. `members`: those that are not terminated,
     by age."""
-    return fingerprint([stack.nickname, [(each.id, of_service(each)) for each in members]])
+    return fingerprint([stack.id, stack.nickname, [(each.id, of_service(each)) for each in members]])

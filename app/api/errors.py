@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.api.responses import reply
 from app.api.security import Refused
-from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Stale
+from domain.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Stale, Unversioned
 from orchestrator.store.errors import DatabaseAway
 
 log = structlog.get_logger("api")
@@ -22,6 +22,7 @@ _STATUS: dict[type[DomainError], tuple[int, str]] = {
     NotAllowed: (409, "not_allowed"),
     Conflict: (409, "conflict"),
     Stale: (412, "stale"),
+    Unversioned: (412, "no_version"),
 }
 
 

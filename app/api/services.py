@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.api import shown
+from app.api import shown, versions
 from app.api.asking import asked
 from app.api.bodies import read_json
 from app.api.deps import Caller, command, database, flag, ident, log_source, settings
@@ -15,6 +15,7 @@ from app.api.logs import read_tail
 from app.api.responses import encoded, reply, reply_made
 from app.api.routing import Operation
 from app.commands import services as commands
+from app.commands.services import Done
 from app.installation import installation_of
 from app.wire.explain_output import explanation_out
 from app.wire.lists import SERVICES, envelope, read_query
@@ -59,7 +60,7 @@ async def create_service(request: Request, caller: Caller) -> Response:
     done = await commands.create(
         context, name=asked.name or "", target=asked.target or 0, spec=asked.spec, links=asked.links or ()
     )
-    return await _changed(request, caller.id, done.service_id, 201)
+    return await _changed(request, caller.id, done, 201)
 
 
 @router.get("/{uuid}/")
@@ -82,7 +83,7 @@ async def update_service(request: Request, caller: Caller, uuid: str) -> Respons
         return asked.spec, asked.target, asked.links
 
     done = await commands.update(context, service_id, read)
-    return await _changed(request, caller.id, service_id, 202 if done.effect is Effect.BEGUN else 200)
+    return await _changed(request, caller.id, done, 202 if done.effect is Effect.BEGUN else 200)
 
 
 @router.delete("/{uuid}/")
@@ -119,10 +120,10 @@ async def redeploy_service(request: Request, caller: Caller, uuid: str) -> Respo
         reuse, tag = flag(request, "reuse_volumes", default=True), _tag(body)
     if tag is None:
         # Without a body, of which nothing was used, the action can be repeated.
-        await commands.run(command(request, caller, None), service_id, Verb.REDEPLOY, reuse_volumes=reuse)
+        done = await commands.run(command(request, caller, None), service_id, Verb.REDEPLOY, reuse_volumes=reuse)
     else:
-        await commands.redeploy_tag(context, service_id, tag, reuse_volumes=reuse)
-    return await _changed(request, caller.id, service_id, 202)
+        done = await commands.redeploy_tag(context, service_id, tag, reuse_volumes=reuse)
+    return await _changed(request, caller.id, done, 202)
 
 
 @router.get("/{uuid}/logs/")
@@ -149,14 +150,15 @@ async def why(request: Request, caller: Caller, uuid: str) -> Response:
 
 async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> Response:
     service_id = ident(uuid, "service")
-    await commands.run(command(request, caller, None), service_id, verb)
-    return await _changed(request, caller.id, service_id, 202)
+    done = await commands.run(command(request, caller, None), service_id, verb)
+    return await _changed(request, caller.id, done, 202)
 
 
-async def _changed(request: Request, account_id: UUID, service_id: UUID, status: int) -> Response:
+async def _changed(request: Request, account_id: UUID, done: Done, status: int) -> Response:
+    """The service as it is by now, with the tag of what was done: another change in between is not its caller's."""
     async with database(request).read() as conn:
-        found = await shown.fresh(conn, request, account_id, service_id)
-    return reply_made(request, found.data, status, {"ETag": found.tag})
+        found = await shown.fresh(conn, request, account_id, done.service_id)
+    return reply_made(request, found.data, status, {"ETag": versions.tag(request, done.version)})
 
 
 def _tag(body: Any) -> str | None:

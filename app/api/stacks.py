@@ -52,7 +52,7 @@ async def create_stack(request: Request, caller: Caller) -> Response:
     done = await commands.create(
         context, lambda: read_stack(body, create=True), most_containers=settings(request).max_containers
     )
-    return await _one(request, caller, done.stack_id, 201)
+    return await _one(request, caller, done.stack_id, 201, done.version)
 
 
 @router.get("/{uuid}/")
@@ -75,7 +75,8 @@ async def export_stack(request: Request, caller: Caller, uuid: str) -> Response:
         for each, service in others.items()
     }
     file = {service.name: to_file(service, names) for service in found}
-    return reply(request, masked(file) if who(request).role is Role.READ_ONLY else file)
+    shown = masked(file) if who(request).role is Role.READ_ONLY else file
+    return reply(request, shown, headers={"ETag": versions.tag(request, of_stack(stack, found))})
 
 
 @router.patch("/{uuid}/")
@@ -86,7 +87,7 @@ async def update_stack(request: Request, caller: Caller, uuid: str) -> Response:
     done = await commands.update(
         context, stack_id, lambda: read_stack(body, create=False), most_containers=settings(request).max_containers
     )
-    return await _one(request, caller, stack_id, 202 if done.begun else 200)
+    return await _one(request, caller, stack_id, 202 if done.begun else 200, done.version)
 
 
 @router.delete("/{uuid}/")
@@ -117,17 +118,18 @@ async def _operate(request: Request, caller: Caller, uuid: str, verb: Verb) -> R
     stack_id = ident(uuid, "stack")
     context, uri = command(request, caller, None), commands.stack_uri(stack_id)
     reuse = await asked_flag(request, context, commands.verb_name(verb), uri, "reuse_volumes", default=True)
-    await commands.run(context, stack_id, verb, reuse_volumes=reuse)
-    return await _one(request, caller, stack_id, 202)
+    done = await commands.run(context, stack_id, verb, reuse_volumes=reuse)
+    return await _one(request, caller, stack_id, 202, done.version)
 
 
-async def _one(request: Request, caller: Caller, stack_id: UUID, status: int) -> Response:
+async def _one(request: Request, caller: Caller, stack_id: UUID, status: int, version: str | None = None) -> Response:
+    """`version`: of what was done; None where nothing was, for the present one."""
     async with database(request).read() as conn:
         stack = await stacks.get(conn, caller.id, stack_id)
         state = (await stacks.states(conn, [stack]))[stack.id]
         members = await services.of_stack(conn, stack.id)
         (shown,) = await _shown(conn, [(stack, state)], {stack.id: members})
-    return reply(request, shown, status, {"ETag": versions.tag(request, of_stack(stack, members))})
+    return reply(request, shown, status, {"ETag": versions.tag(request, version or of_stack(stack, members))})
 
 
 async def _shown(

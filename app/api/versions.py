@@ -12,11 +12,11 @@ import re
 from fastapi import Request
 
 from app.secretbox import SecretBox
-from domain.errors import Invalid, Stale
+from domain.errors import Invalid, Stale, Unversioned
 
 HEADER = "If-Match"
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS = re.compile(rf"\s*(?:\*|{_TAG}(?:\s*,\s*{_TAG})*)\s*")
+_TAGS = re.compile(rf"\s*\*\s*|[\s,]*{_TAG}(?:\s*,[\s,]*{_TAG})*[\s,]*")
 
 
 def tag(request: Request, version: str) -> str:
@@ -28,12 +28,12 @@ def tag(request: Request, version: str) -> str:
 
 def expected(request: Request, *, versioned: bool) -> None:
     """Of a request with `If-Match`: note what it expects, for its command. `versioned`: whether what it changes has
-    versions. Raises Invalid for another form, and Stale where there is nothing that could be as expected."""
+    versions. Raises Invalid for another form, and Unversioned where there is nothing that could be as expected."""
     given = ", ".join(request.headers.getlist(HEADER))
     if not _TAGS.fullmatch(given):
         raise Invalid({HEADER: 'must be an ETag as it was given, in its quotes, several of them with commas, or "*"'})
     if not versioned:
-        raise Stale(f"Only services and stacks have versions: send this request without {HEADER}")
+        raise Unversioned(f"{HEADER} is for what changes one service or one stack: send this request without it")
     request.state.expected = given
 
 
@@ -43,8 +43,10 @@ def check(request: Request, version: str) -> None:
     if given is None or given.strip() == "*":
         return
     present = tag(request, version)
-    # A weak tag (W/) equals none: who changes something has to have read just this.
-    if present not in re.findall(_TAG, given):
-        raise Stale(
-            f"It was changed since it was read, its ETag is {present} now: read it again, and make the change of that"
-        )
+    tags = re.findall(_TAG, given)
+    if present in tags:
+        return
+    # Who changes something has to have read just this, of which a weak tag says nothing.
+    if f"W/{present}" in tags:
+        raise Stale(f"A weak ETag equals none: send {present} (proxies that compress answers put W/ before it)")
+    raise Stale(f"It was changed since it was read, its ETag is {present} now: read it again, and change that")

@@ -13,13 +13,13 @@ from datetime import datetime
 from uuid import UUID
 
 from app.commands import policy, quotas
+from app.commands.relations import check_volumes_from, resolve_links
 from domain import versions
 from domain.action import Action, ActionState, Request
 from domain.asked import AskedLink
 from domain.calls import call
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from domain.image import Reference, parse
-from domain.links import mangle
 from domain.policy import Allowance
 from domain.quota import grows
 from domain.service import (
@@ -36,7 +36,7 @@ from domain.service import (
     service_state,
 )
 from domain.service import change as apply_change
-from domain.spec import Link, ServiceSpec
+from domain.spec import ServiceSpec
 from orchestrator.ids import new_id
 from orchestrator.store import actions, audit, containers, relations, services, wake
 from orchestrator.store.accounts import Account
@@ -75,10 +75,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """An accepted request."""
+    """An accepted request. `version`: of what it left (`domain.versions`)."""
 
     service_id: UUID
     effect: Effect
+    version: str
 
 
 Spec = Callable[[Service], tuple[ServiceSpec, int | None, Sequence[AskedLink] | None]]
@@ -145,7 +146,7 @@ async def create(context: Context, *, name: str, target: int, spec: ServiceSpec,
         await services.insert(conn, service, ServiceState.INIT)
         await _open(conn, context, service.id, "Service Create", Effect.STORED, at)
         await quotas.check(conn, context.account)
-    return Done(service_id=service.id, effect=Effect.STORED)
+    return Done(service_id=service.id, effect=Effect.STORED, version=versions.of_service(service))
 
 
 async def new_service(
@@ -175,23 +176,6 @@ async def new_service(
         created_at=at,
         stack_id=stack_id,
     )
-
-
-async def check_volumes_from(conn: Connection, account_id: UUID, spec: ServiceSpec, own: UUID | None = None) -> None:
-    """Raises Invalid when a binding names a service that is not there, or the service itself."""
-    wanted = {each.volumes_from: index for index, each in enumerate(spec.bindings) if each.volumes_from}
-    if not wanted:
-        return
-    found = await services.many(conn, account_id, list(wanted))
-    errors = {}
-    for each, index in wanted.items():
-        service = found.get(each)
-        if service is None or service.want is ServiceWant.TERMINATED:
-            errors[f"bindings[{index}].volumes_from"] = f"there is no service {each}"
-        elif each == own:
-            errors[f"bindings[{index}].volumes_from"] = "is the service itself"
-    if errors:
-        raise Invalid(errors)
 
 
 async def run(context: Context, service_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> Done:
@@ -271,7 +255,7 @@ async def update(context: Context, service_id: UUID, read: Spec) -> Done:
         await _accept(conn, context, service, accepted, count, "Service Update", at)
         if grows(service, accepted.service):
             await quotas.check(conn, context.account)
-    return Done(service_id=service_id, effect=accepted.effect)
+    return _done(accepted)
 
 
 async def _change(
@@ -296,7 +280,11 @@ async def _change(
             await services.unlink(conn, service_id)
         if verb in GROWING and accepted.effect is not Effect.NOTHING:
             await quotas.check(conn, context.account)
-    return Done(service_id=service_id, effect=accepted.effect)
+    return _done(accepted)
+
+
+def _done(accepted: Accepted) -> Done:
+    return Done(service_id=accepted.service.id, effect=accepted.effect, version=versions.of_service(accepted.service))
 
 
 async def _locked(conn: Connection, context: Context, service_id: UUID) -> tuple[Service, Counts, datetime]:
@@ -367,33 +355,3 @@ async def audited(conn: Connection, context: Context, verb: str, object_uri: str
     entry = context.audit
     entry.verb, entry.object_uri, entry.action_id = verb, object_uri, context.action_id
     await audit.write(conn, entry, entry.begun if begun else entry.done)
-
-
-async def resolve_links(
-    conn: Connection, account_id: UUID, asked: Sequence[AskedLink], *, own: UUID | None, stack_id: UUID | None
-) -> tuple[Link, ...]:
-    """The links with their targets found, those of the stack first. Raises Invalid with every link that leads
-    nowhere (spec 2.8)."""
-    errors: dict[str, str] = {}
-    out: list[Link] = []
-    for each in asked:
-        text = each.to_service.rstrip("/").rsplit("/", 1)[-1]
-        try:
-            target = await services.resolve(conn, account_id, text, stack_id=stack_id)
-        except DomainError as error:
-            errors[f"{each.path}.to_service"] = str(error)
-            continue
-        if target is None:
-            errors[f"{each.path}.to_service"] = f"there is no service {text[:80]}"
-            continue
-        if target == own:
-            errors[f"{each.path}.to_service"] = "is the service itself"
-            continue
-        name = each.name or (await services.get(conn, account_id, target)).name
-        if (other := next((link.name for link in out if mangle(link.name) == mangle(name)), None)) is not None:
-            errors[f"{each.path}.name"] = f"{name} and {other} have one prefix, {mangle(name)}_, for their variables"
-            continue
-        out.append(Link(name=name, to_service=target))
-    if errors:
-        raise Invalid(errors)
-    return tuple(out)

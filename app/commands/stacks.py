@@ -9,16 +9,15 @@ from typing import Protocol
 from uuid import UUID
 
 from app.commands import policy, quotas
+from app.commands.relations import check_volumes_from, resolve_links
 from app.commands.services import (
     DEPLOYING,
     GROWING,
     Context,
-    check_volumes_from,
     new_service,
     noting,
     open_action,
     refusals_recorded,
-    resolve_links,
 )
 from domain import versions
 from domain.asked import Asked, AskedVolumes
@@ -96,6 +95,7 @@ class Done:
 
     stack_id: UUID
     begun: bool
+    version: str
 
 
 async def create(context: Context, read: Callable[[], AskedStack], *, most_containers: int) -> Done:
@@ -116,7 +116,8 @@ async def create(context: Context, read: Callable[[], AskedStack], *, most_conta
             conn, context, verb="Stack Create", object_uri=uri, service_id=None, effect=Effect.STORED, at=at
         )
         await quotas.check(conn, context.account)
-    return Done(stack_id=stack.id, begun=False)
+        version = versions.of_stack(stack, await services.of_stack(conn, stack.id))
+    return Done(stack_id=stack.id, begun=False, version=version)
 
 
 async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack], *, most_containers: int) -> Done:
@@ -124,12 +125,12 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
     uri = stack_uri(stack_id)
     async with refusals_recorded(context, "Stack Update", None, uri), context.db.transaction() as conn:
         stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
+        members = await services.of_stack(conn, stack_id, lock=True)
+        context.unchanged(versions.of_stack(stack, members))
         check((await stacks.states(conn, [stack]))[stack.id], "update")
         asked = read()
         if asked.name not in (None, stack.name):
             raise Invalid({"name": "cannot be changed: host names are made of it; use nickname"})
-        members = await services.of_stack(conn, stack_id, lock=True)
-        context.unchanged(versions.of_stack(stack, members))
         before = {each.id: each for each in members}
         at = await now(conn)
         begun = await _put(conn, context, stack, asked.services, most_containers, at)
@@ -151,7 +152,7 @@ async def update(context: Context, stack_id: UUID, read: Callable[[], AskedStack
         after = await services.of_stack(conn, stack_id)
         if any(each.id not in before or grows(before[each.id], each) for each in after):
             await quotas.check(conn, context.account)
-    return Done(stack_id=stack_id, begun=bool(begun))
+    return Done(stack_id=stack_id, begun=bool(begun), version=versions.of_stack(changed, after))
 
 
 async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bool = True) -> Done:
@@ -162,10 +163,9 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
     uri, name, context = stack_uri(stack_id), verb_name(verb), noting(context, reuse_volumes)
     async with refusals_recorded(context, name, None, uri), context.db.transaction() as conn:
         stack = await stacks.get(conn, context.account.id, stack_id, lock=True)
-        state = (await stacks.states(conn, [stack]))[stack.id]
-        check(state, verb.value)
         found = await _locked(conn, stack_id, with_clients=verb is Verb.TERMINATE)
         context.unchanged(versions.of_stack(stack, found))
+        check((await stacks.states(conn, [stack]))[stack.id], verb.value)
         at = await now(conn)
         begun = await _operate(conn, context, found, verb, at, reuse_volumes)
         await open_action(
@@ -181,7 +181,8 @@ async def run(context: Context, stack_id: UUID, verb: Verb, *, reuse_volumes: bo
         await stacks.save(conn, _after(stack, verb, context.action_id, at))
         if verb in GROWING and begun:
             await quotas.check(conn, context.account)
-    return Done(stack_id=stack_id, begun=bool(begun))
+        version = versions.of_stack(stack, await services.of_stack(conn, stack_id))
+    return Done(stack_id=stack_id, begun=bool(begun), version=version)
 
 
 def _after(stack: Stack, verb: Verb, action: UUID, at: datetime) -> Stack:

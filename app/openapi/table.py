@@ -85,7 +85,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer="Stack", versioned=True, code=201, body="StackCreate", body_required=True
     ),
     ("GET", "/api/v1/stack/{uuid}/"): Operation(answer="Stack", versioned=True),
-    ("GET", "/api/v1/stack/{uuid}/export/"): Operation(answer="StackFile"),
+    ("GET", "/api/v1/stack/{uuid}/export/"): Operation(answer="StackFile", versioned=True),
     ("PATCH", "/api/v1/stack/{uuid}/"): Operation(
         answer="Stack", versioned=True, also=(202,), body="StackPatch", body_required=True
     ),
