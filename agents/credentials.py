@@ -122,6 +122,10 @@ def expired(directory: Path) -> bool:
 
 
 def forget(directory: Path) -> None:
-    """Be nobody's node. The ledger goes too: it is of an installation that is no longer ours."""
-    for name in (JOINED, CERTIFICATE, KEY, "ledger.json"):
+    """Be nobody's node. All else that it was told goes too, with the passwords in it: that installation is no longer
+    ours."""
+    for name in (JOINED, CERTIFICATE, KEY):
         (directory / name).unlink(missing_ok=True)
+    for name in ("ledger", "copies"):
+        for suffix in (".json", ".new", ".broken"):
+            (directory / name).with_suffix(suffix).unlink(missing_ok=True)

@@ -1,4 +1,5 @@
-"""The lock file of the server: whoever holds it is the server, and its text tells where that one listens."""
+"""The lock file of a state folder: whoever holds it is the server, and its text tells where that one listens. Commands
+that must be alone with the database hold it too, and say what they do."""
 
 from __future__ import annotations
 
@@ -6,24 +7,30 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LOCK_NAME = "tutela.lock"
+INSTANCE = secrets.token_hex(8)
+"""What this process says of itself where it answers, so that nobody else on its port is taken for it."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The running server: its process, since when (Unix time), and where it answers."""
+    """Who holds the lock: its process, since when (Unix time), and where it answers, as which `instance`. `doing`: what
+    a command is at; nothing for a server."""
 
     pid: int
     started_at: float
     url: str
+    doing: str = ""
+    instance: str = ""
 
 
 class LockTaken(RuntimeError):
-    """Another server holds the lock of this state folder."""
+    """Another process holds the lock of this state folder."""
 
 
 def prepare_state_dir(path: Path) -> None:
@@ -43,8 +50,8 @@ class ServerLock:
         self.path = state_dir / LOCK_NAME
         self._fd: int | None = None
 
-    def take(self, url: str) -> None:
-        """Become the server of this state folder. Raises LockTaken."""
+    def take(self, url: str, *, doing: str = "") -> None:
+        """Become the server of this state folder, or be alone with it for what is said. Raises LockTaken."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + 1.0
         while True:
@@ -55,9 +62,9 @@ class ServerLock:
                 # A reader holds it for a moment to see whether anybody does.
                 if time.monotonic() > deadline:
                     os.close(fd)
-                    raise LockTaken(f"another server runs on {self.path.parent}") from None
+                    raise LockTaken(f"another server or command works on {self.path.parent}") from None
                 time.sleep(0.02)
-        text = json.dumps(asdict(Holder(os.getpid(), time.time(), url)))
+        text = json.dumps(asdict(Holder(os.getpid(), time.time(), url, doing, INSTANCE)))
         os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
         os.pwrite(fd, text.encode(), 0)
@@ -85,7 +92,8 @@ def holder(state_dir: Path) -> Holder | None:
                 return None
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 found = json.loads(os.pread(fd, 4096, 0))
-                return Holder(int(found["pid"]), float(found["started_at"]), str(found["url"]))
+                more = {name: str(found.get(name, "")) for name in ("doing", "instance")}
+                return Holder(int(found["pid"]), float(found["started_at"]), str(found["url"]), **more)
             time.sleep(0.01)
         return None
     finally:

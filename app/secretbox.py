@@ -7,10 +7,12 @@ whenever a container is made anew, and there is nothing to steal in the database
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from uuid import UUID
 
@@ -32,8 +34,13 @@ class SecretBox:
 
     @classmethod
     def open(cls, state_dir: Path, given: str | None = None) -> SecretBox:
-        """The installation's: the given key, else that of the state directory, made at first use. Blocking."""
-        return cls(given or _stored(state_dir / KEY_FILE))
+        """The installation's: the given key, else that of the state directory, made at first use. Blocking. Raises
+        ValueError for a key of another form, and says where it is."""
+        try:
+            return cls(given or _stored(state_dir / KEY_FILE))
+        except ValueError as error:
+            where = "TUTELA_SECRET_KEY" if given else str(state_dir / KEY_FILE)
+            raise ValueError(f"{where}: {error}; a backup has the installation's (./tutela restore)") from error
 
     def seal(self, text: str) -> bytes:
         """The text, encrypted."""
@@ -74,14 +81,18 @@ class SecretBox:
 
 
 def _stored(path: Path) -> str:
+    """The key in the file; a new one where there is no file. Of several at once one makes it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="ascii").strip()
-    key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key
+    handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        os.unlink(fresh)
+    return path.read_text(encoding="ascii").strip()

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from app.api.deps import database
 from app.api.responses import reply
 from app.api.routing import Operation
+from app.lock import INSTANCE
 from app.wire.health import health_out, ready_out
 from app.wire.reconciler import reconciler_out
 from orchestrator.store import health as store
@@ -28,7 +29,7 @@ READY_SECONDS = 3.0
 async def health(request: Request) -> Response:
     """200 while the API and its database answer, else 503; what older installations ask."""
     await database(request).ping()
-    return reply(request, {"status": "ok", "version": request.app.version})
+    return reply(request, {"status": "ok", "version": request.app.version, "instance": INSTANCE})
 
 
 @router.get("/healthz", include_in_schema=False)

@@ -10,7 +10,7 @@ import typer
 
 from app.cli import CommandError, client
 from app.cli import node as hosts
-from app.cli.api import as_json, call, connected, listed, table
+from app.cli.api import LEAST_PREFIX, as_json, call, connected, listed, table
 from app.cli.password import read_password
 from domain.access import Role
 from domain.node import NodeState
@@ -173,9 +173,12 @@ def revoke(key: Annotated[str, typer.Argument(help="Its id, or the beginning of 
     """End a key, with the streams that it has open."""
     api = connected()
     path = _keys(api, user)
-    found = [each for each in listed(api, path) if each["uuid"].startswith(key)]
+    found = [each for each in listed(api, path) if len(key) >= LEAST_PREFIX and each["uuid"].startswith(key)]
     if len(found) != 1:
-        raise CommandError(f"{'no' if not found else 'more than one'} key begins with {key}: see admin keys list")
+        found_are = "no" if not found else "more than one"
+        raise CommandError(
+            f"{found_are} key begins with {key!r} ({LEAST_PREFIX} characters at least): see admin keys list"
+        )
     call(lambda: api.delete(f"{path}{found[0]['uuid']}/"))
     typer.echo(f"the key {found[0]['name']} has ended")
 

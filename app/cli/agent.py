@@ -238,7 +238,7 @@ def _start(settings: Settings, docker_host: str | None, *, foreground: bool) -> 
         present = member(settings.state_dir)
     except NotJoined as error:
         raise CommandError(str(error)) from error
-    engine = docker_host or os.environ.get("DOCKER_HOST") or present.docker_host
+    engine = docker_host or settings.docker_host or present.docker_host
     folder, running = _folder(settings), _running(settings)
     if running is not None and foreground:
         raise CommandError(f"the agent runs already (pid {running.pid}); ./tutela agent down stops it")

@@ -15,6 +15,9 @@ T = TypeVar("T")
 MOST = 100
 """Objects that the API tells at once."""
 
+LEAST_PREFIX = 8
+"""Shorter beginnings of a uuid fit by chance, and what they name may be drained, taken out or revoked."""
+
 
 def connected() -> client.Client:
     """A client of the server on this machine, with the admin's key. Raises CommandError."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from app.lock import Holder
+
 KEY_FILE = "admin-key.json"
 NO_ANSWER_OF_OURS = "that is no answer of Tutela's: does another program have this port?"
 
@@ -43,11 +45,12 @@ def no_key(state_dir: Path) -> str:
     )
 
 
-def healthy(url: str, timeout: float = 2.0) -> bool:
-    """True when GET /health answers 200."""
+def healthy(server: Holder, timeout: float = 2.0) -> bool:
+    """True when its GET /health answers 200, and that it is this server: another one may have the port."""
     try:
-        return _call(url, "GET", "/health", {}, None, timeout)[0] == 200
-    except (OSError, http.client.HTTPException):
+        status, body = _call(server.url, "GET", "/health", {}, None, timeout)
+        return status == 200 and (not server.instance or json.loads(body)["instance"] == server.instance)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return False
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import CommandError, client
-from app.cli.api import as_json, call, connected, listed, table
+from app.cli.api import LEAST_PREFIX, as_json, call, connected, listed, table
 
 app = typer.Typer(help="The hosts: list, notes, cordon, drain, release, rename, tag, remove.", no_args_is_help=True)
 WAIT_SECONDS = 0.5
@@ -23,10 +23,13 @@ def find(api: client.Client, name: str) -> dict[str, Any]:
     """The one node of that name, nickname or uuid prefix. Raises CommandError."""
     nodes = _nodes(api)
     exact = [node for node in nodes if name in {node["name"], node["nickname"], node["uuid"]}]
-    found = exact or [node for node in nodes if node["uuid"].startswith(name)]
+    found = exact or [node for node in nodes if len(name) >= LEAST_PREFIX and node["uuid"].startswith(name)]
     if len(found) != 1:
         known = ", ".join(sorted(node["name"] for node in nodes)) or "none"
-        raise CommandError(f"{'no' if not found else 'more than one'} node is called {name}; there are: {known}")
+        called = "no" if not found else "more than one"
+        raise CommandError(
+            f"{called} node is called {name!r}; there are: {known} (of a uuid {LEAST_PREFIX} characters are enough)"
+        )
     return found[0]
 
 

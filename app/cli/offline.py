@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from app import migrate
 from app.backup import BackupRefused
-from app.cli import CommandError
-from app.lock import LockTaken, ServerLock, holder
+from app.cli import CommandError, process
+from app.lock import LockTaken, ServerLock
 from app.postgres import EmbeddedPostgres, PostgresError
 from app.settings import Settings
 from orchestrator.store.errors import DatabaseAway
@@ -33,11 +33,11 @@ def database(settings: Settings, *, locked: bool = False) -> Iterator[str]:
         yield settings.database_url
         return
     embedded = EmbeddedPostgres(settings.state_dir)
+    running = None if locked else process.server(settings.state_dir)
     if not locked and embedded.running():
         yield embedded.dsn()
         return
-    running = None if locked else holder(settings.state_dir)
-    if running is not None and running.url:  # else it is a command as this one
+    if running is not None:
         raise CommandError(
             f"the control plane of {settings.state_dir} runs on another database (or is just starting): give this"
             " command the DATABASE_URL that it was started with"
@@ -66,7 +66,7 @@ def which(settings: Settings) -> str:
 def alone(settings: Settings) -> Iterator[None]:
     """Nobody starts the control plane of this state directory meanwhile. Raises LockTaken."""
     lock = ServerLock(settings.state_dir)
-    lock.take("")
+    lock.take("", doing="a backup, restore or rebuild")
     try:
         yield
     finally:

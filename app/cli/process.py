@@ -35,11 +35,15 @@ def settings() -> Settings:
 
 
 def server(state_dir: Path) -> Holder | None:
-    """The running server, or None. Raises CommandError when the state folder is closed to us."""
+    """The running server, or None. Raises CommandError when the state folder is closed to us, or a command has it to
+    itself."""
     try:
-        return holder(state_dir)
+        found = holder(state_dir)
     except PermissionError as error:
         raise CommandError(f"no permission to read {state_dir}: run this as the user who started Tutela") from error
+    if found is not None and found.doing:
+        raise CommandError(f"{found.doing} is under way (pid {found.pid}): run this again when it has ended")
+    return found
 
 
 @contextlib.contextmanager
@@ -58,6 +62,7 @@ def server_environment(docker_host: str | None) -> dict[str, str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if docker_host:
         environment["DOCKER_HOST"] = docker_host
+        environment.pop("TUTELA_DOCKER_HOST", None)  # which would win
     return environment
 
 
@@ -103,7 +108,7 @@ def wait_until_healthy(
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = server(settings.state_dir)
-        if found is not None and ("api" not in settings.role_set or healthy(found.url)):
+        if found is not None and ("api" not in settings.role_set or healthy(found)):
             return found
         code = process.poll() if process is not None else None
         if code is not None and code != TAKEN:  # TAKEN: another one was faster, wait for that one

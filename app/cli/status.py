@@ -21,7 +21,7 @@ def run() -> int:
     try:
         found = process.server(settings.state_dir)
     except CommandError as error:
-        typer.echo(f"server    unknown: {error}")
+        typer.echo(f"server    {error}")
         return NOT_RUNNING
     typer.echo(f"server    {_server(found, settings)}")
     typer.echo(f"postgres  {_postgres(settings)}")
@@ -35,7 +35,7 @@ def _server(found: Holder | None, settings: Settings) -> str:
     if found is None:
         return "not running (./tutela up starts it)"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.started_at))
-    answers = client.healthy(found.url)
+    answers = client.healthy(found)
     return f"running, pid {found.pid}, {found.url}, since {since}" + ("" if answers else ", NOT ANSWERING")
 
 

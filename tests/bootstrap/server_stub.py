@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
 
 from app import serve
+from app.lock import INSTANCE
 from app.settings import Settings
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+BODY = json.dumps({"status": "ok", "instance": INSTANCE}).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(BODY), BODY)
 
 
 async def roles(settings: Settings, dsn: Callable[[], Awaitable[str]], stop: asyncio.Event) -> None:

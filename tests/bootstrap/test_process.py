@@ -19,6 +19,7 @@ import pytest
 
 from agents import credentials
 from agents.credentials import Membership
+from app.cli import client
 from app.lock import LockTaken, ServerLock, holder
 from app.postgres import EmbeddedPostgres
 from tests.harness import wait
@@ -114,6 +115,45 @@ def test_the_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     second.release()
 
 
+def test_what_a_command_is_alone_for_is_no_server(box: Box) -> None:
+    """`down` would end a restore half way, and `up` wait for it."""
+    box.state.mkdir(mode=0o700)
+    lock = ServerLock(box.state)
+    lock.take("", doing="a restore")
+    for arguments in (
+        ["down"],
+        ["up"],
+        ["up", "--foreground"],
+        ["status"],
+        ["backup", f"{box.state}.tar"],
+        ["node", "list"],
+    ):
+        done = box.tutela(*arguments)
+        said = done.stdout if arguments == ["status"] else done.stderr
+        assert f"a restore is under way (pid {os.getpid()})" in said, (arguments, done.stdout, done.stderr)
+        assert done.returncode == (3 if arguments == ["status"] else 1)
+    lock.release()
+
+
+def test_another_server_on_the_port_is_not_taken_for_ours(box: Box) -> None:
+    other = Box(box.state.parent / "other")
+    other.state.parent.mkdir()
+    other.port = box.port
+    box.serve()
+    wait_for(box.answers)
+    found = holder(box.state)
+    assert found is not None
+    assert client.healthy(found)
+    theirs = other.serve()
+    wait_for(lambda: holder(other.state))
+    mine = holder(other.state)
+    assert mine is not None
+    assert not client.healthy(mine)
+    theirs.kill()
+    theirs.wait(SOON)
+    EmbeddedPostgres(other.state).stop()
+
+
 def test_up_status_down_around_a_running_server(box: Box) -> None:
     server = box.serve()
     wait_for(box.answers)
@@ -161,12 +201,16 @@ def test_an_end_of_membership_is_asked_about_or_forced(box: Box) -> None:
         cluster_id=uuid4(), node_id=uuid4(), name="h1", authority="", control_planes=("wss://192.0.2.1:8801",)
     )
     credentials.store(folder, page, "")
+    told = [folder / name for name in ("ledger.json", "copies.json", "copies.new", "ledger.broken")]
+    for path in told:
+        path.write_text("hunter2")
     refused = box.tutela("agent", "leave")
     assert refused.returncode == 1
     assert "give --force: nobody is here to ask" in refused.stderr
     assert credentials.load(folder) == page
     assert box.tutela("agent", "leave", "--force").returncode == 0
     assert credentials.load(folder) is None
+    assert not any(path.exists() for path in told)
 
 
 def test_a_killed_server_leaves_postgres_for_the_next_or_for_down(box: Box) -> None:
