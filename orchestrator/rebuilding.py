@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -48,9 +49,9 @@ async def adopt(conn: Connection, node_id: UUID | None, hello: NodeHello) -> Non
     for each in _oldest_last(told):
         if each.service_id not in services:
             continue
-        row = _row(ident, each, services[each.service_id], at, taken=False)
-        if not row.leaving and await rebuild.holder(conn, row.service_id, row.slot):
-            row = _row(ident, each, services[each.service_id], at, taken=True)
+        row = _row(ident, each, services[each.service_id], at)
+        if not row.leaving and not await rebuild.older_leaves(conn, row):
+            row = replace(row, leaving=True)
         await rebuild.container(conn, row)
         adopted.append(row.id)
     await rebuild.settle(conn, ident, adopted)
@@ -64,7 +65,7 @@ def _oldest_last(told: Testimony) -> list[ContainerAssignment]:
     return sorted(told.assignments, key=lambda each: (-each.start_gen, each.container_id))
 
 
-def _row(node_id: UUID, each: ContainerAssignment, rows: Mapping[str, Any], at: datetime, *, taken: bool) -> Container:
+def _row(node_id: UUID, each: ContainerAssignment, rows: Mapping[str, Any], at: datetime) -> Container:
     """The container's row: what is wanted from its assignment, what never changes from the copy.
 
     A container that is newer than the copy has its slot in its name, and was made from what the service is now.
@@ -97,5 +98,5 @@ def _row(node_id: UUID, each: ContainerAssignment, rows: Mapping[str, Any], at: 
         networks=each.networks,
         created_at=datetime.fromisoformat(kept["created_at"]),
         drop_volumes=each.drop_volumes,
-        leaving=bool(kept["leaving"]) or taken,
+        leaving=bool(kept["leaving"]),
     )

@@ -101,15 +101,20 @@ async def service(conn: Connection, rows: Mapping[str, Sequence[Row]]) -> None:
         )
 
 
-async def holder(conn: Connection, service_id: UUID, slot: int) -> bool:
-    """Whether a container that was adopted has the slot."""
-    return bool(
-        await conn.fetchval(
-            "SELECT 1 FROM containers WHERE service_id = $1 AND slot = $2 AND terminated_at IS NULL AND NOT leaving",
-            service_id,
-            slot,
-        )
+async def older_leaves(conn: Connection, row: Container) -> bool:
+    """Whether the container may have its slot: nobody has it, or an older one, which leaves it then. Hosts come in any
+    order, and one that was silent for long has what runs elsewhere by now."""
+    held = await conn.fetchrow(
+        "SELECT id, (deploy_gen, created_at) < ($3, $4) AS older FROM containers"
+        " WHERE service_id = $1 AND slot = $2 AND terminated_at IS NULL AND NOT leaving",
+        row.service_id,
+        row.slot,
+        row.deploy_gen,
+        row.created_at,
     )
+    if held is not None and held["older"]:
+        await conn.execute("UPDATE containers SET leaving = true WHERE id = $1", held["id"])
+    return held is None or bool(held["older"])
 
 
 async def container(conn: Connection, row: Container) -> None:
