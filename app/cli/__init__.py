@@ -193,7 +193,7 @@ def _mutate(
     ] = None,
     processes: Annotated[int, typer.Option("--processes", help="How many at a time.")] = 1,
 ) -> None:
-    """Break the pure planners in thousands of ways and count what no test notices; an hour for all of them."""
+    """Break the pure planners in thousands of ways and count what no test notices; two hours for all of them."""
     from app.cli import planners
 
     planners.mutate(names or [], processes)
