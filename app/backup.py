@@ -6,16 +6,19 @@ what the manifest names is read.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -75,17 +78,17 @@ def write(path: Path, folder: Path, dumped: Dumped, secrets: Mapping[str, bytes]
         | {name: hashlib.sha256(content).hexdigest() for name, content in secrets.items()},
     )
     fresh = path.with_name(f".{path.name}.part")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        with tarfile.open(fileobj=out, mode="w") as archive:
+    try:
+        with _durable(fresh) as out, tarfile.open(fileobj=out, mode="w") as archive:
             _add(archive, MANIFEST, _ADAPTER.dump_json(manifest, indent=1))
             for name, content in secrets.items():
                 _add(archive, name, content)
             for name, file in files.items():
                 archive.add(file, name, filter=_plain)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _settle(path.parent)
     return manifest
 
 
@@ -118,8 +121,12 @@ def secrets_of(state_dir: Path) -> dict[str, bytes]:
     return {name: (state_dir / name).read_bytes() for name in SECRETS if (state_dir / name).exists()}
 
 
-def put_secrets(state_dir: Path, secrets: Mapping[str, bytes], *, force: bool) -> None:
-    """Write them where they belong. One that differs is kept aside with `force`, else BackupRefused is raised."""
+@contextlib.contextmanager
+def secrets_last(state_dir: Path, secrets: Mapping[str, bytes], *, force: bool) -> Iterator[None]:
+    """Write them where they belong when the block has ended well: when it raises, those of before are in place.
+
+    One that differs is kept aside with `force`, else BackupRefused is raised before the block. Raises OSError.
+    """
     before = secrets_of(state_dir)
     differing = [name for name, content in secrets.items() if before.get(name, content) != content]
     if differing and not force:
@@ -127,17 +134,42 @@ def put_secrets(state_dir: Path, secrets: Mapping[str, bytes], *, force: bool) -
             f"{' and '.join(differing)} in {state_dir} are not those of the backup: with --force they are kept aside as"
             " .before-restore and replaced"
         )
-    for name in differing:
-        os.replace(state_dir / name, state_dir / f"{name}.before-restore")
-    for name, content in secrets.items():
-        path = state_dir / name
-        fresh = path.with_name(f".{name}.new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+    # All of it on the disk before the block, so that only names are left to change after it.
+    wanted = {f"{name}.before-restore": before[name] for name in differing} | dict(secrets)
+    fresh = {name: state_dir / f".{name}.new" for name in wanted}
+    try:
+        for name, content in wanted.items():
+            with _durable(fresh[name]) as file:
+                file.write(content)
+        yield
+        for name, path in fresh.items():
+            path.replace(state_dir / name)
+    finally:
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
+    _settle(state_dir)
+
+
+@contextlib.contextmanager
+def _durable(path: Path) -> Iterator[BinaryIO]:
+    """A new file, 0600, that is on the disk when the block ends."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _settle(folder: Path) -> None:
+    """The names in the folder are on the disk, where the file system has that for folders."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _manifest(archive: tarfile.TarFile) -> Manifest:

@@ -10,7 +10,7 @@ import typer
 
 from app import backup, migrate
 from app.cli import CommandError, process
-from app.cli.offline import STOP_FIRST, alone, database, failures, migrated, which
+from app.cli.offline import STOP_FIRST, alone, database, failures, which
 from app.lock import prepare_state_dir
 from app.settings import Settings
 from orchestrator.store import dump
@@ -28,6 +28,7 @@ def save(path: Path, *, secrets: bool, force: bool) -> None:
         database(settings) as dsn,
         tempfile.TemporaryDirectory(prefix=".tutela-", dir=path.parent) as at,
     ):
+        _check(asyncio.run(dump.look(dsn)).schema, which(settings))
         dumped = asyncio.run(dump.dump(dsn, Path(at)))
         kept = backup.secrets_of(settings.state_dir) if secrets else {}
         manifest = backup.write(path, Path(at), dumped, kept)
@@ -38,6 +39,18 @@ def save(path: Path, *, secrets: bool, force: bool) -> None:
         typer.echo("It holds the installation's secrets: keep it as you keep those.")
     else:
         typer.echo("It does not hold the installation's secret: without that hosts and registries' passwords are lost.")
+
+
+def _check(schema: str | None, where: str) -> None:
+    if schema is None:
+        raise CommandError(f"there is no record of Tutela in {where}: give this command the server's DATABASE_URL")
+    if schema > migrate.newest():
+        raise CommandError(f"the record in {where} is of a newer Tutela: make the backup with that one")
+    if schema < dump.OLDEST:
+        raise CommandError(
+            f"the record in {where} is of the schema {schema}, and backups begin with {dump.OLDEST}: ./tutela up brings"
+            " it up to date"
+        )
 
 
 def put_back(path: Path, *, force: bool) -> None:
@@ -78,10 +91,5 @@ def _put_back(
             f"the database has {found.users} users and {found.services} services: with --force they are replaced by the"
             " backup's (make a backup of them first)"
         )
-    # First the secrets: a record without its secret opens nothing, and a start without one would make another.
-    backup.put_secrets(settings.state_dir, secrets, force=force)
-    if found.schema != manifest.schema:
-        asyncio.run(dump.clear(dsn))
-        migrated(dsn, manifest.schema)
-    asyncio.run(dump.load(dsn, folder, manifest.tables, manifest.sequences))
-    migrated(dsn, "head")
+    with backup.secrets_last(settings.state_dir, secrets, force=force):
+        asyncio.run(dump.load(dsn, folder, manifest.schema, manifest.tables, manifest.sequences))

@@ -7,23 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from app import migrate
 from app.backup import BackupRefused
 from app.cli import CommandError, process
 from app.lock import LockTaken, ServerLock
 from app.postgres import EmbeddedPostgres, PostgresError
 from app.settings import Settings
+from orchestrator.store.dump import DatabaseRefused
 from orchestrator.store.errors import DatabaseAway
 
 STOP_FIRST = "stop every control plane first (./tutela down); containers keep running"
-
-
-def migrated(dsn: str, revision: str = "head") -> None:
-    """Bring the schema to a revision. Raises CommandError."""
-    try:
-        migrate.upgrade(dsn, revision=revision)
-    except Exception as error:
-        raise CommandError(migrate.classify(error)[1]) from error
 
 
 @contextlib.contextmanager
@@ -57,9 +49,9 @@ def which(settings: Settings) -> str:
     if settings.database_url is None:
         return f"the embedded Postgres in {settings.state_dir / 'postgres'}"
     parts = urlsplit(settings.database_url)
-    where = parts.hostname or dict(parse_qsl(parts.query)).get("host") or "a local socket"
-    port = f":{parts.port}" if parts.port else ""
-    return f"the database {parts.path.strip('/') or '(default)'} at {where}{port}, from DATABASE_URL"
+    hosts = parts.netloc.rpartition("@")[2]
+    where = hosts or dict(parse_qsl(parts.query)).get("host") or "a local socket"
+    return f"the database {parts.path.strip('/') or '(default)'} at {where}, from DATABASE_URL"
 
 
 @contextlib.contextmanager
@@ -78,7 +70,7 @@ def failures(path: Path) -> Iterator[None]:
     """What goes wrong with the file or the database is one sentence for people."""
     try:
         yield
-    except (BackupRefused, PostgresError, DatabaseAway, LockTaken) as error:
+    except (BackupRefused, PostgresError, DatabaseAway, DatabaseRefused, LockTaken) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{error.filename or path}: {error.strerror or error}") from error

@@ -18,6 +18,7 @@ from app import backup
 from app.cli import CommandError
 from app.cli import backup as command
 from app.cli.offline import alone, which
+from app.lock import ServerLock
 from app.settings import Settings, get_settings
 from domain.service import Verb
 from orchestrator.store import dump
@@ -92,6 +93,7 @@ def doing(place: Place, work: Callable[[Record], Coroutine[Any, Any, T]]) -> T:
         ("postgresql://u:hidden@h:5433/d", "the database d at h:5433, from DATABASE_URL"),
         ("postgresql://u:hidden@/d?host=/run/x&password=hidden", "the database d at /run/x, from DATABASE_URL"),
         ("postgresql://u:hidden@h", "the database (default) at h, from DATABASE_URL"),
+        ("postgresql://u:hid@den@h1:5432,h2:5433/d", "the database d at h1:5432,h2:5433, from DATABASE_URL"),
     ],
 )
 def test_a_database_is_named_without_its_password(dsn: str | None, said: str) -> None:
@@ -203,8 +205,13 @@ def test_not_while_somebody_works_with_the_database(place: Place) -> None:
             await db.close()
 
     asyncio.run(beside())
-    with alone(get_settings()), pytest.raises(CommandError, match="the control plane runs"):
+    with alone(get_settings()), pytest.raises(CommandError, match="a backup, restore or rebuild is under way"):
         command.put_back(place.file, force=True)
+    lock = ServerLock(place.state)
+    lock.take("http://127.0.0.1:1")
+    with pytest.raises(CommandError, match="the control plane runs"):
+        command.put_back(place.file, force=True)
+    lock.release()
 
 
 def damaged(content: bytes) -> Iterator[tuple[str, bytes, str]]:

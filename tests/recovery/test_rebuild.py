@@ -334,3 +334,45 @@ def test_the_command_begins_on_an_empty_database_with_what_hosts_trust(
     assert (state / f"authority.{cluster}.json").exists()
     for each in (empty, other):
         asyncio.run(postgres.drop(each))
+
+
+def test_begun_once_it_is_begun_and_another_record_is_given_up_only_with_force(
+    lost: tuple[str, Path],
+    postgres: TestPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dsn, state = lost
+    cluster = asyncio.run(founded(dsn, state))
+    found = kept.read(state)
+    assert found is not None
+    empty = asyncio.run(another(postgres))
+    monkeypatch.setenv("DATABASE_URL", empty)
+    get_settings.cache_clear()
+    for said, force in (("was begun in", False), ("was begun already in", False), ("was begun in", True)):
+        command.run(force=force)
+        told = capsys.readouterr().out
+        assert (said in told, "Now: ./tutela up" in told) == (True, True)
+        assert asyncio.run(facts(empty)) == (cluster, True, found.certificate)
+    asyncio.run(of_another(empty))
+    with pytest.raises(CommandError, match="authority of another installation: with --force"):
+        command.run(force=False)
+    command.run(force=True)
+    assert asyncio.run(facts(empty)) == (cluster, True, found.certificate)
+    asyncio.run(postgres.drop(empty))
+
+
+async def of_another(dsn: str) -> None:
+    """The authority in the database becomes another one."""
+    db = await Database.open(dsn, size=1)
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE authority SET certificate = 'another'")
+    await db.close()
+
+
+def test_a_secret_that_is_none_is_said_to_be(lost: tuple[str, Path]) -> None:
+    dsn, state = lost
+    asyncio.run(founded(dsn, state))
+    (state / "secret-key").write_text("short")
+    with pytest.raises(CommandError, match="secret-key: "):
+        command.run(force=True)
