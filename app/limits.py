@@ -50,6 +50,10 @@ class Buckets:
             self._left.popitem(last=False)
         return wait
 
+    def give_back(self, key: Hashable) -> None:
+        """Count one less: what was taken turned out to be none of what is counted."""
+        self._left[key] = (min(self._most, self._now(key) + 1), self._clock())
+
     def _now(self, key: Hashable) -> float:
         left, at = self._left.get(key, (self._most, 0.0))
         return min(self._most, left + (self._clock() - at) * self._most / 60)

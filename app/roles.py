@@ -26,6 +26,7 @@ from app.first_start import KEY_FILE, first_start
 from app.fleet import kept
 from app.fleet.authority import Authority, WrongSecret, open_authority
 from app.fleet.calls import ControlPlane, NodeCalls
+from app.fleet.dialbacks import Dialbacks
 from app.fleet.door import Door
 from app.fleet.presence import keep
 from app.fleet.streams import FleetStreams
@@ -45,6 +46,8 @@ from orchestrator.store.errors import DatabaseAway
 log = structlog.get_logger("roles")
 MOST_CONNECTIONS = 4000
 """Beyond them the answer is 503."""
+HANG_UP_SECONDS, END_SECONDS = 6.0, 9.0
+"""For the control plane with all streams to end, and then for the agent."""
 
 
 class _Server(uvicorn.Server):
@@ -67,18 +70,21 @@ async def run(settings: Settings, *, dsn: Callable[[], Awaitable[str]], stop: as
     shared = ControlPlane(database, wakeups, secrets, installation_of(settings))
     agent = _agent(settings, NodeCalls(shared, address=settings.own_address)) if "agent" in roles else None
     tasks: list[asyncio.Task[None]] = []
+    hung_up = asyncio.Event()
     if agent is not None:
-        tasks.append(asyncio.create_task(agent.run(stop), name="agent"))
-    tasks.append(
-        asyncio.create_task(_with_database(settings, roles, dsn, stop, database, shared, agent), name="control")
-    )
+        tasks.append(asyncio.create_task(agent.run(hung_up), name="agent"))
+    control = asyncio.create_task(_with_database(settings, roles, dsn, stop, database, shared, agent), name="control")
+    tasks.append(control)
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             await next(iter(done))
             raise RuntimeError(f"role {next(iter(done)).get_name()} ended by itself")
-        await asyncio.wait(tasks, timeout=15)
+        # Streams end before the agent does: commands are ended with the engine's help.
+        await asyncio.wait([control], timeout=HANG_UP_SECONDS)
+        hung_up.set()
+        await asyncio.wait(tasks, timeout=END_SECONDS)
     finally:
         stop.set()
         for task in [*tasks, stopping]:
@@ -119,6 +125,7 @@ async def _with_database(
         if authority is not None:
             if agent is not None:
                 shared.dialbacks.local = DialBack(agent.streams, _dialling(shared, authority))
+                group.create_task(_hang_up(shared.dialbacks, stop), name="hang up")
             run_on("relay of streams", shared.dialbacks.relay(db, wakeups.streams))
         if "api" in roles:
             if authority is not None:
@@ -150,15 +157,23 @@ async def _serve(
     stopping = asyncio.create_task(stop.wait())
     doors = [asyncio.create_task(_inside(settings, app, db), name="inside")] if inside.wanted(settings) else []
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
     for task in (stopping, *doors):
         task.cancel()
     await asyncio.gather(*doors, return_exceptions=True)
-    server.should_exit = True
     await serving
     if not stop.is_set():
         where = f"{settings.host}:{settings.port}"
         log.error("the API could not listen", reason=f"on {where}: is the port taken? Then set TUTELA_PORT")
         raise RuntimeError(f"the API could not listen on {where}")
+
+
+async def _hang_up(dialbacks: Dialbacks, stop: asyncio.Event) -> None:
+    """Once `stop` is set, end what other control planes read and run on this process's host; they begin no more."""
+    await stop.wait()
+    local, dialbacks.local = dialbacks.local, None
+    if local is not None:
+        await local.close()
 
 
 async def _served(server: uvicorn.Server) -> None:

@@ -205,8 +205,13 @@ class Settings(BaseSettings):
 
     @property
     def exposed(self) -> bool:
-        """True when other machines can reach the API in plain HTTP."""
+        """True when other machines can reach the API in plain HTTP at `host`."""
         return not is_loopback(self.host)
+
+    @property
+    def inside_exposed(self) -> bool:
+        """True when `inside_address` serves whoever reaches it in plain HTTP, not this host's containers alone."""
+        return bool(self.inside_address) and self.insecure_http
 
 
 def _variable(name: str) -> str:

@@ -94,7 +94,8 @@ class Forwarded:
                 client = (each, 0)
                 if not self._ours(each):
                     break
-            scope = {**scope, "client": client}
+            # In place: what `Paths` says on the scope that it is given is to reach uvicorn, whose scope this is.
+            scope["client"] = client
         await self._app(scope, receive, send)
 
     def _ours(self, address: str) -> bool:

@@ -91,14 +91,16 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
             found = await _by_password(connection, *given)
             if found is not None:
                 return found, ""
-        FAILED_LOGINS.add()
-        throttled(limits(connection).failed.take(place(connection)), "wrong credentials from this address")
+            FAILED_LOGINS.add()
+        else:
+            FAILED_LOGINS.add()
+            throttled(limits(connection).failed.take(place(connection)), "wrong credentials from this address")
     text = "Wrong or missing credentials: send the header 'Authorization: ApiKey <user>:<key>'."
     raise Refused(401, text, "unauthorized", ASK_FOR_KEY)
 
 
 async def _by_password(connection: HTTPConnection, user: str, password: str) -> Principal | None:
-    """Whose password it is, or None. Raises 429: unlike keys, passwords can be guessed.
+    """Whose password it is, or None, which is counted. Raises 429: unlike keys, passwords can be guessed.
 
     A check leaves a row in the audit log; one that was right a short time ago is none.
     """
@@ -108,12 +110,17 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
         known = await accounts.by_name(conn, user)
     stored = known.password_hash if known else None
     if not passwords.known(stored, password):
-        throttled(limits(connection).failed.waiting(place(connection)), "wrong credentials from this address")
-        throttled(limits(connection).failed_users.waiting(user), "wrong passwords for this user name")
+        failed, failed_users, where = limits(connection).failed, limits(connection).failed_users, place(connection)
+        throttled(failed.waiting(where), "wrong credentials from this address")
+        throttled(failed_users.waiting(user), "wrong passwords for this user name")
         throttled(CROWD_SECONDS if passwords.crowded() else None, "passwords to check at once")
+        # Before the check: of guesses at the same time each is one.
+        failed.take(where)
+        failed_users.take(user)
         right = await passwords.check(stored, password)
-        if not right:
-            limits(connection).failed_users.take(user)
+        if right:
+            failed.give_back(where)
+            failed_users.give_back(user)
         if known is not None:
             await _note_login(connection, known, right=right)
         if not right:

@@ -86,13 +86,22 @@ def test_every_role_is_played_once_with_settings_that_are_taken(name: str) -> No
     assert sorted(roles) == sorted(ROLES)
 
 
-def test_what_an_operator_sets_reaches_the_control_plane() -> None:
-    """All settings but those that are the container's own; and the agents' door is published."""
-    (service,) = ours(composed("docker-compose.yml")).values()
+@pytest.mark.parametrize("name", FILES)
+def test_what_an_operator_sets_reaches_the_control_plane(name: str) -> None:
+    """All settings but those that are the container's own, in each service: they are to decide alike."""
     image = set(re.findall(r"(TUTELA_\w+)=\S+", (ROOT / "Dockerfile").read_text()))
-    all_of_them = {f"TUTELA_{name.upper()}" for name in Settings.model_fields}
+    all_of_them = {f"TUTELA_{each.upper()}" for each in Settings.model_fields}
     own = {"TUTELA_DATABASE_URL", "TUTELA_DOCKER_HOST", "TUTELA_PORT", "TUTELA_AGENT_PORT", "TUTELA_ROLES"}
-    assert {name for name in service["environment"] if name != "DATABASE_URL"} == all_of_them - image - own
+    fixed = {"DATABASE_URL", "TUTELA_ROLES", "TUTELA_AGENT_HOST"}
+    for service in ours(yaml.safe_load((ROOT / name).read_text())).values():
+        given = service["environment"]
+        assert given.keys() - {"DATABASE_URL", "TUTELA_ROLES"} == all_of_them - image - own
+        for variable in given.keys() - fixed:
+            assert given[variable].startswith(f"${{{variable}:")
+
+
+def test_the_agents_door_is_published() -> None:
+    (service,) = ours(composed("docker-compose.yml")).values()
     with pytest.MonkeyPatch.context() as environment:
         settings = settings_of(service, environment)
     assert settings.agent_host == "0.0.0.0"

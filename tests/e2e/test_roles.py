@@ -20,7 +20,9 @@ pytestmark = pytest.mark.e2e
 def server(engine: PrivateEngine, database_url: str) -> Iterator[TutelaProcess]:
     """A server that containers of the engine, which is in a network namespace, reach by the veth's address."""
     process = TutelaProcess(
-        docker_host=engine.base_url, dsn=database_url, env={"TUTELA_INSIDE_ADDRESS": engine.host_address}
+        docker_host=engine.base_url,
+        dsn=database_url,
+        env={"TUTELA_INSIDE_ADDRESS": engine.host_address, "TUTELA_INSECURE_HTTP": "1"},
     )
     try:
         process.start()

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,12 +15,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import http_protocol
 from app.api import middleware
 from app.limits import Limits
+from app.main import create_app
 from app.roles import _server
 from app.settings import Settings
 from app.streams import execs
@@ -34,16 +38,22 @@ OWNER = {"Authorization": f"ApiKey admin:{KEY}"}
 LOOSE = "/api/audit/v1/events/"
 
 
-@pytest.fixture(scope="module")
-async def port(shared_office: Office) -> AsyncIterator[int]:
-    """The office behind uvicorn, as the roles serve it."""
+@contextlib.asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[int]:
+    """The application behind uvicorn, as the roles serve it; its port."""
     sock = socket.create_server(("127.0.0.1", 0))
-    server = _server(Settings(), shared_office.app)
+    server = _server(Settings(), app)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     await eventually(lambda: server.started, "the server to listen")
     yield int(sock.getsockname()[1])
     server.should_exit = True
     await serving
+
+
+@pytest.fixture(scope="module")
+async def port(shared_office: Office) -> AsyncIterator[int]:
+    async with served(shared_office.app) as number:
+        yield number
 
 
 class Raw:
@@ -207,6 +217,22 @@ async def test_pages_of_others_open_no_stream(office: Office, port: int) -> None
 async def test_strangers_get_no_stream(port: int) -> None:
     for path in (LOOSE, f"{LOOSE}?token=x&user=admin"):
         assert await upgrade(port, path) == 401
+
+
+async def test_behind_a_proxy_too_a_key_in_the_query_is_not_logged(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvicorn logs the streams that it opens and those that are refused, with their query (S9)."""
+    app = create_app(Settings(proxies="127.0.0.1"), office.db, None, secrets=office.app.state.secrets)
+    caller = {"X-Forwarded-For": "203.0.113.7"}
+    with caplog.at_level(logging.INFO):
+        async with served(app) as port:
+            for path in ("/v1/events/", LOOSE):
+                assert await upgrade(port, f"{path}?user=admin&token={KEY}", **caller) == 101
+            assert await upgrade(port, f"{LOOSE}?user=nobody&token={KEY}", **caller) == 401
+    logged = [each.getMessage() for each in caplog.records if "WebSocket" in each.getMessage()]
+    assert len(logged) == 3
+    assert all(line.startswith("203.0.113.7:0 - ") and "token" not in line for line in logged), logged
 
 
 async def closed(socket_: ClientConnection) -> tuple[int, str]:

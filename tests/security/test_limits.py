@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -17,6 +19,7 @@ from app.limits import CALLERS, FAILED_LOGINS, REMEMBERED, TRIGGER_CALLS, Bucket
 from app.main import create_app
 from app.settings import Settings
 from tests.admin.conftest import Office, header
+from tests.agents.harness import eventually
 from tests.api.client import API
 from tests.security.conftest import fresh
 
@@ -60,6 +63,16 @@ def test_in_any_minute_no_more_than_twice_the_rate_and_after_it_all_of_it(pauses
     assert [buckets.take("a") for _ in range(10)] == [None] * 10
     assert buckets.take("a") == 6
     assert buckets.take("b") is None
+
+
+def test_what_is_given_back_is_there_again_and_no_more() -> None:
+    buckets = Buckets(2, clock=Clock())
+    assert [buckets.take("a") for _ in range(3)] == [None, None, 30]
+    buckets.give_back("a")
+    assert [buckets.take("a") for _ in range(2)] == [None, 30]
+    for _ in range(5):
+        buckets.give_back("b")
+    assert [buckets.take("b") for _ in range(3)] == [None, None, 30]
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -130,6 +143,19 @@ async def test_the_audit_log_has_the_address_that_counts(office: Office) -> None
     assert (await office.audit())[0]["ip"] == "203.0.113.5"
 
 
+async def test_what_fails_behind_a_proxy_has_its_id(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.commands.services.create", fails)
+    right = await office.hire(fresh("eve"))
+    async with from_address(office, "192.0.2.1", proxies="192.0.2.1") as http:
+        said = {**right, "X-Forwarded-For": "203.0.113.5"}
+        answer = await http.post(f"{API}/service/", headers=said, json={"image": "a"})
+    assert answer.status_code == 500
+    assert (await office.audit())[0]["request_id"] == answer.json()["request_id"] != ""
+
+
 async def test_a_users_password_is_not_guessed_from_many_addresses(office: Office, clock: Clock) -> None:
     name = fresh("eve")
     await office.hire(name)
@@ -146,6 +172,53 @@ async def test_a_users_password_is_not_guessed_from_many_addresses(office: Offic
         assert (await http.get(f"{API}/auth/", auth=(fresh("other"), "wrong"))).status_code == 401
         clock.now += 6
         assert (await http.get(f"{API}/auth/", auth=(name, "correct horse"))).status_code == 200
+
+
+@pytest.mark.parametrize("by", ["address", "user name"])
+async def test_guesses_at_the_same_time_are_as_many_as_one_after_the_other(
+    office: Office, clock: Clock, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    checked: list[str] = []
+    begin = threading.Event()
+
+    def counted(_stored: str, password: str) -> bool:
+        begin.wait(20)
+        checked.append(password)
+        return False
+
+    monkeypatch.setattr(passwords, "fits", counted)
+    limits, name, address = office.app.state.limits, fresh("eve"), "192.0.2.1"
+    for _ in range(FAILED_LOGINS - 1):
+        limits.failed.take(address) if by == "address" else limits.failed_users.take(name)
+
+    async def guess(number: int) -> int:
+        user, place = (fresh("x"), address) if by == "address" else (name, f"198.51.100.{number}")
+        transport = httpx2.ASGITransport(app=office.app, client=(place, 4000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as http:
+            return (await http.get(f"{API}/auth/", auth=(user, f"guess-{number}"))).status_code
+
+    guesses = [asyncio.create_task(guess(number)) for number in range(20)]
+    waiting = lambda: office.app.state.passwords._waiting  # noqa: E731
+    await eventually(lambda: waiting() + sum(each.done() for each in guesses) == 20, "all to be asked or refused")
+    begin.set()
+    codes = await asyncio.gather(*guesses)
+    assert (len(checked), sorted(codes)) == (1, [401] + [429] * 19)
+
+
+async def test_a_right_password_is_no_guess(office: Office, clock: Clock) -> None:
+    name = fresh("eve")
+    await office.hire(name)
+    answer = await office.call("POST", f"{API}/auth/password/", json={"username": name, "password": "correct horse"})
+    assert answer.status_code == 200
+    limits = office.app.state.limits
+    for _ in range(FAILED_LOGINS - 1):
+        limits.failed.take("192.0.2.1")
+        limits.failed_users.take(name)
+    async with from_address(office, "192.0.2.1") as http:
+        codes = [
+            (await http.get(f"{API}/auth/", auth=(name, each))).status_code for each in ("correct horse", "a", "b")
+        ]
+    assert codes == [200, 401, 429]
 
 
 async def test_many_passwords_at_once_are_not_all_waited_for(
