@@ -15,7 +15,7 @@ import structlog
 
 from agents.crashes import SHUTDOWN
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
-from agents.steps import Step, begin_again
+from agents.steps import StartContainer, Step
 
 log = structlog.get_logger("agent")
 FRESH_SECONDS = 0.5
@@ -35,7 +35,7 @@ class Door:
     def lets(self, line: Iterable[Step]) -> bool:
         """Whether the line may begin now: it starts nothing that ended by itself, or the engine took a new connection a
         moment ago. Where that is not known the engine is asked, and no is the answer."""
-        if not begin_again(line):
+        if not any(isinstance(step, StartContainer) and step.automatic for step in line):
             return True
         if asyncio.get_running_loop().time() - self._opened < FRESH_SECONDS:
             return True

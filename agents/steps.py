@@ -224,11 +224,6 @@ def render(plan: NodePlan) -> str:
     return "\n".join(text) or "at rest"
 
 
-def begin_again(steps: Iterable[Step]) -> bool:
-    """Whether a line starts something that ended by itself, so that its engine may have ended it."""
-    return any(isinstance(step, StartContainer) and step.automatic for step in steps)
-
-
 def unrecorded(steps: Iterable[Step]) -> tuple[Step, ...]:
     """What of a line may be done although nothing can be written: the ends in one that begins nothing (F37).
 
