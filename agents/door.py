@@ -1,8 +1,8 @@
 """Whether the engine takes new connections: one that does not is ending, though it still answers on old ones (E34).
 
-What it is told to start then it starts, and kills at its next start. So what ended by itself is started again only
-where the engine has just taken a new connection. Nobody waits for that: lines are held back, and the answer brings
-another pass.
+What it is told to start then it starts, and kills at its next start. It closes its door before it ends its containers:
+so what ended by itself is started again only where the engine has taken a new connection since. Nobody waits for that:
+lines are held back, and the answer brings another pass.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from uuid import UUID
 
 import structlog
 
@@ -18,7 +19,6 @@ from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.steps import StartContainer, Step
 
 log = structlog.get_logger("agent")
-FRESH_SECONDS = 0.5
 PAUSE_SECONDS = 0.5
 
 
@@ -28,16 +28,19 @@ class Door:
     def __init__(self, runtime: ContainerRuntime, wake: Callable[[], None]) -> None:
         self._runtime = runtime
         self._wake = wake
+        self._held: dict[UUID, float] = {}
         self._asking: asyncio.Task[None] | None = None
         self._opened = -math.inf
         self._shut: float | None = None
 
     def lets(self, line: Iterable[Step]) -> bool:
-        """Whether the line may begin now: it starts nothing that ended by itself, or the engine took a new connection a
-        moment ago. Where that is not known the engine is asked, and no is the answer."""
-        if not any(isinstance(step, StartContainer) and step.automatic for step in line):
+        """Whether the line may begin now: it starts nothing that ended by itself, or the engine took a connection that
+        was begun after that was first to be started. Else the engine is asked, and no is the answer."""
+        step = next((each for each in line if isinstance(each, StartContainer) and each.automatic), None)
+        if step is None:
             return True
-        if asyncio.get_running_loop().time() - self._opened < FRESH_SECONDS:
+        if self._opened >= self._held.setdefault(step.container_id, asyncio.get_running_loop().time()):
+            del self._held[step.container_id]
             return True
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="agent door")
@@ -50,18 +53,19 @@ class Door:
             await asyncio.gather(self._asking, return_exceptions=True)
 
     async def _ask(self) -> None:
-        loop = asyncio.get_running_loop()
+        began, most = asyncio.get_running_loop().time(), SHUTDOWN.total_seconds()
+        # Of what came to be wanted otherwise meanwhile.
+        self._held = {key: since for key, since in self._held.items() if began - since <= 2 * most}
         try:
             await self._runtime.accepting()
         except RuntimeFailed as error:
-            now = loop.time()
             if self._shut is None:
-                self._shut = now
+                self._shut = began
                 log.info("the engine takes no new connections: what ended is not started again", reason=str(error))
             # One that is slow and does not end must not keep everything down for ever.
-            if now - self._shut < SHUTDOWN.total_seconds():
+            if began - self._shut < most:
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._wake()
                 return
-        self._opened, self._shut = loop.time(), None
+        self._opened, self._shut = began, None
         self._wake()
