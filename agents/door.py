@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -21,6 +22,9 @@ from agents.steps import StartContainer, Step
 log = structlog.get_logger("agent")
 PAUSE_SECONDS = 0.5
 
+Run = tuple[UUID, datetime | None]
+"""A container, and the run of it that ended: of another run the engine is asked anew."""
+
 
 class Door:
     """The engine's. `wake`: called when there is an answer."""
@@ -28,7 +32,7 @@ class Door:
     def __init__(self, runtime: ContainerRuntime, wake: Callable[[], None]) -> None:
         self._runtime = runtime
         self._wake = wake
-        self._held: dict[UUID, float] = {}
+        self._held: dict[Run, float] = {}
         self._asking: asyncio.Task[None] | None = None
         self._opened = -math.inf
         self._shut: float | None = None
@@ -39,8 +43,9 @@ class Door:
         step = next((each for each in line if isinstance(each, StartContainer) and each.automatic), None)
         if step is None:
             return True
-        if self._opened >= self._held.setdefault(step.container_id, asyncio.get_running_loop().time()):
-            del self._held[step.container_id]
+        run = step.container_id, step.after
+        if self._opened >= self._held.setdefault(run, asyncio.get_running_loop().time()):
+            del self._held[run]
             return True
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="agent door")

@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from agents import door
+from agents.door import Door
 from agents.ledger import Ledger
 from agents.planning import container_name
+from agents.steps import StartContainer
 from domain.assignment import ContainerAssignment, ImageRequest
 from domain.container import Seen, Want
 from domain.image import Pull
 from domain.spec import CrashPolicy
-from tests.agents.build import CLUSTER, NODE, assigned, attachment
+from tests.agents.build import CLUSTER, NODE, NOW, assigned, attachment
 from tests.agents.harness import eventually, running, until
 from tests.fakes.channel import MemoryChannel
 from tests.fakes.runtime import FakeRuntime
@@ -259,3 +261,22 @@ async def test_gone_is_said_once_it_is_on_the_disk(
         await eventually(lambda: runtime.calls.count("list") > looks + 2, "some looks")
         assert channel.seen[one.container_id].state is not Seen.GONE
     await until(channel, one.container_id, Seen.GONE)
+
+
+async def test_of_another_run_that_ended_the_engine_is_asked_anew() -> None:
+    """What was held back when the engine ended before may have been started by the engine itself since (seed 64)."""
+    runtime = FakeRuntime()
+    asked = Door(runtime, lambda: None)
+    first = StartContainer(
+        container_id=UUID(int=1), engine_id="e", start_gen=1, automatic=True, after=NOW, ended_at=NOW, cause="ended"
+    )
+    assert not asked.lets([first])
+    await eventually(lambda: runtime.calls.count("accepting") == 1, "the engine to be asked")
+    await asyncio.sleep(0.01)
+    other = replace(first, after=NOW + timedelta(seconds=9))
+    runtime.ending = True
+    assert not asked.lets([other])
+    assert not asked.lets([other])
+    await asked.close()
+    assert asked.lets([first])
+    assert asked.lets([replace(first, automatic=False)])
