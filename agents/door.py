@@ -21,6 +21,8 @@ from agents.steps import StartContainer, Step
 
 log = structlog.get_logger("agent")
 PAUSE_SECONDS = 0.5
+SERIES_SECONDS = 5.0
+"""Refusals with more between them are of two ends."""
 
 Run = tuple[UUID, datetime | None]
 """A container, and the run of it that ended: of another run the engine is asked anew."""
@@ -35,7 +37,7 @@ class Door:
         self._held: dict[Run, float] = {}
         self._asking: asyncio.Task[None] | None = None
         self._opened = -math.inf
-        self._shut: float | None = None
+        self._shut = self._refused = -math.inf
 
     def lets(self, line: Iterable[Step]) -> bool:
         """Whether the line may begin now: it starts nothing that ended by itself, or the engine took a connection that
@@ -64,13 +66,14 @@ class Door:
         try:
             await self._runtime.accepting()
         except RuntimeFailed as error:
-            if self._shut is None:
+            if began - self._refused > SERIES_SECONDS:
                 self._shut = began
                 log.info("the engine takes no new connections: what ended is not started again", reason=str(error))
+            self._refused = began
             # One that is slow and does not end must not keep everything down for ever.
             if began - self._shut < most:
                 await asyncio.sleep(PAUSE_SECONDS)
                 self._wake()
                 return
-        self._opened, self._shut = began, None
+        self._opened = began
         self._wake()

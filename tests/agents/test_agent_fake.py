@@ -280,3 +280,23 @@ async def test_of_another_run_that_ended_the_engine_is_asked_anew() -> None:
     await asked.close()
     assert asked.lets([first])
     assert asked.lets([replace(first, automatic=False)])
+
+
+async def test_an_engine_that_ends_twice_is_not_taken_for_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next start brought back what was held, so nobody had asked in between."""
+    monkeypatch.setattr(door, "SHUTDOWN", timedelta(seconds=0.2))
+    monkeypatch.setattr(door, "SERIES_SECONDS", 0.1)
+    monkeypatch.setattr(door, "PAUSE_SECONDS", 0.0)
+    runtime, line = FakeRuntime(), StartContainer(
+        container_id=UUID(int=1), engine_id="e", start_gen=1, automatic=True, after=NOW, ended_at=NOW, cause="ended"
+    )  # fmt: skip
+    asked = Door(runtime, lambda: None)
+    runtime.ending = True
+    assert not asked.lets([line])
+    await asyncio.sleep(0.4)
+    again = replace(line, after=NOW + timedelta(seconds=9))
+    assert not asked.lets([again])
+    await asyncio.sleep(0.05)
+    assert runtime.calls.count("accepting") == 2
+    assert not asked.lets([again])
+    await asked.close()
