@@ -17,7 +17,7 @@ from agents.ledger import Ledger
 from agents.planning import container_name
 from agents.steps import StartContainer
 from domain.assignment import ContainerAssignment, ImageRequest
-from domain.container import Seen, Want
+from domain.container import Observed, Seen, Want
 from domain.image import Pull
 from domain.spec import CrashPolicy
 from tests.agents.build import CLUSTER, NODE, NOW, assigned, attachment
@@ -101,16 +101,24 @@ async def test_volumes_that_somebody_else_uses_are_told_of_until_they_are_free(
     await until(channel, one.container_id, Seen.GONE)
 
 
+async def ended_by_an_ending_engine(
+    runtime: FakeRuntime, channel: MemoryChannel
+) -> tuple[ContainerAssignment, Observed]:
+    """A container that its agent alone restarts, and its run that ended while the engine takes no new connections."""
+    one = assigned(1, autorestart=CrashPolicy.ALWAYS, autoreplace=CrashPolicy.ALWAYS)
+    channel.assign(one)
+    seen = await until(channel, one.container_id, Seen.RUNNING)
+    assert seen.engine_id is not None
+    runtime.ending = True
+    runtime.crash(seen.engine_id, 143)
+    return one, seen
+
+
 async def test_an_engine_that_ends_is_not_told_to_start_again_what_it_ended(
     runtime: FakeRuntime, channel: MemoryChannel
 ) -> None:
     """E34: it would start it, and kill it at its next start. Found by chaos, seed 60."""
-    one = assigned(1, autorestart=CrashPolicy.ALWAYS, autoreplace=CrashPolicy.ALWAYS)
-    channel.assign(one)
-    running = await until(channel, one.container_id, Seen.RUNNING)
-    assert running.engine_id is not None
-    runtime.ending = True
-    runtime.crash(running.engine_id, 143)
+    one, running = await ended_by_an_ending_engine(runtime, channel)
     await eventually(lambda: runtime.calls.count("accepting") >= 2, "it to be asked again")
     assert runtime.calls.count("start") == 1
     other = assigned(2)
@@ -125,12 +133,7 @@ async def test_an_engine_that_takes_no_new_connections_for_long_is_slow_and_does
     runtime: FakeRuntime, channel: MemoryChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "SHUTDOWN", timedelta(seconds=1.5))
-    one = assigned(1, autorestart=CrashPolicy.ALWAYS, autoreplace=CrashPolicy.ALWAYS)
-    channel.assign(one)
-    running = await until(channel, one.container_id, Seen.RUNNING)
-    assert running.engine_id is not None
-    runtime.ending = True
-    runtime.crash(running.engine_id, 1)
+    await ended_by_an_ending_engine(runtime, channel)
     await eventually(lambda: runtime.calls.count("start") == 2, "it to be started again all the same")
     assert runtime.calls.count("accepting") >= 3
 
