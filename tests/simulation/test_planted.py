@@ -9,14 +9,11 @@ from tests.simulation.planted import PLANTED
 
 
 def test_planted_bugs_have_seeds_that_find_them() -> None:
-    """Of the 1,000 that CI has time for (issue 5), or of the 20,000 that were run by hand where a bug is rarer.
-
-    Two have none: they are rare (docs/design/simulation.md).
-    """
+    """Of the 1,000 that CI has time for (issue 5), or of those that were run by hand where a bug is rarer."""
     known = [bug.seed for bug in PLANTED.values() if bug.seed is not None]
     assert all(1 <= seed <= 1000 or 20_001 <= seed <= 40_000 for seed in known)
     assert len([seed for seed in known if seed <= 1000]) >= 30
-    assert len(known) >= len(PLANTED) - 2
+    assert len(known) == len(PLANTED)
 
 
 @pytest.mark.slow

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 
 _OPEN = "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL"
 _THERE = "SELECT 1 FROM containers WHERE service_id = $1 AND terminated_at IS NULL AND want <> 'GONE'"
-DOING = ("start", "stop", "again", "scale", "redeploy", "image", "policy", "container", "cancel", "terminate", "node")
-_OFTEN = (4, 2, 3, 5, 3, 3, 2, 4, 1, 0.5, 1.5)
-"""How often users do what, beside the others; without faults what is to keep a service serving (I7)."""
+DOING = (
+    "start", "stop", "again", "scale", "redeploy", "image", "policy", "container", "cancel", "terminate", "node", "halt",
+)  # fmt: skip
+_OFTEN = (4, 2, 3, 5, 3, 3, 2, 4, 1, 0.5, 1.5, 0)
+"""How often users do what, beside the others; without faults what is to keep a service serving (I7).
+What has none is for leanings."""
 
-_CALMLY = (4, 1, 1, 4, 8, 6, 1, 2, 0.5, 0.2, 0.3)
+_CALMLY = (4, 1, 1, 4, 8, 6, 1, 2, 0.5, 0.2, 0.3, 0)
 STAYS, OTHER, JOB, CRASHES, MISSING = "app:1", "app:2", "job:1", "crash:1", "missing:1"
 
 
@@ -91,6 +94,8 @@ class User:
             return await command(self._context(plane))
 
         task = plane.process.spawn(handled())
+        world.asked.add(task)
+        task.add_done_callback(world.asked.discard)
         task.add_done_callback(lambda over: None if over.cancelled() else over.exception())
         done, _ = await asyncio.wait({task}, timeout=20.0)
         try:
@@ -200,6 +205,8 @@ class User:
                 await self._patch(f"autorestart {policy.value}", lambda spec: replace(spec, autorestart=policy))
             case "container":
                 await self._container()
+            case "halt":
+                await self._container(Verb.STOP)
             case "cancel":
                 await self._cancel()
             case "node":
@@ -272,10 +279,10 @@ class User:
             f"patch {what}", lambda c, i: service_commands.update(c, i, lambda s: (change(s.spec), None, None))
         )
 
-    async def _container(self) -> None:
+    async def _container(self, verb: Verb | None = None) -> None:
         chance, wish = self._chance, self._wish
         assert wish is not None
-        verb = chance.choice((Verb.START, Verb.STOP, Verb.REDEPLOY, Verb.REDEPLOY, Verb.TERMINATE))
+        verb = verb or chance.choice((Verb.START, Verb.STOP, Verb.REDEPLOY, Verb.REDEPLOY, Verb.TERMINATE))
 
         found = False
 

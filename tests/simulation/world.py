@@ -87,6 +87,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         self.planes: list[Plane] = []
         self.wishes: list[Wish] = []
+        self.asked: set[asyncio.Task[object]] = set()
         self.shrinking: set[str] = set()
         self.drained: set[str] = set()
         self.scaled_down: set[str] = set()
@@ -124,6 +125,9 @@ class World:
                 raise outcome
         await faults.end()
         await self.heal()
+        if self.asked:
+            # A cordon among them would come after this (seed 40842).
+            await asyncio.wait(self.asked)
         await users[0].uncordon()
         rest = await self._rest("I3")
         if not self.history.violations:

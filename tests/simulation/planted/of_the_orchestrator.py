@@ -154,12 +154,12 @@ BUGS: dict[str, Bug] = {
     ),
     "who was stopped has no turn": (
         "in a sequential service a container that a user stopped is waited for; was in the product until seed 64428",
-        None,
+        13,
         ((advance, "_in_turn", _whose_turn),),
     ),
     "who ended is waited for": (
         "a stop waits for word of what ended before it; was in the product until seed 68706 found it",
-        None,
+        5,
         ((service, "_stop", _word_is_waited_for),),
     ),
     "nobody looks without being told": (
