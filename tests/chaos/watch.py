@@ -93,6 +93,7 @@ class Watch:
                 self._look()
                 if time.monotonic() - self._strangers_at >= INSPECTED:
                     self._look_at_strangers()
+                    self._engine.keep_networks()
             except (OSError, docker.errors.APIError, requests.RequestException):
                 self.blind += 1
             else:

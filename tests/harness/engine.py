@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections import deque
 from pathlib import Path
 
 import docker
@@ -113,6 +114,7 @@ class PrivateEngine:
         self._port = ""
         self._clients: dict[int, docker.APIClient] = {}
         self.broken_stores = 0
+        self._networks: deque[bytes] = deque(maxlen=3)
         self._link = f"tt{os.getpid() % 100000}x{_count}"
 
     @property
@@ -205,7 +207,7 @@ class PrivateEngine:
     def kill(self) -> None:
         """kill -9 of dockerd alone; containerd, shims and containers live on."""
         assert self._dockerd is not None
-        self._keep_networks()
+        self.keep_networks()
         self._dockerd.kill()
         self._dockerd.wait(timeout=30)
 
@@ -213,20 +215,23 @@ class PrivateEngine:
         """Start dockerd again after `kill` or `terminate`.
 
         One that ended while it took a network away never starts again by itself (E32): what it knew of networks before
-        is put back, as its operator would have to.
+        is put back, as its operator would have to. The newest copy may be of the same moment: then an older one.
         """
-        try:
-            self.launch()
-        except RuntimeError:
-            if _PANIC not in self.log()[-10_000:]:
-                raise
-            self.broken_stores += 1
-            shutil.copyfile(self._dir / "networks.db", self._dir / _NETWORKS)
-            self.launch()
+        for copy in [*reversed(self._networks), None]:
+            try:
+                self.launch()
+            except RuntimeError:
+                if copy is None or _PANIC not in self.log()[-10_000:]:
+                    raise
+                self.broken_stores += 1
+                (self._dir / _NETWORKS).write_bytes(copy)
+            else:
+                return
 
-    def _keep_networks(self) -> None:
+    def keep_networks(self) -> None:
+        """Keep what it knows of networks, for `restart`: the last three that were kept. Only while it answers."""
         if self._dockerd is not None and self._dockerd.poll() is None:
-            shutil.copyfile(self._dir / _NETWORKS, self._dir / "networks.db")
+            self._networks.append((self._dir / _NETWORKS).read_bytes())
 
     def cut(self) -> None:
         """Cut its host off the lan. The engine's socket still answers."""
@@ -266,7 +271,7 @@ class PrivateEngine:
     def terminate(self) -> None:
         """SIGTERM of dockerd; returns when it ended."""
         assert self._dockerd is not None
-        self._keep_networks()
+        self.keep_networks()
         self._dockerd.terminate()
         self._dockerd.wait(timeout=60)
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _OPEN = "SELECT id, verb FROM actions WHERE end_date IS NULL AND service_id IS NOT NULL"
 _THERE = "SELECT 1 FROM containers WHERE service_id = $1 AND terminated_at IS NULL AND want <> 'GONE'"
 DOING = (
-    "start", "stop", "again", "scale", "redeploy", "image", "policy", "container", "cancel", "terminate", "node", "halt",
+    "start", "stop", "again", "scale", "redeploy", "image", "policy",
+    "container", "cancel", "terminate", "node", "halt",
 )  # fmt: skip
 _OFTEN = (4, 2, 3, 5, 3, 3, 2, 4, 1, 0.5, 1.5, 0)
 """How often users do what, beside the others; without faults what is to keep a service serving (I7).
