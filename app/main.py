@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, FastAPI
 
+from app import __version__
 from app.api import (
     actions,
     admin_audit,
@@ -47,8 +48,6 @@ from app.streams.watch import Watch
 from app.wire.logs import Streams
 from orchestrator.store.db import Database
 
-VERSION = "0.1.0"
-
 
 def create_app(
     settings: Settings,
@@ -75,7 +74,7 @@ def create_monitor(settings: Settings, db: Database, secrets: SecretBox) -> Fast
 
 
 def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[APIRouter]) -> FastAPI:
-    app = FastAPI(title="Tutela", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Tutela", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.schema = newest()

@@ -128,6 +128,14 @@ def _export() -> None:
     command.run()
 
 
+@app.command("sbom")
+def _sbom() -> None:
+    """Print what this installation is made of (CycloneDX), for whoever looks for known vulnerabilities."""
+    from app.cli import sbom as command
+
+    command.run()
+
+
 @app.command("test", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _test(context: typer.Context) -> None:
     """Run the tests, the simulator's seeds first; with arguments those that they name to pytest."""

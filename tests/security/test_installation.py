@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from app import first_start
+from app.cli import CommandError, sbom
 from app.fleet.authority import open_authority
 from app.lock import prepare_state_dir
 from app.secretbox import KEY_FILE, SecretBox
@@ -115,6 +116,21 @@ def test_dependencies_are_few_and_locked_with_hashes(capsys: pytest.CaptureFixtu
         counts = f"{len(locked['run.txt'])} locked to run and {len(locked['dev.txt'])} to develop"
         print(f"\n{len(direct)} direct dependencies, {counts}, all with hashes; NOT audited: no advisories to be had")
     assert len(direct) <= 30
+
+
+def test_the_bill_of_materials_is_what_is_installed(tmp_path: Path) -> None:
+    found = sbom.bill(sbom.LOCK)
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    assert found == sbom.bill(sbom.LOCK)
+    refs = [part["bom-ref"] for part in found["components"]]
+    assert found["dependencies"] == [{"ref": "tutela", "dependsOn": refs}]
+    assert len(refs) == len(set(refs))
+    locked = re.findall(r"(?m)^([\w.-]+)==(\S+) \\\\$", sbom.LOCK.read_text(encoding="utf-8"))
+    assert {f"pkg:pypi/{name}@{version}" for name, version in locked} <= set(refs), "what is for every system"
+    other = tmp_path / "run.txt"
+    other.write_text("docker==0.0.1 \\\n    --hash=sha256:00\nnot-here==1 ; sys_platform == 'win32' \\\n")
+    with pytest.raises(CommandError, match=r"docker .* is installed, 0\.0\.1 is locked"):
+        sbom.bill(other)
 
 
 def test_there_is_a_page_for_who_finds_something() -> None:
