@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from app.api.audited import entry_of
 from app.api.rights import right_of, template
+from app.api.shown import ALONG
 from app.limits import Limits, neighbourhood
 from app.openapi.table import OPERATIONS
 from app.passwords import Passwords
@@ -21,7 +22,7 @@ from domain.access import Right, Via, refusal
 from domain.errors import NotFound
 from orchestrator.metrics import FAILED_LOGINS
 from orchestrator.store import accounts, audit
-from orchestrator.store.accounts import Principal
+from orchestrator.store.accounts import NOTHING, Along, Known, Principal
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Connection, Database
 
@@ -64,15 +65,16 @@ def bearer(header: str) -> str | None:
     return value.strip().strip('"').strip() if scheme.lower() == "bearer" else None
 
 
-async def _of_container(conn: Connection, connection: HTTPConnection, token: str) -> Principal | None:
+async def _of_container(conn: Connection, connection: HTTPConnection, token: str, along: Along) -> Known | None:
     """Whom a container's token speaks for, as long as the container lives and its service has a role."""
     box: SecretBox = connection.app.state.secrets
     container_id = box.bearer(token)
-    return await accounts.of_container(conn, container_id) if container_id else None
+    return await accounts.of_container(conn, container_id, along) if container_id else None
 
 
-async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str]:
-    """Who an Authorization header's value names, and the key or token in it; for REST and streams.
+async def login(connection: HTTPConnection, header: str, along: Along = NOTHING) -> tuple[Known, str]:
+    """Who an Authorization header's value names, with what is read along, and the key or token in it; for REST and
+    streams.
 
     The key is empty when a password was given. Raises 401, or 429 after too many wrong keys from one address.
     """
@@ -82,13 +84,13 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
     if token is not None or given is not None:
         async with db.read() as conn:
             if token is not None:
-                found = await _of_container(conn, connection, token)
+                found = await _of_container(conn, connection, token, along)
             else:
-                found = await accounts.authenticate(conn, *given) if given else None
+                found = await accounts.authenticate(conn, *given, along) if given else None
         if found is not None:
             return found, token or (given[1] if given else "")
         if given is not None and header.strip().lower().startswith("basic"):
-            found = await _by_password(connection, *given)
+            found = await _by_password(connection, *given, along)
             if found is not None:
                 return found, ""
             FAILED_LOGINS.add()
@@ -99,7 +101,7 @@ async def login(connection: HTTPConnection, header: str) -> tuple[Principal, str
     raise Refused(401, text, "unauthorized", ASK_FOR_KEY)
 
 
-async def _by_password(connection: HTTPConnection, user: str, password: str) -> Principal | None:
+async def _by_password(connection: HTTPConnection, user: str, password: str, along: Along) -> Known | None:
     """Whose password it is, or None, which is counted. Raises 429: unlike keys, passwords can be guessed.
 
     A check leaves a row in the audit log; one that was right a short time ago is none.
@@ -107,8 +109,8 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
     db: Database = connection.app.state.db
     passwords: Passwords = connection.app.state.passwords
     async with db.read() as conn:
-        known = await accounts.by_name(conn, user)
-    stored = known.password_hash if known else None
+        known = await accounts.by_name(conn, user, along)
+    stored = known.principal.password_hash if known else None
     if not passwords.known(stored, password):
         failed, failed_users, where = limits(connection).failed, limits(connection).failed_users, place(connection)
         throttled(failed.waiting(where), "wrong credentials from this address")
@@ -122,7 +124,7 @@ async def _by_password(connection: HTTPConnection, user: str, password: str) -> 
             failed.give_back(where)
             failed_users.give_back(user)
         if known is not None:
-            await _note_login(connection, known, right=right)
+            await _note_login(connection, known.principal, right=right)
         if not right:
             return None
     return known
@@ -184,7 +186,10 @@ async def permitted(request: Request) -> None:
         entry.done, entry.begun = row.code, 202 if 202 in row.also else row.code
     if right is Right.OPEN or (right is Right.METRICS and _open_here(request)):
         return
-    principal, request.state.key = await login(request, request.headers.get("authorization", ""))
+    reads = ALONG.get((request.method, path))
+    along = reads(request) if reads else NOTHING
+    known, request.state.key = await login(request, request.headers.get("authorization", ""), along)
+    principal, request.state.along = known.principal, known.along
     request.state.who = principal
     identified(request, principal)
     if request.scope.get("tutela.namespace", principal.account.username) != principal.account.username:

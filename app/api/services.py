@@ -66,8 +66,7 @@ async def create_service(request: Request, caller: Caller) -> Response:
 @router.get("/{uuid}/")
 async def get_service(request: Request, caller: Caller, uuid: str) -> Response:
     """One service."""
-    async with database(request).read() as conn:
-        found = await shown.one(conn, request, caller.id, ident(uuid, "service"))
+    found = await shown.one(request, caller.id, ident(uuid, "service"))
     return reply_made(request, found.data, headers={"ETag": found.tag})
 
 

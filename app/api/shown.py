@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request
 
 from app.api import versions
-from app.api.deps import addresses, fleet, settings, visible, who
+from app.api.deps import addresses, database, fleet, settings, visible, who
 from app.api.responses import encoded
+from app.wire.scalars import API
 from app.wire.service_output import ServiceDetails, service_out
 from domain.access import Role
 from domain.container import Container
 from domain.errors import NotFound
 from domain.versions import of_service
 from orchestrator.store import shown
+from orchestrator.store.accounts import NOTHING, Along
 from orchestrator.store.db import Connection
 from orchestrator.store.shown import Shown
 
@@ -69,17 +71,29 @@ def _size(version: str, made: Representation) -> int:
     return len(version) + len(made.data) + len(made.tag)
 
 
-async def one(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> Representation:
-    """A service of the account. Raises NotFound."""
-    version = await shown.version(conn, account_id, service_id)
-    found = await some(conn, request, account_id, [(service_id, version)])
-    if not found:
-        raise NotFound(f"there is no service {service_id}")
-    return found[0]
+def _version(request: Request) -> Along:
+    try:
+        return shown.version(UUID(request.path_params["uuid"]))
+    except ValueError:  # which the endpoint refuses, once it is known who asks
+        return NOTHING
+
+
+ALONG: dict[tuple[str, str], Callable[[Request], Along]] = {("GET", f"{API}/service/{{uuid}}/"): _version}
+"""What operations read in the statement that tells who asks; it is in `request.state.along` then."""
+
+
+async def one(request: Request, account_id: UUID, service_id: UUID) -> Representation:
+    """A service of the account, whose version was read with who asks. Raises NotFound."""
+    version: str | None = request.state.along
+    found = _made(request).get((service_id, _hidden(request)), version) if version else None
+    if found is not None:
+        return found
+    async with database(request).read() as conn:
+        return await fresh(conn, request, account_id, service_id)
 
 
 async def fresh(conn: Connection, request: Request, account_id: UUID, service_id: UUID) -> Representation:
-    """A service that was changed just now, so that nothing made before can be used. Raises NotFound."""
+    """A service of the account, made anew. Raises NotFound."""
     found = await _make(conn, request, account_id, [service_id])
     if not found:
         raise NotFound(f"there is no service {service_id}")

@@ -161,9 +161,9 @@ async def _who(socket: WebSocket) -> Principal:
     header, query = socket.headers.get("authorization", ""), socket.query_params
     if not header and "token" in query:
         header = f"ApiKey {query.get('user', '')}:{query['token']}"
-    principal, _secret = await login(socket, header or query.get("auth", ""))
-    identified(socket, principal)
-    return principal
+    known, _secret = await login(socket, header or query.get("auth", ""))
+    identified(socket, known.principal)
+    return known.principal
 
 
 def _same_origin(socket: WebSocket) -> bool:

@@ -52,19 +52,43 @@ class Principal:
     password_hash: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Along:
+    """What is read in the statement that tells who asks, so that it is no round trip of its own.
+
+    `value`: SQL for one value, in which `caller.id` is the caller's account; `arguments` are its `$2` and on.
+    """
+
+    value: str
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Who is asking, and what was read along."""
+
+    principal: Principal
+    along: Any
+
+
+NOTHING = Along(value="NULL")
+
+
 def key_hash(key: str) -> bytes:
     """The stored form of an API key."""
     return hashlib.sha256(key.encode()).digest()
 
 
-async def authenticate(conn: Connection, username: str, key: str) -> Principal | None:
+async def authenticate(conn: Connection, username: str, key: str, along: Along = NOTHING) -> Known | None:
     """Who this user name and key belong to, or None. The use is noted, at most once a minute."""
-    row = await conn.fetchrow(
+    row = await _first(
+        conn,
         "SELECT a.id, a.username, a.role, k.id AS key_id, k.scope,"  # noqa: S608 - constants of this module
         " k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS long_ago"
         f" FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.key_hash = $1 AND {_IN_FORCE}"
         f" AND {_KEY_IN_FORCE}",
         key_hash(key),
+        along,
     )
     if row is None or not hmac.compare_digest(row["username"].encode(), username.encode()):
         return None
@@ -74,7 +98,13 @@ async def authenticate(conn: Connection, username: str, key: str) -> Principal |
             " AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
             row["key_id"],
         )
-    return _by_key(row)
+    return Known(principal=_by_key(row), along=row["along"])
+
+
+async def _first(conn: Connection, who: str, known_by: object, along: Along) -> Any:
+    """The row of a caller, if there is one, with what is read along. `who`: its statement, with one argument."""
+    statement = f"SELECT caller.*, {along.value} AS along FROM ({who}) AS caller"  # noqa: S608 - constants of the store
+    return await conn.fetchrow(statement, known_by, *along.arguments)
 
 
 def _account(row: Any) -> Account:
@@ -110,24 +140,24 @@ def _by_password(row: Any) -> Principal:
     )
 
 
-async def by_name(conn: Connection, username: str) -> Principal | None:
+async def by_name(conn: Connection, username: str, along: Along = NOTHING) -> Known | None:
     """The user of that name as one who logs in by password, which is not checked here; None when there is none."""
-    row = await conn.fetchrow(
-        f"SELECT a.id, a.username, a.role, a.password_hash FROM accounts a WHERE a.username = $1 AND {_IN_FORCE}",  # noqa: S608
-        username,
-    )
-    return _by_password(row) if row else None
+    who = f"SELECT a.id, a.username, a.role, a.password_hash FROM accounts a WHERE a.username = $1 AND {_IN_FORCE}"  # noqa: S608
+    row = await _first(conn, who, username, along)
+    return Known(principal=_by_password(row), along=row["along"]) if row else None
 
 
-async def of_container(conn: Connection, container_id: UUID) -> Principal | None:
+async def of_container(conn: Connection, container_id: UUID, along: Along = NOTHING) -> Known | None:
     """For whom the container may speak: its owner, while it lives and its service has the role."""
-    row = await conn.fetchrow(
+    row = await _first(
+        conn,
         "SELECT a.id, a.username, a.role, c.id AS container_id FROM containers c"  # noqa: S608 - as above
         " JOIN services s ON s.id = c.service_id JOIN accounts a ON a.id = s.account_id"
         f" WHERE c.id = $1 AND {_SPEAKS}",
         container_id,
+        along,
     )
-    return _by_container(row) if row else None
+    return Known(principal=_by_container(row), along=row["along"]) if row else None
 
 
 async def still(conn: Connection, principals: Iterable[Principal]) -> dict[Principal, Principal]:

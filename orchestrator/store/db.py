@@ -156,7 +156,8 @@ class Database:
 
     async def _acquire(self) -> Any:
         try:
-            return await self._pool.acquire(timeout=5)
+            # With one that nobody uses there is nothing to wait for; a timeout is a task of its own for the driver.
+            return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else 5)
         except Exception as error:
             raise translate(error) from error
 

@@ -260,8 +260,9 @@ async def test_open_streams_lose_what_a_demotion_takes(office: Office) -> None:
     """An exec ends, logs go on: the watch that every stream is under, without an engine."""
     eve = await office.hire("eve")
     async with office.db.read() as conn:
-        principal = await accounts.authenticate(conn, "eve", eve["Authorization"].partition(":")[2])
-    assert principal is not None
+        known = await accounts.authenticate(conn, "eve", eve["Authorization"].partition(":")[2])
+    assert known is not None
+    principal = known.principal
     watch: Watch = office.app.state.watch
     async with watch.over(principal, Right.WRITE) as commands, watch.over(principal, Right.READ) as logs:
         await office.change("eve", role="read-only")

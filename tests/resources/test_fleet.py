@@ -164,12 +164,12 @@ async def test_a_drain_can_be_canceled(world: World) -> None:
     answer = await world.call("POST", f"{API}/admin/node/{a}/drain/")
     action = answer.headers["x-tutum-action-uri"]
     async with world.db.transaction() as conn:
-        account = await accounts.by_name(conn, "admin")
-        assert account is not None
+        known = await accounts.by_name(conn, "admin")
+        assert known is not None
         await conn.execute(
             "INSERT INTO api_keys (key_hash, account_id, name, scope) VALUES ($1, $2, 'lesser', 'member')",
             accounts.key_hash("lesser"),
-            account.account.id,
+            known.principal.account.id,
         )
     lesser = {"Authorization": "ApiKey admin:lesser"}
     assert (await world.call("POST", f"{action}cancel/", headers=lesser)).status_code == 409
