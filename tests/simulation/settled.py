@@ -36,6 +36,7 @@ _SERVICES = """
     FROM services s ORDER BY s.unique_name
 """
 _ACTIONS = "SELECT verb, state, object_uri, service_id FROM actions WHERE end_date IS NULL ORDER BY start_date"
+_DUE = "SELECT unique_name FROM services WHERE look_at <= $1 OR id IN (SELECT service_id FROM wakes) ORDER BY 1"
 _OWN_PORT = """
     SELECT s.unique_name AS name, a.message FROM actions a JOIN services s ON s.id = a.service_id
     WHERE a.state = 'Failed' AND a.verb = 'Service Redeploy' AND a.message LIKE '%slot 1: %taken by another%'
@@ -63,6 +64,9 @@ def _unsettled(world: World) -> Iterator[str]:
             yield f"node {name} is {row['state']}"
         if row["revision"] > world.hosts[name].revision:
             yield f"node {name} has not heard of change {row['revision']}"
+    for row in world.store.ask(_DUE, world.now()):
+        # Nobody heard of it, its notice was lost: it is looked at with the next tick (seed 43571).
+        yield f"{row['unique_name']} is due for a look"
     services = {row["id"]: row for row in world.store.ask(_SERVICES)}
     rows = world.store.ask(_ROWS)
     for row in services.values():
