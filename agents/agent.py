@@ -19,6 +19,7 @@ from agents import memory as remembering
 from agents.brake import Held
 from agents.channel import ControlChannel
 from agents.door import Door
+from agents.emptied import recognized
 from agents.executor import Executor
 from agents.fencing import Fence, cut_short
 from agents.glance import glance
@@ -242,13 +243,11 @@ class Agent:
         info = await self._runtime.info()
         incarnation = await self._runtime.incarnation()
         life = incarnation.name if incarnation else None
-        if life != self._ledger.incarnation and not self._ledger.foreign(info):
-            if self._ledger.incarnation is not None:
+        info = await recognized(self._runtime, self._ledger, info, life)
+        if not self._ledger.foreign(info):
+            since = engine_time(incarnation.since) if incarnation else None
+            if self._ledger.lives(life, since, self._lost_at):
                 log.warning("the engine was restarted", version=info.version)
-                since = engine_time(incarnation.since) if incarnation else None
-                for container_id, memory in list(self._ledger.memories.items()):
-                    self._ledger.remember(container_id, remembering.engine_lost(memory, since, self._lost_at))
-            self._ledger.incarnation = life
         self._lost_at, self._greeting_due = None, False
         self._observer.forget()
         if self._session.engine is None:
@@ -281,6 +280,7 @@ class Agent:
             if container_id not in self._ledger.assignments:
                 self._ledger.forget(container_id)
         self._ledger.still_here(found.keys() | set(working))
+        self._ledger.holds = bool(found or view.unknown)
 
     def _report(self, assignments: Assignments, view: EngineView, working: Iterable[UUID]) -> bool:
         """Whether something waits for the ledger: GONE is final, and who began anew without knowing would undo it."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -58,6 +59,8 @@ class Page:
     memory: dict[UUID, ContainerMemory] = field(default_factory=dict)
     seen: Position | None = None
     engine: str = ""
+    emptied: int = 0
+    holds: bool = False
     judged: Judged = field(default_factory=Judged)
 
 
@@ -87,6 +90,8 @@ class Ledger:
         self._memory = dict(page.memory)
         self.seen = page.seen
         self._engine = page.engine
+        self._emptied = page.emptied
+        self._holds = page.holds
         self.judged = page.judged
         self._copies = {each.of: each for each in _read_copies(directory / COPIES)}
         self._copies_dirty = False
@@ -101,6 +106,26 @@ class Ledger:
         self._dirty |= value != self._engine
         self._engine = value
 
+    @property
+    def emptied(self) -> int:
+        """How often the engine came back without anything of ours (`agents.emptied`)."""
+        return self._emptied
+
+    @emptied.setter
+    def emptied(self, value: int) -> None:
+        self._dirty |= value != self._emptied
+        self._emptied = value
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last look found any container of ours."""
+        return self._holds
+
+    @holds.setter
+    def holds(self, value: bool) -> None:
+        self._dirty |= value != self._holds
+        self._holds = value
+
     def foreign(self, engine: EngineInfo | None) -> bool:
         """Whether this is known to be another engine than the assignment is for."""
         return engine is not None and self._engine not in {"", identity(engine)}
@@ -114,10 +139,16 @@ class Ledger:
         """Which life of the engine was seen last."""
         return self._incarnation
 
-    @incarnation.setter
-    def incarnation(self, value: str | None) -> None:
-        self._dirty |= value != self._incarnation
-        self._incarnation = value
+    def lives(self, life: str | None, since: datetime | None, lost_at: datetime | None) -> bool:
+        """The engine's present life. True when it is another than before: what ran, it has ended."""
+        if life == self._incarnation:
+            return False
+        first, self._incarnation, self._dirty = self._incarnation is None, life, True
+        if first:
+            return False
+        for container_id, memory in list(self._memory.items()):
+            self.remember(container_id, remembering.engine_lost(memory, since, lost_at))
+        return True
 
     @property
     def memories(self) -> dict[UUID, ContainerMemory]:
@@ -250,6 +281,8 @@ class Ledger:
             memory=self._memory,
             seen=self.seen,
             engine=self._engine,
+            emptied=self._emptied,
+            holds=self._holds,
             judged=self.judged,
         )
 

@@ -106,7 +106,7 @@ class Session:
         self._answers: dict[UUID, ImageResult] = {}
         self._complained = False
         self._found_engine = asyncio.Event()
-        self._greeted: tuple[str, str] | None = None
+        self._greeted: tuple[str, str, int] | None = None
         self.registered = False
         self.lease = Lease()
         self.word = ""
@@ -378,5 +378,5 @@ class Session:
         return self._engine, self._applied, self._strangers
 
 
-def _identity(engine: EngineInfo | None) -> tuple[str, str] | None:
-    return (engine.engine_id, engine.place) if engine else None
+def _identity(engine: EngineInfo | None) -> tuple[str, str, int] | None:
+    return (engine.engine_id, engine.place, engine.emptied) if engine else None

@@ -163,7 +163,8 @@ class EngineInfo:
 
     `disk` and `disk_free` in MB, of the file system that holds its data, in coarse steps; 0 when it is not known.
     `place` is host and data directory: engines that were cloned with their host's disk share the `engine_id`.
-    `setup`: how it is set up, None when an agent of an earlier release does not say.
+    `setup`: how it is set up, None when an agent of an earlier release does not say. `emptied`: how often it came back
+    without anything of ours that was there.
     """
 
     engine_id: str
@@ -176,6 +177,7 @@ class EngineInfo:
     disk_free: int = 0
     place: str = ""
     setup: EngineSetup | None = None
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

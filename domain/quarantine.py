@@ -7,7 +7,7 @@ nothing can be mended later, removing cannot.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from domain.assignment import EngineInfo, Position, Strangers
@@ -51,11 +51,14 @@ class Quarantine:
 
 
 def identity(engine: EngineInfo | None) -> str:
-    """Which engine it is: its own id and its data directory. Empty when it is not known.
+    """Which engine it is: its own id, its data directory, and how often that was found emptied. Empty when it is not
+    known.
 
     Not the host's name, which `place` begins with: a host may be renamed.
     """
-    return f"{engine.engine_id}:{engine.place.partition(':')[2]}" if engine else ""
+    if engine is None:
+        return ""
+    return f"{engine.engine_id}:{engine.place.partition(':')[2]}" + (f"#{engine.emptied}" if engine.emptied else "")
 
 
 def too_many(strangers: int, owned: int) -> bool:
@@ -100,6 +103,20 @@ def quarantine(
     `accepted`: the identity of the engine that it joined with, or that an operator has accepted since. `ahead`: what
     its agent was told by a newer record than this one. `strangers`: what its agent asks about.
     """
+    if accepted and engine is not None and engine.emptied and _before(engine) == accepted:
+        return Quarantine(
+            cause=Cause.ENGINE,
+            reason=(
+                f"the Docker engine of node {name} came back without anything of what Tutela had there: its data"
+                " directory was wiped, or its disk is not mounted. Nothing is made or removed there, and what is shown"
+                " of its containers is out of date"
+            ),
+            remedy=(
+                "mount its disk and start Docker there again; or, when what was on it is lost, have its containers made"
+                f" anew, on empty volumes: ./tutela node accept-engine {name}"
+            ),
+            key=identity(engine),
+        )
     if accepted and engine is not None and identity(engine) != accepted:
         return Quarantine(
             cause=Cause.ENGINE,
@@ -148,6 +165,10 @@ def quarantine(
 def shown_names(names: Collection[str]) -> tuple[str, ...]:
     """The first few of them, for people."""
     return tuple(sorted(names)[:SHOWN])
+
+
+def _before(engine: EngineInfo) -> str:
+    return identity(replace(engine, emptied=engine.emptied - 1))
 
 
 def _short(engine: str) -> str:

@@ -86,6 +86,7 @@ def engine(said: EngineInfo | None) -> EngineInfo | None:
         disk_free=_number(said.disk_free),
         place=_word(said.place),
         setup=_setup(said.setup),
+        emptied=_number(said.emptied),
     )
 
 

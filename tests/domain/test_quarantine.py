@@ -53,6 +53,25 @@ def test_an_engine_is_its_id_and_its_data() -> None:
     assert identity(None) == ""
 
 
+def test_an_engine_that_came_back_empty_is_another_one() -> None:
+    own, emptied = identity(ENGINE), replace(ENGINE, emptied=1)
+    assert identity(emptied) != own
+    found = quarantine("one", accepted=own, engine=emptied, ahead=None, strangers=None)
+    assert found is not None
+    assert (found.cause, found.closed, found.key) == (Cause.ENGINE, True, identity(emptied))
+    assert "its disk is not mounted" in found.reason
+    assert "mount its disk" in found.remedy
+    assert "./tutela node accept-engine one" in found.remedy
+    # Of another engine that was once emptied it says what it says of any.
+    other = quarantine("one", accepted="other:/data", engine=emptied, ahead=None, strangers=None)
+    assert other is not None
+    assert "has another Docker engine" in other.reason
+    assert quarantine("one", accepted=identity(emptied), engine=emptied, ahead=None, strangers=None) is None
+    again = quarantine("one", accepted=identity(emptied), engine=replace(ENGINE, emptied=2), ahead=None, strangers=None)
+    assert again is not None
+    assert "its disk is not mounted" in again.reason
+
+
 def test_the_first_cause_is_told_and_says_what_to_do() -> None:
     own, other = identity(ENGINE), replace(ENGINE, engine_id="CCCC")
     known = {"accepted": own, "engine": other, "ahead": at(FIRST, 7), "strangers": STRANGERS}

@@ -29,7 +29,7 @@ class FakeRuntime:
     """
 
     def __init__(self, engine_id: str = "fake") -> None:
-        self.engine_id = engine_id
+        self.engine_id, self.life = engine_id, "first"
         self.images: dict[str, Json] = {}
         self.remote: dict[str, Json] = {}
         self.private: dict[str, RegistryAuth] = {}
@@ -71,6 +71,11 @@ class FakeRuntime:
         self.containers.pop(engine_id)
         self._tell(engine_id)
 
+    def start_again(self, life: str) -> None:
+        """The engine ends and is started: what it keeps is what is in its dictionaries by then."""
+        self.life = life
+        self.cut()
+
     def cut(self) -> None:
         """The event streams end."""
         for each in self._listeners:
@@ -92,7 +97,7 @@ class FakeRuntime:
 
     async def incarnation(self) -> Incarnation | None:
         self._reach("incarnation")
-        return Incarnation(name="first", since=_stamp())
+        return Incarnation(name=self.life, since=_stamp())
 
     async def list_containers(self, cluster_id: UUID) -> list[Json]:
         self._reach("list")

@@ -275,6 +275,16 @@ class PrivateEngine:
         self._dockerd.terminate()
         self._dockerd.wait(timeout=60)
 
+    def unmount(self) -> None:
+        """While it does not run: as if the disk of its data directory were not mounted, or mounted again."""
+        data, away = self._dir / "data", self._dir / "data.away"
+        spare = self._dir / "data.spare"
+        if away.exists():
+            data.rename(spare)
+            away.rename(data)
+        else:
+            data.rename(away)
+
     def power_off(self) -> None:
         """As by a cut of its power: engine, shims and containers are gone at once, and what was in memory with them.
 
