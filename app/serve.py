@@ -24,6 +24,7 @@ from app.keeper import DatabaseKeeper, MigrationFailed, Stopping
 from app.lock import LockTaken, ServerLock, prepare_state_dir
 from app.serve_codes import BAD_SETTINGS, CLEAN, FAILED, TAKEN
 from app.settings import Settings, explain, get_settings
+from app.watchdog import signs_of_life
 
 Roles = Callable[[Settings, Callable[[], Awaitable[str]], asyncio.Event], Awaitable[None]]
 log = structlog.stdlib.get_logger("tutela.serve")
@@ -55,6 +56,7 @@ async def serve(settings: Settings, *, roles: Roles = _roles) -> int:
     keeping = asyncio.create_task(keeper.run(), name="database")
     running = asyncio.ensure_future(roles(settings, keeper.dsn, stop))
     stopping = asyncio.create_task(stop.wait(), name="stop")
+    alive = asyncio.create_task(signs_of_life(), name="signs of life")
     code = CLEAN
     try:
         code = await _watch(keeping, running, stopping)
@@ -65,6 +67,7 @@ async def serve(settings: Settings, *, roles: Roles = _roles) -> int:
         code = max(code, await _finish(running))
         await asyncio.gather(keeping, stopping, return_exceptions=True)
         await keeper.close()
+        alive.cancel()
     return code
 
 
@@ -154,6 +157,7 @@ def _run_agent(settings: Settings) -> int:
     async def serving() -> int:
         stop = asyncio.Event()
         _handle_signals(stop)
+        alive = asyncio.create_task(signs_of_life(), name="signs of life")
         try:
             await joined.run(settings.state_dir, engine, host_rules_of(settings).of_host, stop)
         except joined.LedgerLocked as error:
@@ -162,6 +166,8 @@ def _run_agent(settings: Settings) -> int:
         except Exception:
             log.exception("the agent failed")
             return FAILED
+        finally:
+            alive.cancel()
         return CLEAN
 
     try:
