@@ -15,6 +15,7 @@ from docker.errors import APIError
 from docker.transport import UnixHTTPAdapter
 from docker.types import IPAMConfig, IPAMPool
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ReadTimeoutError
 
 from agents.planning import container_name
 from agents.runtime import create_args, events, frames, permitted, swarm
@@ -37,7 +38,7 @@ CLIENT_TIMEOUT = 60
 LOOK_SECONDS = 10.0
 ACCEPT_SECONDS = 2
 ACT_SECONDS = 65.0
-PULL_STALL_SECONDS = 60
+PULL_STALL_SECONDS = 60.0
 PULL_SECONDS = 3600.0
 CONNECTIONS = 80
 LENT = HostRules().of_host
@@ -289,6 +290,9 @@ class DockerRuntime:
             for item in api._stream_helper(answer, decode=True):
                 if "error" in item:
                     raise classify(0, str(item["error"]), "pulling an image")
+        except (requests.ReadTimeout, ReadTimeoutError) as error:
+            said = f"nothing came for {PULL_STALL_SECONDS:g} s, its registry hangs, or the engine"
+            raise RuntimeBusy(f"pulling {reference} made no progress: {said}") from error
         except requests.ConnectionError as error:
             raise RuntimeBusy(f"pulling {reference} made no progress: {plain_reason(error)}") from error
         finally:

@@ -75,6 +75,15 @@ RULES = (
         "image_missing",
         "the registry does not have the image: {text}",
     ),
+    _rule(
+        r"error parsing http 404 response body", "image_missing", "the registry does not have it, or is none: {text}"
+    ),
+    _rule(
+        r"error parsing http \d+ response body|error unmarshalling content",
+        BUSY,
+        "what answers is no registry (a proxy that wants something?): {text}",
+    ),
+    _rule(r"verification failed for digest", "refused", "the registry sends other content than it names: {text}"),
     _rule(r"toomanyrequests|rate limit", BUSY, "the registry asks to slow down: {text}"),
     _rule(
         r"no such host|dial tcp|i/o timeout|connection refused|context deadline|tls handshake|unexpected eof|eof$"
