@@ -99,7 +99,8 @@ class Host:
     def able(self) -> bool:
         """Whether its agent could tell its engine something that is carried out."""
         engine, process = self.engine, self.process
-        works = process.alive and not process.frozen and not engine.down and not engine.hung
+        # One that ends takes no new connections (E34): seed 45005.
+        works = process.alive and not process.frozen and not (engine.down or engine.hung or engine.ending)
         return works and engine.acting.is_set() and not any(box.shim for box in engine.boxes.values())
 
     def fences(self, container: str) -> bool:
