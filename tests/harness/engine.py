@@ -91,15 +91,19 @@ class Lan:
 class PrivateEngine:
     """dockerd with its containerd in namespaces of its own; reachable by a unix socket and, over veth, by address.
 
-    With a `lan` it is on that, and reaches the other engines there.
+    With a `lan` it is on that, and reaches the other engines there. `disk`: its data directory is a file system of its
+    own, of so many MB.
     """
 
-    def __init__(self, *, live_restore: bool = False, extra: tuple[str, ...] = (), lan: Lan | None = None) -> None:
+    def __init__(
+        self, *, live_restore: bool = False, extra: tuple[str, ...] = (), lan: Lan | None = None, disk: int = 0
+    ) -> None:
         global _count
         _count += 1
         self._name = f"{_PREFIX}-{os.getpid()}-{_count}"
         self._dir = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
         self._dir.chmod(0o755)
+        self.data, self._disk = self._dir / "data", disk
         self._arguments = [*extra, *(["--live-restore"] if live_restore else [])]
         self._holder: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
@@ -138,6 +142,9 @@ class PrivateEngine:
     def start(self) -> None:
         """Bring up the namespaces and the engine."""
         cleanup_dead()
+        if self._disk:
+            self.data.mkdir()
+            run("mount", "-t", "tmpfs", "-o", f"size={self._disk}m", "tmpfs", str(self.data))
         run("ip", "netns", "add", self._name)
         if self._lan is not None:
             self._port = self._lan.plug("eth0", self._name)
@@ -275,15 +282,23 @@ class PrivateEngine:
         self._dockerd.terminate()
         self._dockerd.wait(timeout=60)
 
+    def fill(self) -> Path:
+        """Write its `disk` full; the file that does it."""
+        path, block = self.data / "filler", b"\0" * (1 << 20)
+        with path.open("wb", buffering=0) as file:
+            while block:
+                try:
+                    file.write(block)
+                except OSError:
+                    block = block[: len(block) // 2]
+        return path
+
     def unmount(self) -> None:
         """While it does not run: as if the disk of its data directory were not mounted, or mounted again."""
-        data, away = self._dir / "data", self._dir / "data.away"
-        spare = self._dir / "data.spare"
-        if away.exists():
-            data.rename(spare)
-            away.rename(data)
-        else:
-            data.rename(away)
+        away, there = self._dir / "data.away", (self._dir / "data.away").exists()
+        self.data.rename(self._dir / "data.spare" if there else away)
+        if there:
+            away.rename(self.data)
 
     def power_off(self) -> None:
         """As by a cut of its power: engine, shims and containers are gone at once, and what was in memory with them.
