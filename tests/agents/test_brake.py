@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.brake import Judged
@@ -22,6 +22,7 @@ from tests.agents.build import NOW, assigned, on_engine
 from tests.agents.harness import eventually, running, until
 from tests.fakes.channel import MemoryChannel
 from tests.fakes.runtime import FakeRuntime
+from tests.harness.examples import examples
 
 
 def on_it(wanted: Sequence[ContainerAssignment], owned: int) -> EngineView:
@@ -90,7 +91,7 @@ def test_an_answer_counts_for_what_it_was_about() -> None:
 numbers = st.sets(st.integers(1, 40), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(numbers, numbers, numbers, numbers)
 def test_nothing_beyond_the_bar_goes_without_a_word(
     wanted: set[int], here: set[int], said: set[int], kept: set[int]

@@ -1,4 +1,4 @@
-"""A short history: 600 operations, three kills of the postmaster and three other faults."""
+"""A short history: 400 operations, three kills of the postmaster and three other faults."""
 
 from __future__ import annotations
 
