@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,37 @@ def test_e9_a_killed_containerd_comes_back_and_starts_go_on(own_engine: PrivateE
     wait_for(started, timeout=60, what="a start to work again", every=0.2)
     print(f"a start works {time.monotonic() - began:.1f} s after its containerd was killed")
     assert state(own_engine, kept)["Pid"] == pid, "what ran runs on"
+
+
+def test_e35_what_ends_while_its_containerd_is_away_is_shown_as_running_until_somebody_kills_it(
+    own_engine: PrivateEngine,
+) -> None:
+    """Neither its end nor its policy: found by chaos, seed 68."""
+    client: Any = own_engine.client()
+    policy = client.create_host_config(restart_policy={"Name": "always"})
+    made = str(client.create_container(SLEEPER, host_config=policy)["Id"])
+    client.start(made)
+    pid = state(own_engine, made)["Pid"]
+    for each in own_engine.processes("containerd"):
+        os.kill(each, signal.SIGKILL)
+    time.sleep(5)
+    os.kill(pid, signal.SIGKILL)
+    other = create(own_engine)
+
+    def started() -> bool | None:
+        try:
+            client.start(other)
+        except Exception:
+            return None
+        return True
+
+    wait_for(started, timeout=60, what="a start to work again", every=0.2)
+    time.sleep(3)
+    assert (state(own_engine, made)["Running"], state(own_engine, made)["Pid"]) == (True, pid)
+    assert not Path(f"/proc/{pid}").exists()
+    assert client.top(made)["Processes"] is None
+    client.kill(made)
+    wait_for(lambda: not state(own_engine, made)["Running"] or None, timeout=10, what="its end to be told")
 
 
 def test_e23_on_a_full_disk_nothing_is_made_and_what_ends_ends_but_lists_do_not_say_so() -> None:

@@ -117,8 +117,8 @@ class Judge:
         row = rows.get(box.labels.get(CONTAINER))
         if row is not None and row["over"]:
             history.violate("I2a", f"{called(box)} runs although the record says that it is gone")
-        # Nobody can keep an operator from starting what was stopped, or a copy of what is in the grace of its stop; agents
-        # stop it again (seeds 39499, 46144).
+        # Nobody can keep an operator from starting what was stopped, or a copy of what is in the grace of its stop;
+        # agents stop it again (seeds 39499, 46144).
         if len(up) < 2 or self._world.by_hand:
             return
         where = ", ".join(f"{called(each)} on {name}" for name, each in up)

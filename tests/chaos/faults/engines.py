@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Sequence
+
+import docker
+import requests
 
 from tests.chaos.fault import Fault, Wound
 from tests.chaos.stage import Stage, freeze, thaw
@@ -14,6 +18,9 @@ from tests.harness.wait import wait_for
 
 CRASH = 5.0
 """Seconds in which a container that crashed runs again (F18)."""
+
+SETTLES = 1.0
+"""Seconds that a containerd has answered before it counts as back."""
 
 
 def _keeping(stage: Stage) -> list[Host]:
@@ -63,9 +70,21 @@ def _freezes(name: str) -> Callable[[Stage, random.Random], Wound]:
 
 
 def _kill_containerd(stage: Stage, chance: random.Random) -> Wound:
+    """What ends while it is away is shown as running for ever (E35): nothing is aimed at before it tells ends again."""
     host = chance.choice(stage.hosts)
     freeze(host.engine.processes("containerd"), signal.SIGKILL)
-    return Wound(where=f"on {host.name}", well=lambda: bool(host.engine.processes("containerd")))
+    serves: list[float] = []
+
+    def well() -> bool:
+        try:
+            host.engine.client().top("canary")
+        except (docker.errors.APIError, requests.RequestException):
+            serves.clear()
+            return False
+        serves.append(time.monotonic())
+        return serves[-1] - serves[0] > SETTLES
+
+    return Wound(where=f"on {host.name}", well=well)
 
 
 def _freeze_shim(stage: Stage, chance: random.Random) -> Wound:
