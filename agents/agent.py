@@ -19,13 +19,13 @@ from agents import memory as remembering
 from agents.brake import Held
 from agents.channel import ControlChannel
 from agents.door import Door
-from agents.emptied import recognized
 from agents.executor import Executor
 from agents.fencing import Fence, cut_short
 from agents.glance import glance
+from agents.greeting import greet
 from agents.ledger import Ledger
 from agents.lost_names import LostNames, on_overlays
-from agents.observe import Observer, engine_time, reported
+from agents.observe import Observer, reported
 from agents.planning import best, plan_node
 from agents.runtime.base import ContainerRuntime, RuntimeFailed
 from agents.session import Session
@@ -185,6 +185,10 @@ class Agent:
         assignments, complete, revision = dict(self._ledger.assignments), self._ledger.complete, self._ledger.revision
         busy = {UUID(key) for key in self._executor.busy if " " not in key}
         view = await self._observer.look(cluster_id, busy)
+        if self._lost_at is not None:
+            # It may be the answer of the engine's next life: who that is comes first (F54).
+            self._wake_up()
+            return None
         self._executor.networks(view.networks)
         view = self._names_lost.marked(view)
         self._on_overlays = on_overlays(view)
@@ -240,14 +244,7 @@ class Agent:
 
     async def _greet(self) -> None:
         """The engine may be another than before, or have been away: ask who it is and what it ended itself."""
-        info = await self._runtime.info()
-        incarnation = await self._runtime.incarnation()
-        life = incarnation.name if incarnation else None
-        info = await recognized(self._runtime, self._ledger, info, life)
-        if not self._ledger.foreign(info):
-            since = engine_time(incarnation.since) if incarnation else None
-            if self._ledger.lives(life, since, self._lost_at):
-                log.warning("the engine was restarted", version=info.version)
+        info = await greet(self._runtime, self._ledger, self._lost_at)
         self._lost_at, self._greeting_due = None, False
         self._observer.forget()
         if self._session.engine is None:

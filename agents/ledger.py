@@ -32,7 +32,7 @@ from domain.assignment import (
     Registration,
     Testimony,
 )
-from domain.quarantine import Word, answered, identity, position_key
+from domain.quarantine import Word, accepts, answered, position_key
 
 log = structlog.get_logger("ledger")
 FILE = "ledger.json"
@@ -103,12 +103,16 @@ class Ledger:
 
     @engine.setter
     def engine(self, value: str) -> None:
-        self._dirty |= value != self._engine
+        if value != self._engine:
+            self._dirty = True
+            if self._engine:
+                # Of this one nothing is known: no life, and nothing that was there.
+                self._incarnation, self._holds = None, False
         self._engine = value
 
     @property
     def emptied(self) -> int:
-        """How often the engine came back without anything of ours (`agents.emptied`)."""
+        """How often the engine came back without anything of ours (`agents.greeting`)."""
         return self._emptied
 
     @emptied.setter
@@ -128,7 +132,7 @@ class Ledger:
 
     def foreign(self, engine: EngineInfo | None) -> bool:
         """Whether this is known to be another engine than the assignment is for."""
-        return engine is not None and self._engine not in {"", identity(engine)}
+        return engine is not None and self._engine != "" and not accepts(self._engine, engine)
 
     def certain(self, assignment: ContainerAssignment) -> bool:
         """Whether it is on the disk: an agent that begins anew after a power cut knows it too."""
@@ -139,16 +143,15 @@ class Ledger:
         """Which life of the engine was seen last."""
         return self._incarnation
 
-    def lives(self, life: str | None, since: datetime | None, lost_at: datetime | None) -> bool:
-        """The engine's present life. True when it is another than before: what ran, it has ended."""
-        if life == self._incarnation:
-            return False
-        first, self._incarnation, self._dirty = self._incarnation is None, life, True
-        if first:
-            return False
+    def began_anew(self, life: str | None) -> None:
+        """That is the engine's present life."""
+        self._dirty |= life != self._incarnation
+        self._incarnation = life
+
+    def ended(self, since: datetime | None, lost_at: datetime | None) -> None:
+        """What ran, the engine has ended; it began anew at `since` and was missed from `lost_at` on."""
         for container_id, memory in list(self._memory.items()):
             self.remember(container_id, remembering.engine_lost(memory, since, lost_at))
-        return True
 
     @property
     def memories(self) -> dict[UUID, ContainerMemory]:

@@ -17,7 +17,7 @@ SHARE = 3
 
 
 async def signs_of_life(environment: Mapping[str, str] = os.environ) -> None:
-    """Tell the supervisor that this process is ready, and until cancelled that its loop turns.
+    """Tell the supervisor that this process has begun, and until cancelled that its loop turns.
 
     Returns at once when nobody asks for it, or not of this process.
     """

@@ -7,7 +7,7 @@ nothing can be mended later, removing cannot.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.assignment import EngineInfo, Position, Strangers
@@ -61,6 +61,19 @@ def identity(engine: EngineInfo | None) -> str:
     return f"{engine.engine_id}:{engine.place.partition(':')[2]}" + (f"#{engine.emptied}" if engine.emptied else "")
 
 
+def accepts(accepted: str, engine: EngineInfo) -> bool:
+    """Whether this is the engine of that identity. One that was found emptied less often is: who counted may have lost
+    the count with its ledger."""
+    (known, most), (found, count) = _counted(accepted), _counted(identity(engine))
+    return known == found and count <= most
+
+
+def _counted(engine: str) -> tuple[str, int]:
+    """An identity without its count, and the count."""
+    base, _, count = engine.rpartition("#")
+    return (base, int(count)) if base and count.isdigit() else (engine, 0)
+
+
 def too_many(strangers: int, owned: int) -> bool:
     """Whether so many containers without an assignment may go without a question (I13)."""
     return strangers > max(FEW, SHARE * owned)
@@ -103,7 +116,8 @@ def quarantine(
     `accepted`: the identity of the engine that it joined with, or that an operator has accepted since. `ahead`: what
     its agent was told by a newer record than this one. `strangers`: what its agent asks about.
     """
-    if accepted and engine is not None and engine.emptied and _before(engine) == accepted:
+    well = not accepted or engine is None or accepts(accepted, engine)
+    if not well and _counted(identity(engine))[0] == _counted(accepted)[0]:
         return Quarantine(
             cause=Cause.ENGINE,
             reason=(
@@ -117,7 +131,7 @@ def quarantine(
             ),
             key=identity(engine),
         )
-    if accepted and engine is not None and identity(engine) != accepted:
+    if not well:
         return Quarantine(
             cause=Cause.ENGINE,
             reason=(
@@ -167,11 +181,7 @@ def shown_names(names: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(names)[:SHOWN])
 
 
-def _before(engine: EngineInfo) -> str:
-    return identity(replace(engine, emptied=engine.emptied - 1))
-
-
 def _short(engine: str) -> str:
     """An engine's id is long; its data directory is what people know."""
-    ident, _, place = engine.rpartition(":")
+    ident, _, place = _counted(engine)[0].rpartition(":")
     return f"{ident[:14]} in {place}" if place else ident[:14]

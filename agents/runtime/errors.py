@@ -79,10 +79,14 @@ RULES = (
         r"error parsing http 404 response body", "image_missing", "the registry does not have it, or is none: {text}"
     ),
     _rule(
-        r"error parsing http \d+ response body|error unmarshalling content",
+        r"error parsing http 40[13] response body", "auth", "what answers for the registry does not let us in: {text}"
+    ),
+    _rule(
+        r"error parsing http (407|408|429) response body|error unmarshalling content",
         BUSY,
         "what answers is no registry (a proxy that wants something?): {text}",
     ),
+    _rule(r"error parsing http 4\d\d response body", "refused", "what answers for the registry refuses it: {text}"),
     _rule(r"verification failed for digest", "refused", "the registry sends other content than it names: {text}"),
     _rule(r"toomanyrequests|rate limit", BUSY, "the registry asks to slow down: {text}"),
     _rule(

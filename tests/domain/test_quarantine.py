@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.assignment import EngineInfo, Position, Strangers
-from domain.quarantine import Cause, Word, answer, answered, contained, identity, position_key, quarantine
+from domain.quarantine import Cause, Word, accepts, answer, answered, contained, identity, position_key, quarantine
 
 NODE, FIRST, SECOND, THIRD = (UUID(int=n) for n in range(1, 5))
 ENGINE = EngineInfo(
@@ -67,6 +67,10 @@ def test_an_engine_that_came_back_empty_is_another_one() -> None:
     assert other is not None
     assert "has another Docker engine" in other.reason
     assert quarantine("one", accepted=identity(emptied), engine=emptied, ahead=None, strangers=None) is None
+    # An agent that lost its ledger has lost the count.
+    assert quarantine("one", accepted=identity(emptied), engine=ENGINE, ahead=None, strangers=None) is None
+    assert accepts(identity(emptied), ENGINE)
+    assert not accepts(identity(ENGINE), emptied)
     again = quarantine("one", accepted=identity(emptied), engine=replace(ENGINE, emptied=2), ahead=None, strangers=None)
     assert again is not None
     assert "its disk is not mounted" in again.reason

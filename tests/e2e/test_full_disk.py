@@ -64,7 +64,7 @@ def test_what_runs_goes_on_what_ends_ends_and_the_rest_comes_with_the_space(
     assert not runs(engine, "gone-1")
     assert runs(engine, "web-1")
     assert runs(engine, "web-2")
-    # The engine cannot start again what ends now, nor make what is missing.
+    # What ends now is a matter of the engine's: there is nowhere to write that it runs again.
     victim = next(each for each in owned(engine) if each["Names"][0].startswith("/web-1."))
     os.kill(engine.pid_of(victim["Id"]), signal.SIGKILL)
     filler.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ class FakeRuntime:
     """
 
     def __init__(self, engine_id: str = "fake") -> None:
-        self.engine_id, self.life = engine_id, "first"
+        self.engine_id, self.life, self.since = engine_id, "first", _stamp()
         self.images: dict[str, Json] = {}
         self.remote: dict[str, Json] = {}
         self.private: dict[str, RegistryAuth] = {}
@@ -71,9 +71,21 @@ class FakeRuntime:
         self.containers.pop(engine_id)
         self._tell(engine_id)
 
-    def start_again(self, life: str) -> None:
+    @property
+    def listened(self) -> bool:
+        """Whether somebody listens to its events."""
+        return bool(self._listeners)
+
+    def end_all(self, code: int, *, told: bool) -> None:
+        """Every container ends, as when the engine is told to end; `told`: it answers until then (E34)."""
+        for engine_id, each in self.containers.items():
+            self._end(each, code)
+            if told:
+                self._tell(engine_id)
+
+    def start_again(self, life: str, *, later: timedelta = timedelta()) -> None:
         """The engine ends and is started: what it keeps is what is in its dictionaries by then."""
-        self.life = life
+        self.life, self.since = life, _stamp(later)
         self.cut()
 
     def cut(self) -> None:
@@ -97,7 +109,7 @@ class FakeRuntime:
 
     async def incarnation(self) -> Incarnation | None:
         self._reach("incarnation")
-        return Incarnation(name=self.life, since=_stamp())
+        return Incarnation(name=self.life, since=self.since)
 
     async def list_containers(self, cluster_id: UUID) -> list[Json]:
         self._reach("list")
@@ -371,5 +383,5 @@ def _copy(value: Any) -> Any:
     return list(value) if isinstance(value, list) else value
 
 
-def _stamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "000Z")
+def _stamp(later: timedelta = timedelta()) -> str:
+    return (datetime.now(UTC) + later).isoformat(timespec="microseconds").replace("+00:00", "000Z")

@@ -142,10 +142,10 @@ class PrivateEngine:
     def start(self) -> None:
         """Bring up the namespaces and the engine."""
         cleanup_dead()
+        run("ip", "netns", "add", self._name)
         if self._disk:
             self.data.mkdir()
             run("mount", "-t", "tmpfs", "-o", f"size={self._disk}m", "tmpfs", str(self.data))
-        run("ip", "netns", "add", self._name)
         if self._lan is not None:
             self._port = self._lan.plug("eth0", self._name)
         else:

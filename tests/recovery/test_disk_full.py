@@ -24,15 +24,15 @@ def server() -> Iterator[TutelaProcess]:
     made = TutelaProcess(
         docker_host="", dsn="", env={"TUTELA_ROLES": "api,orchestrator", "TUTELA_LIMIT_CREATES": "10000"}
     )
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(made.state_dir)], check=True)
-    made.state_dir.chmod(0o700)
     try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(made.state_dir)], check=True)
+        made.state_dir.chmod(0o700)
         made.start()
         yield made
     finally:
-        made.close()
+        made.stop()  # its Postgres with it, which a kill would leave running
         subprocess.run(["umount", "-l", str(made.state_dir)], check=False)
-        made.state_dir.rmdir()
+        made.close()
 
 
 def create(server: TutelaProcess, name: str) -> Response:
@@ -56,7 +56,7 @@ def test_it_says_so_and_goes_on_when_there_is_space(server: TutelaProcess, left:
             except OSError:
                 block = block[: len(block) // 2]
         file.truncate(file.tell() - (left << 20))
-    while codes[503] < 20 and codes[201] < 200:
+    while codes[503] < 20 and codes[201] < 90:
         answer = create(server, f"s{sum(codes.values())}")
         codes[answer.status] += 1
         if answer.status == 201:

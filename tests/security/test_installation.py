@@ -125,11 +125,16 @@ def test_the_bill_of_materials_is_what_is_installed(tmp_path: Path) -> None:
     refs = [part["bom-ref"] for part in found["components"]]
     assert found["dependencies"] == [{"ref": "tutela", "dependsOn": refs}]
     assert len(refs) == len(set(refs))
-    locked = re.findall(r"(?m)^([\w.-]+)==(\S+) \\\\$", sbom.LOCK.read_text(encoding="utf-8"))
+    locked = re.findall(r"(?m)^([\w.-]+)==(\S+) \\$", sbom.LOCK.read_text(encoding="utf-8"))
+    assert len(locked) > 30
     assert {f"pkg:pypi/{name}@{version}" for name, version in locked} <= set(refs), "what is for every system"
     other = tmp_path / "run.txt"
     other.write_text("docker==0.0.1 \\\n    --hash=sha256:00\nnot-here==1 ; sys_platform == 'win32' \\\n")
+    assert any(ref.startswith("pkg:generic/postgresql@") for ref in refs)
     with pytest.raises(CommandError, match=r"docker .* is installed, 0\.0\.1 is locked"):
+        sbom.bill(other)
+    other.write_text("not-here==1 \\\n    --hash=sha256:00\n")
+    with pytest.raises(CommandError, match="not-here is locked and not installed"):
         sbom.bill(other)
 
 
