@@ -19,7 +19,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from agents.planning import container_name
 from agents.runtime import create_args, events, frames, permitted, swarm
-from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeRefused
+from agents.runtime.base import Console, Incarnation, Json, RawLine, RuntimeBusy, RuntimeFailed, RuntimeRefused
 from agents.runtime.errors import classify
 from agents.runtime.information import engine_info
 from agents.runtime.streams import EngineStreams
@@ -206,8 +206,8 @@ class DockerRuntime:
 
         try:
             await self._calls.short("connecting a network", ACT_SECONDS, call)
-        except RuntimeRefused as error:
-            if "already exists in network" not in error.reason:
+        except RuntimeFailed as error:
+            if "already exists in network" not in str(error):
                 raise
 
     async def disconnect(self, network_id: str, engine_id: str) -> None:

@@ -45,6 +45,10 @@ RULES = (
     _rule(r"removal of container .* is already in progress", BUSY, "the engine is still removing it", 409),
     _rule(r"marked for removal|is marked for removal", BUSY, "the engine is still removing it", 409),
     _rule(r"unable to remove filesystem|driver .* failed to remove", BUSY, "the engine could not remove it: {text}"),
+    # An engine that is ending cannot take the last run's away any more; its next start does (chaos, seed 66).
+    _rule(
+        r"endpoint with name .* already exists in network", BUSY, "the engine has not let go of its last run: {text}"
+    ),
     _rule(r"has active endpoints", BUSY, "the network is still in use: {text}"),
     _rule(r"bind source path does not exist", "path_missing", "make the path on the host first: {text}", 400),
     _rule(r"port is already allocated|address already in use", "port_taken", "a published port is taken: {text}"),

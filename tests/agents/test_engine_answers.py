@@ -37,14 +37,19 @@ REFUSALS = [
     (403, "Pool overlaps with other one on this address space", "subnet_taken"),
     (0, "manifest unknown", "image_missing"),
     (0, "filesystem layer verification failed", "refused"),
+    (500, "error parsing HTTP 403 response body: invalid character '<' looking for beginning of value", "auth"),
+    (500, "error parsing HTTP 404 response body: no error details found in HTTP response body", "image_missing"),
+    (500, "error parsing HTTP 451 response body: invalid character 'n'", "refused"),
 ]  # fmt: skip
 BUSY = [
     (409, "removal of container 4f is already in progress"),
     (409, "container is marked for removal and cannot be started"),
     (500, "driver overlay2 failed to remove root filesystem: unlinkat: operation not permitted"),
     (403, "error while removing network: network x has active endpoints"),
+    (403, "endpoint with name web-1.00000001 already exists in network net-web"),
     (500, "connection error: dial unix /run/containerd.sock: connect: connection refused: unavailable"),
     (500, "Get https://registry.test/v2/: dial tcp: lookup registry.test: no such host"),
+    (500, "error parsing HTTP 429 response body: invalid character '<'"),
     (500, "toomanyrequests: you have reached your pull rate limit"),
     (500, "something new"),
 ]
