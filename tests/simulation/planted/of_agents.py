@@ -135,7 +135,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a new agent starts without a lease": (
         "what does not run is begun before a first lease is held (I2b)",
-        294,
+        768,
         ((session.Session, "fence", property(_open_at_first)),),
     ),
     "orphans are kept": (
