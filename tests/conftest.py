@@ -69,8 +69,14 @@ def own_engine() -> Iterator[PrivateEngine]:
     yield from _engine()
 
 
-def _engine() -> Iterator[PrivateEngine]:
-    private = PrivateEngine()
+@pytest.fixture
+def engine_on_small_disk() -> Iterator[PrivateEngine]:
+    """An engine for one test, whose data directory is a file system of 1,500 MB."""
+    yield from _engine(disk=1500)
+
+
+def _engine(disk: int = 0) -> Iterator[PrivateEngine]:
+    private = PrivateEngine(disk=disk)
     try:
         private.start()
         ensure_images(private.client())

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.harness.disk import fill
 from tests.harness.engine import PrivateEngine
-from tests.harness.images import SLEEPER, ensure_images
+from tests.harness.images import SLEEPER
 from tests.harness.wait import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
@@ -108,25 +109,22 @@ def test_e35_what_ends_while_its_containerd_is_away_may_be_shown_as_running_unti
         wait_for(partial(ended, each), timeout=10, what="its end to be told")
 
 
-def test_e23_on_a_full_disk_nothing_is_made_and_what_ends_ends_but_lists_do_not_say_so() -> None:
-    engine = PrivateEngine(disk=1500)
-    try:
-        engine.start()
-        ensure_images(engine.client())
-        client: Any = engine.client()
-        kept, ended = create(engine), create(engine)
-        for each in (kept, ended):
-            client.start(each)
-        filler = engine.fill()
-        answer = client._post(client._url("/containers/create"), json={"Image": SLEEPER})
-        assert (answer.status_code, "no space left on device" in answer.text) == (500, True)
-        client.stop(ended, timeout=1)
-        assert not state(engine, ended)["Running"]
-        assert state(engine, kept)["Running"]
-        listed = {each["Id"]: each["State"] for each in client.containers(all=True)}
-        assert listed[ended] == "running", "the list is of what could be written last"
-        client.remove_container(ended)
-        filler.unlink()
-        client.start(create(engine))
-    finally:
-        engine.stop()
+def test_e23_on_a_full_disk_nothing_is_made_and_what_ends_ends_but_lists_do_not_say_so(
+    engine_on_small_disk: PrivateEngine,
+) -> None:
+    engine = engine_on_small_disk
+    client: Any = engine.client()
+    kept, ended = create(engine), create(engine)
+    for each in (kept, ended):
+        client.start(each)
+    filler = fill(engine.data)
+    answer = client._post(client._url("/containers/create"), json={"Image": SLEEPER})
+    assert (answer.status_code, "no space left on device" in answer.text) == (500, True)
+    client.stop(ended, timeout=1)
+    assert not state(engine, ended)["Running"]
+    assert state(engine, kept)["Running"]
+    listed = {each["Id"]: each["State"] for each in client.containers(all=True)}
+    assert listed[ended] == "running", "the list is of what could be written last"
+    client.remove_container(ended)
+    filler.unlink()
+    client.start(create(engine))

@@ -5,29 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.scenario import User, owned
+from tests.harness.disk import fill
 from tests.harness.engine import PrivateEngine
-from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import TutelaProcess
 
 pytestmark = pytest.mark.e2e
-DISK_MB = 1500
-
-
-@pytest.fixture
-def engine_on_small_disk() -> Iterator[PrivateEngine]:
-    made = PrivateEngine(disk=DISK_MB)
-    try:
-        made.start()
-        ensure_images(made.client())
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
@@ -53,7 +41,7 @@ def test_what_runs_goes_on_what_ends_ends_and_the_rest_comes_with_the_space(
     web = user.run("web", target=2, autorestart="ALWAYS")
     stopped, gone = user.run("stopped"), user.run("gone")
     before = {each["Id"] for each in owned(engine) if each["Names"][0].startswith("/web-")}
-    filler = engine.fill()
+    filler = fill(engine.data)
     action = user.patch(web, target_num_containers=3, wait="Failed")
     assert "web-3: the node's disk is full" in action["message"]
     assert user.get(web)["state"] == "Partly running"

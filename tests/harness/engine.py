@@ -282,17 +282,6 @@ class PrivateEngine:
         self._dockerd.terminate()
         self._dockerd.wait(timeout=60)
 
-    def fill(self) -> Path:
-        """Write its `disk` full; the file that does it."""
-        path, block = self.data / "filler", b"\0" * (1 << 20)
-        with path.open("wb", buffering=0) as file:
-            while block:
-                try:
-                    file.write(block)
-                except OSError:
-                    block = block[: len(block) // 2]
-        return path
-
     def unmount(self) -> None:
         """While it does not run: as if the disk of its data directory were not mounted, or mounted again."""
         away, there = self._dir / "data.away", (self._dir / "data.away").exists()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.disk import fill
 from tests.harness.server import Response, TutelaProcess
 from tests.harness.wait import wait_for
 
@@ -47,15 +48,7 @@ def create(server: TutelaProcess, name: str) -> Response:
 def test_it_says_so_and_goes_on_when_there_is_space(server: TutelaProcess, left: int) -> None:
     codes = Counter[int]()
     made = [create(server, "first").json["uuid"]]
-    filler = server.state_dir / "filler"
-    block = b"\0" * (1 << 20)
-    with filler.open("wb", buffering=0) as file:
-        while block:
-            try:
-                file.write(block)
-            except OSError:
-                block = block[: len(block) // 2]
-        file.truncate(file.tell() - (left << 20))
+    filler = fill(server.state_dir, left=left)
     while codes[503] < 20 and codes[201] < 90:
         answer = create(server, f"s{sum(codes.values())}")
         codes[answer.status] += 1
