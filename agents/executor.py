@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, assert_never
+from typing import Protocol, TypeGuard, assert_never
 from uuid import UUID
 
 import structlog
@@ -44,6 +44,9 @@ from domain.image import ResolvedImage
 log = structlog.get_logger("executor")
 IN_FLIGHT = 8
 """More starts at once only queue in the kernel (LIMITS, the engine raw)."""
+
+FOLLOW_SECONDS = 2.0
+"""How long a line waits for the end of a container that is to end before its own starts."""
 
 _SLOW = (StopContainer, RemoveContainer, RemoveVolumes, PullImage, ResolveImage)
 
@@ -85,6 +88,7 @@ class Executor:
         self._clock = clock
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, asyncio.Future[bool]] = {}
         self._networks: dict[str, str] = {}
         self._making: dict[str, asyncio.Lock] = {}
         self._pulling: dict[str, asyncio.Lock] = {}
@@ -105,6 +109,7 @@ class Executor:
         """Begin a line; its key must be free."""
         if key in self._tasks:
             raise ValueError(f"{key} is busy")
+        self._ends[key] = asyncio.get_running_loop().create_future()
         self._tasks[key] = asyncio.create_task(self._line(key, steps, cluster_id), name=f"line {key}")
 
     async def close(self) -> None:
@@ -115,10 +120,14 @@ class Executor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _line(self, key: str, steps: Sequence[Step], cluster_id: UUID) -> None:
-        work = _Work()
+        work, ended = _Work(), self._ends[key]
+        final = not any(isinstance(step, CreateContainer | StartContainer) for step in steps)
         order = max((_order(step) for step in steps), default=0)
+        before = {str(step.follows): self._ends.get(str(step.follows)) for step in steps if _follows(step)}
         try:
             for step in steps:
+                if _follows(step) and not await _over(before[str(step.follows)]):
+                    return
                 if isinstance(step, StartContainer) and not self._listener.may_start(step.container_id):
                     return
                 self._listener.began(step)
@@ -126,8 +135,12 @@ class Executor:
                 self._listener.tried(result, order)
                 if not result.ok and not (result.code is not None and _quiets(step, steps)):
                     return
+                if final and result.ok and isinstance(step, StopContainer | RemoveContainer) and not ended.done():
+                    ended.set_result(True)
         finally:
-            del self._tasks[key]
+            del self._tasks[key], self._ends[key]
+            if not ended.done():
+                ended.set_result(False)
             named = {str(getattr(step, "engine_id", None) or "") for step in steps}
             self._listener.ended(key, frozenset({*named, work.created or ""} - {""}))
 
@@ -251,6 +264,18 @@ def _quiets(step: Step, line: Sequence[Step]) -> bool:
     """
     ends = any(isinstance(each, StopContainer | RemoveContainer) for each in line)
     return ends and isinstance(step, SetRestartPolicy) and step.policy == "no"
+
+
+def _follows(step: Step) -> TypeGuard[StartContainer]:
+    return isinstance(step, StartContainer) and step.follows is not None
+
+
+async def _over(end: asyncio.Future[bool] | None) -> bool:
+    """Whether a line ends its container soon; else the next plan has another look, and may do something else."""
+    if end is None:
+        return False
+    await asyncio.wait({end}, timeout=FOLLOW_SECONDS)
+    return end.done() and end.result()
 
 
 def _order(step: Step) -> int:

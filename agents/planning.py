@@ -15,6 +15,7 @@ from uuid import UUID
 from agents.brake import Judged, held
 from agents.crashes import brought_back, ended, interrupted, over, refused
 from agents.fencing import CAUSE, Fence, confined, gave_way
+from agents.following import in_turn
 from agents.networks import Networks, attachment_steps, unneeded
 from agents.steps import (
     ConnectNetwork,
@@ -85,17 +86,18 @@ def plan_node(
     away = {*busy, *observed.unknown}
     found = observed.by_identity()
     networks = Networks.of(observed.networks)
-    planned: list[_Line] = []
+    planned: dict[UUID, _Line] = {}
     for container_id in sorted({*wanted, *found} - away):
         here = sorted(found.get(container_id, []), key=lambda each: each.engine_id)
         assignment = wanted.get(container_id)
         if assignment is not None:
             known = memory.get(container_id, ContainerMemory())
-            planned.append(_assigned(assignment, here, known, networks, now, fence))
+            planned[container_id] = _assigned(assignment, here, known, networks, now, fence)
         elif complete and container_id not in left:
-            planned.append(_orphans(here, memory.get(container_id, ContainerMemory()), now))
-    steps = [step for line in planned for step in line.steps]
-    dues = [line.due for line in planned if line.due is not None]
+            planned[container_id] = _orphans(here, memory.get(container_id, ContainerMemory()), now)
+    lines = in_turn({key: line.steps for key, line in planned.items()}, wanted, observed, busy)
+    steps = [step for line in lines for step in line]
+    dues = [line.due for line in planned.values() if line.due is not None]
     if complete and brake is None:
         removals, due = unneeded(wanted.values(), observed, networks, busy=away, held=postponed or {}, now=now)
         steps += removals

@@ -65,7 +65,8 @@ class CreateContainer:
 class StartContainer:
     """Start it. `engine_id` None: the one that this line has just created.
 
-    `after` is the engine's start time before this step. `automatic`: a restart decision, not an order.
+    `after` is the engine's start time before this step. `automatic`: a restart decision, not an order. `follows`: whose
+    end is waited for first.
     """
 
     container_id: UUID
@@ -75,6 +76,7 @@ class StartContainer:
     after: datetime | None
     ended_at: datetime | None
     cause: str
+    follows: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ def _what(step: Step) -> str:
             return f"{_short(step.container_id)} create {step.assignment.name}"
         case StartContainer():
             how = "automatic" if step.automatic else f"order {step.start_gen}"
+            how += f", once {_short(step.follows)} has ended" if step.follows else ""
             return f"{_short(step.container_id)} start {step.engine_id or 'the new one'} ({how})"
         case StopContainer():
             return f"{_short(step.container_id)} stop {step.engine_id} within {step.grace} s"

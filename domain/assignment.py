@@ -47,7 +47,8 @@ class ContainerAssignment:
 
     `seen_start_gen` is the newest start that the control plane knows to be carried out; with the agent's own
     ledger it tells a finished job from one still to be started. `stop_grace` in seconds. `drop_volumes`: engine
-    volumes to be removed once a container that is wanted gone is. `secret_env` is no part of the digest.
+    volumes to be removed once a container that is wanted gone is. `secret_env` is no part of the digest. `follows`: one
+    of the same node that has to end before this one starts for the first time.
     """
 
     container_id: UUID
@@ -64,6 +65,7 @@ class ContainerAssignment:
     stop_grace: int = 10
     drop_volumes: tuple[str, ...] = ()
     secret_env: Env = field(default=(), repr=False)
+    follows: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

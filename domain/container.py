@@ -203,7 +203,8 @@ class Container:
     out is a result, one with a newer order is to be started again. `refill`: once it is gone, its slot gets a
     successor, which takes over its order. `drop_volumes` are removed with it. `replaced`: when autoreplace
     replaced containers of this slot. `leaving`: its slot is no longer its own, because its node is lost or being
-    drained; a successor may run beside it."""
+    drained, and a successor may run beside it; or because one was made that `follows` it on the same node, which its
+    agent starts when this one has ended."""
 
     id: UUID
     service_id: UUID
@@ -226,6 +227,7 @@ class Container:
     drop_volumes: tuple[str, ...] = ()
     replaced: tuple[datetime, ...] = ()
     leaving: bool = False
+    follows: UUID | None = None
 
 
 AGAIN = ", again soon)"

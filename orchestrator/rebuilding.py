@@ -99,4 +99,5 @@ def _row(node_id: UUID, each: ContainerAssignment, rows: Mapping[str, Any], at: 
         created_at=datetime.fromisoformat(kept["created_at"]),
         drop_volumes=each.drop_volumes,
         leaving=bool(kept["leaving"]),
+        follows=each.follows,
     )

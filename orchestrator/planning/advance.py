@@ -15,6 +15,7 @@ from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
     ForgetContainer,
+    LeaveSlot,
     Plan,
     RetireContainer,
     StartContainer,
@@ -41,8 +42,8 @@ def advance(
     steps: list[Step] = list(image_steps)
     unplaced: str | None = None
     if not halted:
-        outgoing, unplaced = _replacements(view, kept, policy)
-        going = {step.container_id for step in outgoing}
+        outgoing, unplaced = _replacements(view, rows, kept, policy)
+        going = {step.container_id for step in outgoing if not isinstance(step, CreateContainer)}
         steps += outgoing
         steps += _starts(view, [row for row in kept if row.id not in going], policy)
         creations, no_room = fill(view, rows, refilled, view.slots, policy)
@@ -86,9 +87,9 @@ def _outdated(view: ServiceView, kept: Sequence[Container]) -> list[Container]:
 
 
 def _replacements(
-    view: ServiceView, kept: Sequence[Container], policy: Policy
-) -> tuple[list[RetireContainer], str | None]:
-    """Retire what is outdated: all that serves nobody, and of the rest as many as may be missed at a time.
+    view: ServiceView, rows: Sequence[Container], kept: Sequence[Container], policy: Policy
+) -> tuple[list[RetireContainer | LeaveSlot | CreateContainer], str | None]:
+    """Replace what is outdated: all that serves nobody, and of the rest as many as may be missed at a time.
 
     What serves stays where nothing can take its successor (I7). The sentence says why, when nothing is retired: what
     is retired is waited for first.
@@ -99,32 +100,63 @@ def _replacements(
     counted = [row for row in kept if row.id in settled or (serving(row) and not settling(row, view))]
     missed = len(view.slots) - len(counted)
     budget = max(0, policy.max_unavailable - missed)
-    busy, stuck = _replaceable(view, [row for row in outdated if serving(row)], budget)
+    room = Room(view.service.spec, fleet(view) if len(idle) < len(outdated) else ())
+    busy, stuck = _replaceable(view, room, [row for row in outdated if serving(row)], budget)
     chosen = sorted([*idle, *busy], key=lambda row: row.slot)
-    reuse = view.service.operation is None or view.service.operation.reuse_volumes
     why: str | None = None
     if stuck is not None and not chosen:
         reason = without_volumes(view, stuck.slot)
         reason = reason or place(view.service.spec, vacate(fleet(view), stuck), only=view.slots.get(stuck.slot)).reason
         why = f"slot {stuck.slot}: {reason}"
+    steps: list[RetireContainer | LeaveSlot | CreateContainer] = []
+    for row in chosen:
+        beside = row in busy and _in_turn(view, rows, row.slot, policy)
+        steps += (_beside(view, room, row) if beside else []) or [_retired(view, row)]
+    return steps, why
+
+
+OUTDATED = "it is of an older definition or deployment"
+
+
+def _retired(view: ServiceView, row: Container) -> RetireContainer:
+    reuse = view.service.operation is None or view.service.operation.reuse_volumes
+    return RetireContainer(container_id=row.id, name=row.name, cause=OUTDATED, keep_volumes=reuse)
+
+
+def _beside(view: ServiceView, room: Room, row: Container) -> list[LeaveSlot | CreateContainer]:
+    """The successor is made at once, where the container's own node is to have it: its agent starts it when the other
+    has ended (decision 29). Nothing, where a new volume has to have the old one's name, or two may never run at once.
+    """
+    spec, operation = view.service.spec, view.service.operation
+    new_volumes = operation is not None and not operation.reuse_volumes and bool(row.spec.mounts)
+    if new_volumes or spec.single_writer or row.spec.single_writer:
+        return []
+    room.vacate(row)
+    found = room.place(only=view.slots.get(row.slot))
+    if found.node_id != row.node_id:
+        return []
+    room.occupy(row.node_id)
     return [
-        RetireContainer(
-            container_id=row.id,
-            name=row.name,
-            cause="it is of an older definition or deployment",
-            keep_volumes=reuse,
-        )
-        for row in chosen
-    ], why
+        LeaveSlot(container_id=row.id, name=row.name, want=Want.GONE, cause=OUTDATED),
+        CreateContainer(
+            slot=row.slot,
+            node_id=row.node_id,
+            cause=f"{row.name} is replaced",
+            successor_of=row.id,
+            follows=True,
+            verdicts=found.verdicts,
+        ),
+    ]
 
 
-def _replaceable(view: ServiceView, rows: Sequence[Container], budget: int) -> tuple[list[Container], Container | None]:
+def _replaceable(
+    view: ServiceView, room: Room, rows: Sequence[Container], budget: int
+) -> tuple[list[Container], Container | None]:
     """The first of the rows whose successors find a node, at most `budget`, and the first whose does not, if there is
     none of the others. The nodes are judged once for all rows.
     """
     found: list[Container] = []
     stuck: Container | None = None
-    room = Room(view.service.spec, fleet(view) if rows else ())
     for row in rows:
         if without_volumes(view, row.slot) or not room.takes_after(row, only=view.slots.get(row.slot)):
             stuck = stuck or row

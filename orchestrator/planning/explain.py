@@ -326,6 +326,8 @@ def _leaving(view: ServiceView, row: Container, scene: _Scene) -> SlotStory:
     where = node.name if node else "its node"
     if row.want is Want.RUN:
         return replace(story, text=f"{where} is being drained: it runs until its successor does")
+    if any(each.follows == row.id for each in view.containers):
+        return replace(story, text="its successor is made beside it, and starts when it has ended")
     return replace(story, text=f"its slot is filled elsewhere; it is removed when {where} says that it is gone")
 
 

@@ -120,6 +120,7 @@ def new_container(
         created_at=view.now,
         order=before.order if before else None,
         replaced=before.replaced if before else (),
+        follows=step.successor_of if step.follows else None,
     )
 
 

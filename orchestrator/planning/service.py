@@ -46,17 +46,17 @@ from orchestrator.planning.view import Policy, ServiceView, fleet
 def plan_service(view: ServiceView, policy: Policy) -> Plan:
     """The next steps for the service; planning again over the applied rows gives no further ones."""
     view = replace(view, slots=wanted_slots(view))
-    over = [row for row in view.containers if gone(row)]
-    leavers = sorted((row for row in view.containers if row.leaving and not gone(row)), key=lambda row: row.slot)
+    over, left = _over(view.containers)
+    leavers = [row for row in left if row.leaving]
     # A definition whose image nobody looked up, since its deployment failed, fills nothing before the next operation.
     fills = view.service.want is ServiceWant.RUNNING and (view.service.operation or usable_image(view.service))
-    rows = sorted((row for row in view.containers if not gone(row) and not row.leaving), key=lambda row: row.slot)
+    rows = [row for row in left if not row.leaving]
     # One that was to be followed is not where its own predecessor has the slot again: a drain was given up.
     empty = set(view.slots) - {row.slot for row in rows}
     refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in empty]
     over = [row for row in over if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.
-    view = replace(view, nodes=vacate(view.nodes, *over))
+    view = replace(view, nodes=vacate(view.nodes, *over, *_handed_over(leavers, rows)))
     steps = forget(over)
     orders, looking = judge_orders([*rows, *refilled], policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)
@@ -64,6 +64,22 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     if {row.slot for row in over} & {row.slot for row in leavers if row.want is Want.RUN}:
         looking = view.now  # one that had left its slot may have it again, once this one is forgotten
     return _requeued(plan, looking)
+
+
+def _over(containers: Sequence[Container]) -> tuple[list[Container], list[Container]]:
+    """Those that are gone for good, and all others by slot. A successor that was made beside its predecessor, and is
+    gone before that is, holds their slot until both are: nobody may have it meanwhile.
+    """
+    staying = {row.id for row in containers if not gone(row)}
+    left = [row for row in containers if row.id in staying or row.follows in staying]
+    holding = {row.id for row in left}
+    return [row for row in containers if row.id not in holding], sorted(left, key=lambda row: row.slot)
+
+
+def _handed_over(leavers: Sequence[Container], rows: Sequence[Container]) -> list[Container]:
+    """Those whose successors are beside them: what both reserve counts once, and their ports are the successors'."""
+    followed = {row.follows for row in rows}
+    return [replace(row, spec=replace(row.spec, ports=())) for row in leavers if row.id in followed]
 
 
 def _want(

@@ -37,13 +37,15 @@ class UseImage:
 class CreateContainer:
     """Fill an empty slot. `successor_of`: the container of the slot whose order and history it takes over.
 
-    `verdicts`: why this node and no other.
+    `follows`: it is still there, on the same node, and ends before this one starts. `verdicts`: why this node and no
+    other.
     """
 
     slot: int
     node_id: UUID
     cause: str
     successor_of: UUID | None = None
+    follows: bool = False
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -83,7 +85,8 @@ class RetireContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveSlot:
-    """Its slot is filled elsewhere. `want` RUN: it runs on until its successor does; GONE: its node is lost."""
+    """Its slot gets another. `want` RUN: it runs on until its successor does; GONE: its node is lost, or its successor
+    is made beside it."""
 
     container_id: UUID
     name: str
@@ -229,7 +232,7 @@ def line(step: Step) -> str:
         case UseImage():
             return f"use image {step.image.image_id}: {step.cause}"
         case CreateContainer():
-            heir = " (successor)" if step.successor_of else ""
+            heir = (" (beside its predecessor)" if step.follows else " (successor)") if step.successor_of else ""
             return f"create slot {step.slot}{heir}: {step.cause}"
         case StartContainer():
             return f"start {step.name}: {step.cause}"

@@ -30,7 +30,7 @@ from orchestrator.store.filters import Columns, Filter, Looked, where
 COLUMNS = (
     "id", "service_id", "node_id", "slot", "name", "spec", "made_from", "deploy_gen", "want", "start_gen",
     "autorestart", "networks", "seen", "created_at", "terminated_at", "autoreplace", "operation", "refill",
-    "drop_volumes", "replaced", "leaving",
+    "drop_volumes", "replaced", "leaving", "follows",
 )  # fmt: skip
 _COLUMNS = ", ".join(COLUMNS)
 _SERVICE = "(SELECT s.{column} FROM services s WHERE s.id = service_id)"
@@ -82,6 +82,7 @@ def of_row(row: Any) -> Container:
         drop_volumes=tuple(row["drop_volumes"]),
         replaced=tuple(row["replaced"]),
         leaving=row["leaving"],
+        follows=row["follows"],
     )
 
 
@@ -232,6 +233,7 @@ def _made(container: Container) -> dict[str, Any]:
         "made_from": container.made_from,
         "deploy_gen": container.deploy_gen,
         "created_at": container.created_at.isoformat(),
+        "follows": str(container.follows) if container.follows else None,
     }
 
 
@@ -321,7 +323,7 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
     """What the node must hold: changes after the revision, or with `since` 0 everything that is not forgotten."""
     rows = await conn.fetch(
         "SELECT id, service_id, name, want, spec, spec_digest, autorestart, autoreplace, start_gen, seen, networks,"
-        " drop_volumes FROM containers"
+        " drop_volumes, follows FROM containers"
         " WHERE node_id = $1 AND assigned_revision > $2 AND (terminated_at IS NULL OR $2 > 0) ORDER BY created_at, id",
         node_id,
         since,
@@ -346,6 +348,7 @@ async def assignments(conn: Connection, node_id: UUID, since: int) -> list[Conta
                 networks=networks,
                 autoreplace=CrashPolicy(row["autoreplace"]),
                 drop_volumes=tuple(row["drop_volumes"]),
+                follows=row["follows"],
             )
         )
     return out

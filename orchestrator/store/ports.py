@@ -53,8 +53,19 @@ async def choose(
 
 
 async def hold(conn: Connection, rows: Sequence[Container]) -> None:
-    """The containers hold their ports from now on. Raises Conflict when one was taken meanwhile."""
+    """The containers hold their ports from now on; one that follows another gets those that both have from it. Raises
+    Conflict when one was taken meanwhile.
+    """
     held = [(row, port) for row in rows for port in row.spec.ports if port.outer_port is not None]
+    handed = [(row.follows, port) for row, port in held if row.follows is not None]
+    if handed:
+        await conn.execute(
+            "DELETE FROM ports p USING unnest($1::uuid[], $2::text[], $3::int[]) AS h(container_id, protocol, port)"
+            " WHERE p.container_id = h.container_id AND p.protocol = h.protocol AND p.port = h.port",
+            [before for before, _ in handed],
+            [port.protocol.value for _, port in handed],
+            [port.outer_port for _, port in handed],
+        )
     if held:
         await conn.execute(
             "INSERT INTO ports (node_id, protocol, port, container_id)"

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.assignment import Position
-from domain.container import Container
+from domain.container import Container, Want
 from domain.node import NodeState
 from orchestrator.store import containers
 from orchestrator.store.db import Connection
@@ -118,18 +118,19 @@ async def older_leaves(conn: Connection, row: Container) -> bool:
 
 
 async def container(conn: Connection, row: Container) -> None:
-    """A container as its host has it, with the ports that it holds."""
+    """A container as its host has it, with the ports that it holds. One on its way out may have handed them over."""
     account_id = await conn.fetchval("SELECT account_id FROM services WHERE id = $1", row.service_id)
     await containers.insert(conn, containers.encoded([containers.Made(account_id=account_id, row=row)]))
     for port in row.spec.ports:
         if port.outer_port is not None:
             await conn.execute(
                 "INSERT INTO ports (node_id, protocol, port, container_id) VALUES ($1, $2, $3, $4)"
-                " ON CONFLICT DO NOTHING",
+                " ON CONFLICT (node_id, protocol, port) DO UPDATE SET container_id = excluded.container_id WHERE $5",
                 row.node_id,
                 port.protocol.value,
                 port.outer_port,
                 row.id,
+                row.want is not Want.GONE,
             )
 
 

@@ -238,7 +238,7 @@ class World:
 
     def see(self, slot: int, state: Seen, **more: object) -> None:
         """The agent reports this of the slot's container."""
-        row = next(row for row in self.open_rows() if row.slot == slot)
+        row = next(row for row in self.open_rows() if row.slot == slot and not row.leaving)
         observed = Observed(state=state, start_gen=row.start_gen, **more)  # type: ignore[arg-type]
         self.rows[row.id] = replace(row, seen=observed)
 
@@ -254,6 +254,10 @@ class World:
         for index, row in enumerate(rows):
             if only is not None and index != only % max(len(rows), 1):
                 continue
+            first = self.rows.get(row.follows) if row.follows else None
+            waits = first is not None and not (first.seen is not None and first.seen.state is Seen.GONE)
+            if waits and row.want is Want.RUN and row.seen is None:
+                continue  # an agent starts it when the other has ended
             after = self._started(row, obey(row))
             changed |= after != row
             self.rows[row.id] = after

@@ -32,6 +32,7 @@ from orchestrator.planning.steps import (
     CreateContainer,
     FinishOperation,
     ForgetContainer,
+    LeaveSlot,
     Plan,
     RetireContainer,
     StopContainer,
@@ -155,8 +156,13 @@ def check(world: World) -> None:
             assert row.seen is not None, "forgot a container nobody reported"
             assert row.seen.state is Seen.GONE, "forgot a container that may still be there"
     world.step()
-    slots = [row.slot for row in world.open_rows()]
+    slots = [row.slot for row in world.open_rows() if not row.leaving]
     assert len(slots) == len(set(slots)), "two containers in one slot"
+    followed = {row.follows: row for row in world.open_rows() if row.follows}
+    for row in world.open_rows():
+        if row.leaving:
+            heir = followed[row.id]
+            assert (row.want, row.slot, row.node_id) == (Want.GONE, heir.slot, heir.node_id), "two in one slot"
     wanted = [row for row in world.open_rows() if row.want is Want.RUN]
     assert len(wanted) <= max(world.service.target, 0), "more containers than the target"
     again = world.plan()
@@ -172,7 +178,7 @@ def keeps_service(view: ServiceView, plan: Plan) -> None:
     if operation is None or operation.verb is not Verb.REDEPLOY:
         return
     kept = [row for row in view.containers if row.slot <= view.service.target and row.want is not Want.GONE]
-    going = {step.container_id for step in plan.steps if isinstance(step, RetireContainer)}
+    going = {step.container_id for step in plan.steps if isinstance(step, RetireContainer | LeaveSlot)}
     if not [row for row in kept if row.id in going and serving(row)]:
         return
     assert operation.image_request is None or (view.image is not None and view.image.image is not None), "no image yet"

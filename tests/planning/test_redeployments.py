@@ -5,28 +5,101 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.container import FIRST_MOMENT, Seen
+from domain.container import FIRST_MOMENT, Mount, Observed, Seen, Want
 from domain.image import Pull
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
 from domain.service import Effect, Operation, ServiceState, Verb
 from domain.spec import CrashPolicy, ServiceSpec
 from orchestrator.planning.service import plan_service
-from orchestrator.planning.steps import RequestImage, RetireContainer, render
+from orchestrator.planning.settled import serving
+from orchestrator.planning.steps import RequestImage, render
 from tests.planning.model import NODE, POLICY, START, World, a_service, number
 from tests.planning.test_golden import running, state, update
 
 
 def test_a_slot_is_not_filled_before_its_last_container_is_gone() -> None:
-    world = running(target=1)
+    """Of which there may never be two, of which two would have one volume's name, and what moves to another node."""
+    for how in ("alone", "volumes", "elsewhere"):
+        world = running(target=1)
+        world.operate(Verb.REDEPLOY)
+        world.step()
+        world.agent()
+        if how == "alone":
+            world.service = replace(world.service, spec=replace(world.service.spec, single_writer=True))
+        elif how == "volumes":
+            (row,) = world.open_rows()
+            mount = Mount(source="tutela-1", target="/data", volume=True, own=True)
+            world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(mount,)))
+            assert world.service.operation is not None
+            operation = replace(world.service.operation, reuse_volumes=False)
+            world.service = replace(world.service, operation=operation)
+        else:
+            world.nodes = (
+                replace(world.nodes[0], load=5),
+                Candidate(node_id=number(5), name="n2", state=NodeState.DEPLOYED),
+            )
+        assert "retire web-1" in render(world.step()), how
+        assert "create" not in render(world.plan()), how
+        world.agent()
+        assert "forget web-1" in render(world.plan()), how
+        assert "create slot 1:" in render(world.plan()), how
+
+
+def handed_over() -> World:
+    """Slot 1 has a successor, and its predecessor has not ended yet."""
+    world = running(target=2)
     world.operate(Verb.REDEPLOY)
     world.step()
     world.agent()
-    assert "retire web-1" in render(world.step())
-    assert "create" not in render(world.plan())
+    world.step()
+    return world
+
+
+def test_a_successor_on_the_same_node_is_made_beside_its_predecessor() -> None:
+    world = running(target=2)
+    world.operate(Verb.REDEPLOY)
+    world.step()
     world.agent()
-    assert "forget web-1" in render(world.plan())
-    assert "create slot 1" in render(world.plan())
+    old = next(row for row in world.open_rows() if row.slot == 1)
+    assert render(world.step()).splitlines()[1:] == [
+        "leave slot of web-1, given up: it is of an older definition or deployment",
+        "create slot 1 (beside its predecessor): web-1 is replaced",
+        "wait: its containers are being changed",
+    ]
+    new = next(row for row in world.open_rows() if row.slot == 1 and not row.leaving)
+    assert (new.follows, new.node_id) == (old.id, old.node_id)
+    assert render(world.plan()) == "wait: web-1, web-2 have to settle"
+
+
+def test_what_a_predecessor_on_its_way_out_reserves_is_not_counted_twice() -> None:
+    """Slot 2 would not find the room for its successor otherwise, and the redeployment would fail."""
+    world = handed_over()
+    new = next(row for row in world.open_rows() if row.slot == 1 and not row.leaving)
+    seen = Observed(state=Seen.RUNNING, start_gen=new.start_gen, started_at=world.now)
+    world.rows[new.id] = replace(new, seen=seen)
+    spec = replace(world.service.spec, memory=10)
+    world.service = replace(world.service, spec=spec)
+    for row in world.open_rows():
+        world.rows[row.id] = replace(row, spec=replace(row.spec, memory=10))
+    world.nodes = (replace(world.nodes[0], memory=20, reserved_memory=30),)
+    assert "create slot 2 (beside its predecessor)" in render(world.plan())
+    world.nodes = (replace(world.nodes[0], memory=19, reserved_memory=30),)
+    assert "no node can take the container" in render(world.plan())
+
+
+def test_a_slot_is_not_empty_before_successor_and_predecessor_are_gone() -> None:
+    """Else a third could begin on another node while the first is in the grace of its stop."""
+    world = handed_over()
+    old = next(row for row in world.open_rows() if row.leaving)
+    new = next(row for row in world.open_rows() if row.follows == old.id)
+    gone = Observed(state=Seen.GONE, start_gen=1)
+    world.rows[new.id] = replace(new, want=Want.GONE, refill=True, seen=gone)
+    world.nodes = (replace(world.nodes[0], load=5), Candidate(node_id=number(5), name="n2", state=NodeState.DEPLOYED))
+    assert not world.plan().steps
+    world.rows[old.id] = replace(old, seen=gone)
+    steps = [type(step).__name__ for step in world.plan().steps]
+    assert steps == ["ForgetContainer", "ForgetContainer", "CreateContainer"]
 
 
 def test_a_redeployment_replaces_one_at_a_time() -> None:
@@ -36,7 +109,7 @@ def test_a_redeployment_replaces_one_at_a_time() -> None:
     least = 3
     for _ in range(40):
         world.step()
-        least = min(least, sum(1 for row in world.open_rows() if row.seen and row.seen.state is Seen.RUNNING))
+        least = min(least, sum(1 for row in world.open_rows() if serving(row)))
         world.agent()
         world.now += FIRST_MOMENT
     assert least == 2
@@ -83,10 +156,10 @@ def test_a_redeployment_does_not_count_on_a_container_in_its_first_moment() -> N
     world = running(target=2)
     new = first_renewed(world)
     world.now += timedelta(minutes=1)
-    assert "retire" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
+    assert "slot" not in render(world.plan()), "time alone proves nothing: its end may not have been told yet"
     assert (world.plan().waits_for or "").endswith("to settle")
     world.see(new, Seen.RUNNING, started_at=world.now)
-    assert "retire" in render(world.plan())
+    assert "leave slot of web-2" in render(world.plan())
 
 
 def test_a_redeployment_halts_at_what_ended_in_its_first_moment_however_late_that_is_told() -> None:
@@ -165,7 +238,7 @@ def test_a_redeployment_that_has_nothing_to_replace_needs_no_image() -> None:
 
 
 def test_a_redeployment_for_which_no_node_is_up_waits_with_the_reason() -> None:
-    world = running(target=2)
+    world = running(target=2, spec=ServiceSpec(image="tutela/web:latest", single_writer=True))
     world.operate(Verb.REDEPLOY)
     world.step()
     world.agent(only=0)
@@ -228,9 +301,11 @@ def test_old_volumes_go_along_only_when_they_are_to_be_used_again() -> None:
         assert world.service.operation is not None
         operation = replace(world.service.operation, image_request=None, reuse_volumes=reuse)
         world.service = replace(world.service, operation=operation)
-        (step,) = world.plan().steps
-        assert isinstance(step, RetireContainer)
-        assert step.keep_volumes is reuse
+        (row,) = world.open_rows()
+        mount = Mount(source="tutela-1", target="/data", volume=True, own=True)
+        world.rows[row.id] = replace(row, spec=replace(row.spec, mounts=(mount,)))
+        steps = world.plan().steps
+        assert [getattr(step, "keep_volumes", True) for step in steps] == ([True, True] if reuse else [False])
 
 
 def test_what_serves_stays_where_its_successor_cannot_run() -> None:

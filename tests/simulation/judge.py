@@ -14,19 +14,22 @@ from tests.simulation.engine import Engine
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_ROWS = """
-    SELECT c.id, c.leaving, c.terminated_at IS NOT NULL AS over, (c.spec->>'single_writer')::bool AS alone, c.want,
+_LEAVING = "c.leaving AND NOT EXISTS (SELECT 1 FROM containers f WHERE f.follows = c.id AND NOT f.leaving) AS leaving"
+"""Its slot may be filled although it runs. Not so where its successor was made beside it (decision 29)."""
+
+_ROWS = f"""
+    SELECT c.id, {_LEAVING}, c.terminated_at IS NOT NULL AS over, (c.spec->>'single_writer')::bool AS alone, c.want,
         c.autorestart, c.autoreplace, c.start_gen, c.slot, n.name AS node, s.spec->>'lost_after' AS lost_after,
         s.spec->>'autoreplace' AS replaced
     FROM containers c JOIN nodes n ON n.id = c.node_id JOIN services s ON s.id = c.service_id WHERE c.id = ANY($1)
-"""
-_ROLLING = """
-    SELECT c.id, c.name, c.slot, c.want, c.leaving, c.operation IS NOT NULL AS ordered, c.spec->>'image' AS image,
+"""  # noqa: S608 - constants of this module
+_ROLLING = f"""
+    SELECT c.id, c.name, c.slot, c.want, {_LEAVING}, c.operation IS NOT NULL AS ordered, c.spec->>'image' AS image,
         s.spec->>'image' AS next, s.target, s.operation->>'image_request' IS NOT NULL AS unknown, c.service_id,
         s.spec->>'deployment_strategy' = 'EVERY_NODE' AS every, c.deploy_gen = s.deploy_gen - 1 AS last
     FROM services s JOIN containers c ON c.service_id = s.id AND c.terminated_at IS NULL
     WHERE s.operation->>'verb' = 'redeploy' AND s.want = 'RUNNING' AND s.id = $1
-"""
+"""  # noqa: S608 - constants of this module
 
 _LATELY = """
     SELECT spec->>'image' AS image FROM containers

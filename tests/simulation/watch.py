@@ -30,7 +30,8 @@ _ENDED = """
 """
 _GIVEN_UP = """
     SELECT c.id, c.name, n.name AS node FROM containers c JOIN nodes n ON n.id = c.node_id
-    WHERE c.leaving AND c.want = 'GONE' AND c.terminated_at IS NULL ORDER BY c.name, c.id
+    WHERE c.leaving AND c.want = 'GONE' AND c.terminated_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM containers f WHERE f.follows = c.id AND NOT f.leaving) ORDER BY c.name, c.id
 """
 
 

@@ -198,6 +198,11 @@ BUGS: dict[str, Bug] = {
         550,
         ((agent, "RESYNC_SECONDS", 1e9), (observe.Observer, "forget", _never_mended)),
     ),
+    "a successor does not wait": (
+        "what follows another container on its node is started before that has ended (I2a)",
+        11,
+        ((planning, "in_turn", lambda lines, *_: list(lines.values())),),
+    ),
     "a stop for want of a lease is for good": (
         "what was stopped for want of a lease is not started again when the lease is back",
         49,

@@ -15,6 +15,7 @@ from domain.container import Seen, Want
 from domain.node import NodeState
 from orchestrator import apply, dispatch, reconciler, worker
 from orchestrator.planning import advance, image, leaving, service
+from orchestrator.planning.settled import gone
 from orchestrator.planning.steps import FinishOperation, RetireContainer, StopContainer
 from orchestrator.store import actions, ports, reports
 from orchestrator.store.errors import DatabaseAway
@@ -38,8 +39,13 @@ def _silent_is_lost(view: Any, row: Any, policy: Any) -> Any:
     return node.last_seen + timedelta(seconds=SILENT_SECONDS)
 
 
-def _all_at_once(view: Any, kept: Any, policy: Any) -> Any:
-    return _replacements(view, kept, replace(policy, max_unavailable=99))
+def _all_at_once(view: Any, rows: Any, kept: Any, policy: Any) -> Any:
+    return _replacements(view, rows, kept, replace(policy, max_unavailable=99))
+
+
+def _over_is_over(containers: Any) -> Any:
+    over = [row for row in containers if gone(row)]
+    return over, sorted((row for row in containers if row not in over), key=lambda row: row.slot)
 
 
 def _image_later(view: Any, policy: Any, *, needed: bool) -> Any:
@@ -116,6 +122,11 @@ BUGS: dict[str, Bug] = {
         "a report is taken in although a newer one was (sequence numbers)",
         40,
         ((reports, "observe", _stale_is_news),),
+    ),
+    "gone is over": (
+        "a slot is empty once its successor is gone, although who that was to follow still ends (I2a)",
+        89,
+        ((service, "_over", _over_is_over),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
