@@ -138,19 +138,21 @@ def write(
     return path
 
 
-COLOURS = ("#9aa0a6", "#2496ed", "#8fc7f5", "#d9480f", "#f4a77d")
+COLOURS = ("#9aa0a6", "#2496ed", "#8fc7f5", "#d9480f", "#f4a77d", "#f9d5c2")
 WIDTH, LABELS, ROW, GAP = 900, 250, 14, 12
+NAMES, NAME_WIDTH = 5, 175
+"""Of contenders in a line, above the bars."""
 
 
 def picture(cases: Mapping[str, Case], contenders: Sequence[str], beside: Path) -> Path:
     """Bars as an SVG file next to the figures: as many times the raw engine's median, else Swarm's."""
     every = [found[0] for case in cases.values() for who in contenders if (found := case.times(who)) is not None]
     most = min(8.0, max(every, default=1.0)) or 1.0
-    rows, y = list[str](), 40
+    rows, y = list[str](), 40 + (len(contenders) - 1) // NAMES * (ROW + 2)
     for number, who in enumerate(contenders):
-        x = 20 + number * 175
-        rows.append(f'<rect x="{x}" y="12" width="10" height="10" fill="{_colour(number)}"/>')
-        rows.append(f'<text x="{x + 14}" y="21">{escape(who)}</text>')
+        x, top = 20 + number % NAMES * NAME_WIDTH, 12 + number // NAMES * (ROW + 2)
+        rows.append(f'<rect x="{x}" y="{top}" width="10" height="10" fill="{_colour(number)}"/>')
+        rows.append(f'<text x="{x + 14}" y="{top + 9}">{escape(who)}</text>')
     for name, case in cases.items():
         rows.append(f'<text x="{LABELS - 8}" y="{y + 11}" text-anchor="end">{escape(name)}</text>')
         for number, who in enumerate(contenders):

@@ -95,16 +95,15 @@ class Raw:
     def drain(self, engine: PrivateEngine) -> None:
         """Each is followed by one elsewhere before it is stopped, as many at once as are best."""
         others = [each for each in self._engines if each is not engine]
-        for group, kept in ((GROUP, self._made), (SINGLE, self._others)):
-            leaving = [each for each in kept if each[0] is engine]
-            moves = [(each, others[number % len(others)], group) for number, each in enumerate(leaving)]
-            kept[:] = [each for each in kept if each[0] is not engine] + self._at_once(self._move, moves)
+        leaving = [(kept, each) for kept in (self._made, self._others) for each in kept if each[0] is engine]
 
-    def _move(self, move: tuple[Made, PrivateEngine, str]) -> Made:
-        old, where, group = move
-        made = self._one(where, group)
-        self._remove(old)
-        return made
+        def move(numbered: tuple[int, tuple[list[Made], Made]]) -> None:
+            number, (kept, old) = numbered
+            where = others[number % len(others)]
+            kept[kept.index(old)] = self._one(where, GROUP if kept is self._made else SINGLE)
+            self._remove(old)
+
+        self._at_once(move, list(enumerate(leaving)))
 
     def end(self) -> None:
         self._at_once(self._remove, [*self._made, *self._others])

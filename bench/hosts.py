@@ -22,7 +22,7 @@ from tests.harness.engine import PrivateEngine
 from tests.harness.images import SLEEPER
 
 HOSTS, CONTAINERS, AT_A_CUT = 3, 30, 9
-CUT = "link of one of 3 hosts cut: its 3 of 9 run elsewhere"
+CUT = "link of 1 of 3 hosts cut: 3 of 9 elsewhere"
 CANNOT = {
     Raw.name: "nobody moves them",
     "Tutela": "by default they wait for their host (decision 16)",
@@ -52,7 +52,7 @@ class Cases:
         contender.drain(leaving)
         watch(lambda: not running(leaving) and sum(map(running, others)) == total, "the host to be empty")
         found = turns(self._engines, began)
-        yield "drain one of 3 hosts: its 4 of 10 elsewhere", found[-1].at - began
+        yield "drain 1 of 3 hosts: 4 of 10 elsewhere", found[-1].at - began
         yield "drain: a service of one has none", without(found, SINGLE, 1)
 
     def cut(self, contender: OnHosts) -> Iterator[Took]:
