@@ -33,7 +33,7 @@ class Lives:
     def __init__(self, file: str, about: str, known: Sequence[str]) -> None:
         parser = argparse.ArgumentParser(prog="tutela bench", description=about)
         parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--only", default="", choices=known, help=f"one of: {', '.join(known)}; prints only")
+        parser.add_argument("--only", action="append", default=[], choices=known, help="prints only; may be repeated")
         parser.add_argument("--no-file", action="store_true", help="print only")
         wanted = parser.parse_args()
         self._file = "" if wanted.no_file or wanted.only else file
@@ -47,7 +47,7 @@ class Lives:
         """Each life in each round, by all that have it, so that the machine's moods hit all of them."""
         for number in range(1, self._rounds + 1):
             for life in lives:
-                if self._only in {"", life.__name__}:
+                if not self._only or life.__name__ in self._only:
                     for contender in (each for each, its in who if life in its):
                         self._once(life, contender, number)
 
