@@ -1,4 +1,4 @@
-"""The raw engines, Docker Swarm and Tutela in turn on three hosts: `./tutela bench hosts [--rounds N] [--only LIFE ...]`.
+"""The raw engines, Docker Swarm and Tutela in turn on three hosts: `./tutela bench hosts [--rounds N] [--only LIFE]`.
 
 30 containers from one call; the host of some of them drained; a host whose link is cut. Each contender lives each life
 in each round on empty engines; forming the swarm is not counted. What the engines themselves have on record of starts

@@ -1,4 +1,4 @@
-"""The raw engine, Docker Swarm and Tutela in turn on one engine: `./tutela bench [--rounds N] [--only LIFE ...]`.
+"""The raw engine, Docker Swarm and Tutela in turn on one engine: `./tutela bench [--rounds N] [--only LIFE]`.
 
 A life of a group of containers gives several figures; each contender lives it in each round, so that the machine's
 moods hit all. The table, a file and a picture are written: what is lost stays in it.
