@@ -111,12 +111,13 @@ class Raw:
         self._others.clear()
 
     def clear(self) -> None:
-        for engine, each in (*self._made, *self._others):
-            engine.client().remove_container(each, force=True)
+        """What a life that failed had made is in no list of ours."""
         self._made.clear()
         self._others.clear()
-        for engine in self._engines:
-            engine.client().remove_network("raw")
+        for client in (each.client() for each in self._engines):
+            for found in client.containers(all=True, filters={"label": LABEL}):
+                client.remove_container(found["Id"], force=True)
+            client.remove_network("raw")
 
     def _one(self, engine: PrivateEngine, group: str = GROUP) -> Made:
         self._count += 1
