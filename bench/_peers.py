@@ -56,6 +56,11 @@ class Case:
         found = self.seconds.get(contender)
         return statistics.median(found) if found else None
 
+    @property
+    def brief(self) -> bool:
+        """Whether it is a matter of milliseconds, for all of them; else seconds are shown."""
+        return max((each for found in self.seconds.values() for each in found), default=1.0) < 0.1
+
     def times(self, contender: str) -> tuple[float, str] | None:
         """How many times the raw engine's median; where that has none, or is nothing, the peer's. None without both."""
         ours = self.middle(contender)
@@ -102,16 +107,14 @@ def _cell(case: Case, contender: str) -> str:
     if not found or middle is None:
         return f"- {case.cannot.get(contender, '')}".rstrip()
     ratio = f", {_ratio(*times)}" if times is not None and times[1] != contender else ""
-    return f"{_short(middle)} ({_short(min(found))}-{_short(max(found))}){ratio}"
+    shown, least, most = (
+        f"{each * 1000:.3g}" if case.brief else f"{each:.2f}" for each in (middle, min(found), max(found))
+    )
+    return f"{shown}{' ms' if case.brief else ''} ({least}-{most}){ratio}"
 
 
 def _ratio(times: float, base: str) -> str:
     return f"x{times:.2f}" if base == RAW else f"x{times:.2f} of {base}"
-
-
-def _short(seconds: float, unit: str = "") -> str:
-    """Seconds, which the table's head says; what is less than a tenth in milliseconds."""
-    return f"{seconds * 1000:.3g} ms" if 0 < seconds < 0.1 else f"{seconds:.2f}{unit}"
 
 
 def write(
@@ -163,7 +166,8 @@ def picture(cases: Mapping[str, Case], contenders: Sequence[str], beside: Path) 
             width = (WIDTH - LABELS - 150) * min(times, most) / most
             middle = case.middle(who) or 0.0
             rows.append(f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{ROW - 3}" fill="{_colour(number)}"/>')
-            said = f"{_ratio(*found)}, {_short(middle, ' s')}{' (cut)' if times > most else ''}"
+            shown = f"{middle * 1000:.3g} ms" if case.brief else f"{middle:.2f} s"
+            said = f"{_ratio(*found)}, {shown}{' (cut)' if times > most else ''}"
             rows.append(f'<text x="{LABELS + width + 5:.1f}" y="{y + 10}">{said}</text>')
             y += ROW
         y += GAP
