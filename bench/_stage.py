@@ -1,4 +1,4 @@
-"""What is measured on: a private engine with the test images, a Postgres with fsync on, the real server."""
+"""What is measured on: private engines with the test images, a Postgres with fsync on, the real server and agents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tests.harness.engine import PrivateEngine
+from tests.harness.hosts import Hosts
 from tests.harness.images import ensure_images
 from tests.harness.postgres import TestPostgres
 from tests.harness.server import TutelaProcess
@@ -28,4 +29,21 @@ def stage() -> Iterator[tuple[PrivateEngine, TutelaProcess]]:
             server.close()
     finally:
         engine.stop()
+        postgres.close()
+
+
+@contextlib.contextmanager
+def stage_of(count: int) -> Iterator[Hosts]:
+    """So many engines on a bridge, joined agents, a control plane beside them; all of it ends with the block."""
+    postgres = TestPostgres(options={})
+    try:
+        asyncio.run(postgres.make_template())
+        # Not in swarm mode of its own: that is what the same engines are measured with.
+        hosts = Hosts(asyncio.run(postgres.fresh()), count, network="ports")
+        try:
+            hosts.start()
+            yield hosts
+        finally:
+            hosts.close()
+    finally:
         postgres.close()

@@ -1,4 +1,4 @@
-"""The raw engine, Docker Swarm and Tutela in turn on one engine: `./tutela bench [--rounds N] [--only WORD]`.
+"""The raw engine, Docker Swarm and Tutela in turn on one engine: `./tutela bench [--rounds N] [--only LIFE]`.
 
 A life of a group of containers gives several figures; each contender lives it in each round, so that the machine's
 moods hit all. The table, a file and a picture are written: what is lost stays in it.
@@ -6,29 +6,25 @@ moods hit all. The table, a file and a picture are written: what is lost stays i
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
-from bench._contenders import Contender, Raw, Swarm, Tutela, Unattended, at_work
+from bench._contenders import Contender, at_work, watch
 from bench._figures import machine
-from bench._peers import BARS, Case, picture, table, write
+from bench._lives import Life, Lives, Took, timed
+from bench._ours import Tutela, Unattended
+from bench._raw import Raw
+from bench._seen import addresses, latency
 from bench._stage import stage
+from bench._swarm import Swarm
 from tests.harness.engine import run
 from tests.harness.images import SLEEPER
 
 AWAY = "198.51.100.7:5000/tutela/sleeper:latest"
 """An image of a registry that does not answer and does not refuse (the address is for documents, RFC 5737)."""
 
-Took = tuple[str, float]
-
-
-def timed(name: str, work: Callable[[], None]) -> Took:
-    """The case, and its seconds."""
-    began = time.perf_counter()
-    work()
-    return name, time.perf_counter() - began
+LINES = 20
+"""Of which the median counts for a round."""
 
 
 def one(contender: Contender) -> Iterator[Took]:
@@ -60,19 +56,32 @@ def away(contender: Contender) -> Iterator[Took]:
     yield timed("crash to running, registry black-holed", contender.crash)
 
 
-Life = Callable[[Contender], Iterator[Took]]
-LIVES: tuple[Life, ...] = (one, ten, fifty, away)
+def names(contender: Contender) -> Iterator[Took]:
+    """From the call that asks for three where one runs, until a container of a linked service finds three by name, and
+    until they run as well: an engine knows a container's name before it starts its process.
+    """
+    contender.linked(SLEEPER)
+    pid, name = contender.neighbour()
+    watch(lambda: addresses(pid, name) == 1, f"{name} to be found")
+    began = time.perf_counter()
+    with contender.asked(3):
+        watch(lambda: addresses(pid, name) == 3, f"{name} to have three addresses")
+        yield "1 to 3 until a linked container finds 3", time.perf_counter() - began
+    yield "1 to 3 until the 3 that it finds run", time.perf_counter() - began
+
+
+def logs(contender: Contender) -> Iterator[Took]:
+    """From a line that a container writes until who follows has it."""
+    contender.start(SLEEPER, 1)
+    yield f"line of a log to its follower, p50 of {LINES}", latency(contender.pid(), contender.follow, LINES)
+
+
+LIVES: Sequence[Life[Contender]] = (one, ten, fifty, away, names, logs)
 
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(prog="tutela bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help=f"one of: {', '.join(each.__name__ for each in LIVES)}")
-    parser.add_argument("--no-file", action="store_true", help="print only")
-    wanted = parser.parse_args()
-    about = machine()
-    cases: dict[str, Case] = {}
+    lives, about = Lives("peers", __doc__ or "", [each.__name__ for each in LIVES]), machine()
     with stage() as (engine, server):
         client = engine.client()
         repository, _, tag = AWAY.rpartition(":")
@@ -80,24 +89,16 @@ def main() -> None:
         swallow(engine.netns)
         tutela = Tutela(engine, server)
         # What differs from another one in a single thing lives only where that shows.
-        lives: list[tuple[Contender, tuple[Life, ...]]] = [
+        who: list[tuple[Contender, Sequence[Life[Contender]]]] = [
             (Raw(engine), LIVES),
             (Swarm(engine), LIVES),
-            (Swarm(engine, 0.0), (one, away)),
+            (Swarm(engine, restart_delay=0.0), (one, away)),
             (tutela, LIVES),
             (Unattended(engine, server), (one,)),
         ]
-        contenders = [each.name for each, _ in lives]
         warm(tutela)
-        for number in range(1, wanted.rounds + 1):
-            for life in LIVES:
-                if wanted.only in {"", life.__name__}:
-                    for contender in (each for each, its in lives if life in its):
-                        live(life, contender, cases, number)
-    print(table(cases, contenders, wanted.rounds))
-    if not wanted.no_file:
-        path = write(cases, about, wanted.rounds)
-        print(f"kept in {path} and {picture(cases, contenders, path)}")
+        lives.live(who, LIVES)
+    lives.show([each.name for each, _ in who], about)
 
 
 def swallow(netns: str) -> None:
@@ -115,17 +116,6 @@ def warm(tutela: Contender) -> None:
     """Its first calls load what the others need not."""
     with at_work(tutela):
         tutela.start(SLEEPER, 1)
-
-
-def live(life: Life, contender: Contender, cases: dict[str, Case], number: int) -> None:
-    """Once; a contender that fails has no figure, and the others go on."""
-    try:
-        with at_work(contender):
-            for name, seconds in life(contender):
-                cases.setdefault(name, Case(bar=BARS.get(name))).add(contender.name, seconds)
-                print(f"round {number}: {name:40} {contender.name:30} {seconds:7.3f} s", flush=True)
-    except Exception as error:
-        print(f"round {number}: {life.__name__} of {contender.name} failed: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def _check() -> None:
 
 @app.command("bench", context_settings=PASS_ON, rich_help_panel=MAKERS)
 def _bench(context: typer.Context) -> None:
-    """Measure beside the raw engine and Docker Swarm; `bench scale`, `bench spread`, ... runs bench.NAME."""
+    """Measure beside the raw engine and Docker Swarm; `bench hosts`, `bench scale`, ... runs bench.NAME."""
     from app.cli import dev
 
     dev.bench(context.args)
