@@ -317,22 +317,23 @@ async def assign(conn: Connection, container_ids: Sequence[UUID], node_id: UUID,
     )
 
 
-async def assignments(conn: Connection, node_id: UUID, since: int) -> list[ContainerAssignment]:
-    """What the node must hold: changes after the revision, or with `since` 0 everything that is not forgotten."""
+async def assignments(conn: Connection, since: Mapping[UUID, int]) -> dict[UUID, list[ContainerAssignment]]:
+    """What the nodes must hold: changes after the revision of each, or with 0 everything that is not forgotten."""
     rows = await conn.fetch(
-        "SELECT id, service_id, name, want, spec, spec_digest, autorestart, autoreplace, start_gen, seen, networks,"
-        " drop_volumes FROM containers"
-        " WHERE node_id = $1 AND assigned_revision > $2 AND (terminated_at IS NULL OR $2 > 0) ORDER BY created_at, id",
-        node_id,
-        since,
+        "SELECT c.node_id, id, service_id, name, want, spec, spec_digest, autorestart, autoreplace, start_gen, seen,"
+        " networks, drop_volumes FROM unnest($1::uuid[], $2::bigint[]) AS h(node_id, since) JOIN containers c"
+        " ON c.node_id = h.node_id AND c.assigned_revision > h.since AND (c.terminated_at IS NULL OR h.since > 0)"
+        " ORDER BY created_at, id",
+        list(since),
+        list(since.values()),
     )
-    out = []
+    out: dict[UUID, list[ContainerAssignment]] = {}
     for row in rows:
         spec, networks = codec.load(codec.CONTAINER_SPEC, row["spec"]), codec.load(codec.NETWORKS, row["networks"])
         seen = codec.load(codec.OBSERVED, row["seen"])
         assert spec is not None  # noqa: S101 - NOT NULL in the schema
         assert networks is not None  # noqa: S101 - NOT NULL in the schema
-        out.append(
+        out.setdefault(row["node_id"], []).append(
             ContainerAssignment(
                 container_id=row["id"],
                 service_id=row["service_id"],

@@ -189,7 +189,7 @@ async def test_a_host_is_told_of_each_change_of_what_it_keeps_and_of_nothing_els
 
     async def due(at: Node) -> dict[UUID, int]:
         async with record.db.read() as conn:
-            return dict(await copies.due(conn, at.registration.node_id))
+            return {of: version for _, of, version in await copies.due(conn, [at.registration.node_id])}
 
     async def told(at: Node, had: dict[UUID, int]) -> None:
         await dispatch.assignments_since(record.db, at.registration, 1, had=list(had.items()))
