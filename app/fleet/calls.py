@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from app.fleet import bounds
 from app.fleet.beats import Beats
 from app.fleet.dialbacks import Dialbacks
-from app.fleet.news import News
+from app.fleet.news import MOST_FULL, MOST_NODES, News
 from app.fleet.polls import Polls, Told
 from app.fleet.reports import Reports
 from app.secretbox import SecretBox
@@ -65,9 +65,9 @@ class ControlPlane:
         self.beats = Beats(self._there)
         self.polls = Polls(wakeups, self._there)
         self.reports = Reports(self._there)
-        self.news = News(self._there, self.means)
-        # Of each kind so few at once that passes and users keep connections of the pool, however many agents come.
-        self.sessions, self.full_sets = (asyncio.Semaphore(each) for each in (2, 2))
+        self.news, self.full_sets = (News(self._there, self.means, most=each) for each in (MOST_NODES, MOST_FULL))
+        # So few at once that passes and users keep connections of the pool, however many agents come.
+        self.sessions = asyncio.Semaphore(2)
         self._database = database
 
     def db(self) -> Database:
@@ -190,12 +190,8 @@ class NodeCalls:
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         had, self.had = self.had, ()
-        if since:
-            return await reaching(self.shared.news.read(Asked(registration=registration, since=since, had=had)))
-        async with self.shared.full_sets:
-            return await reaching(
-                dispatch.assignments_since(self.shared.db(), registration, since, self.shared.means(), had)
-            )
+        reading = self.shared.news if since else self.shared.full_sets
+        return await reaching(reading.read(Asked(registration=registration, since=since, had=had)))
 
 
 def _due(news: NodeAssignments) -> tuple[tuple[UUID, int], ...]:

@@ -16,8 +16,9 @@ from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
 from orchestrator.telling import Asked, Means, tell
 
-MOST_NODES = 32
-"""In one transaction: what is read is decoded in one turn of the loop, and beats are not to wait for that."""
+MOST_NODES, MOST_FULL = 64, 8
+"""In one transaction, of changes and of full sets: what is read is decoded in one turn of the loop, and beats are not
+to wait for that."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -39,9 +40,13 @@ class _Asking:
 class News:
     """What this process's agents ask for. `run` reads it."""
 
-    def __init__(self, database: Callable[[], Database | None], means: Callable[[], Means]) -> None:
+    def __init__(
+        self, database: Callable[[], Database | None], means: Callable[[], Means], *, most: int = MOST_NODES
+    ) -> None:
+        """`most`: nodes in one transaction."""
         self._database = database
         self._means = means
+        self._most = most
         self._waiting: list[_Asking] = []
         self._any = asyncio.Event()
 
@@ -67,7 +72,7 @@ class News:
         for each in self._waiting:
             if each.answer.done():  # whoever asked is gone
                 continue
-            if each.asked.node_id in taken or len(taken) == MOST_NODES:
+            if each.asked.node_id in taken or len(taken) == self._most:
                 rest.append(each)
             else:
                 taken[each.asked.node_id] = each
