@@ -22,7 +22,7 @@ from orchestrator import rebuilding
 from orchestrator.metrics import BEATS
 from orchestrator.store import fleet, nodes, quarantines, wake
 from orchestrator.store.db import Connection, Database
-from orchestrator.telling import NOTHING_ELSE, TAKEN_OUT, Asked, Means, tell
+from orchestrator.telling import TAKEN_OUT
 
 log = structlog.get_logger("dispatch")
 TAKEN_OUT_SHORT = "this node was taken out of the installation: its containers are left as they are"
@@ -166,22 +166,6 @@ async def expire(db: Database, *, patient: bool = False) -> datetime:
                 await wake.services_on(conn, node_id)
                 await wake.waiting_services(conn)
     return soonest
-
-
-async def assignments_since(
-    db: Database,
-    registration: Registration,
-    since: int,
-    means: Means = NOTHING_ELSE,
-    had: Sequence[tuple[UUID, int]] = (),
-) -> NodeAssignments:
-    """What changed for the node after revision `since`, as `telling.tell`. Raises SessionLost, NotAllowed for a node
-    that was taken out, NotFound.
-    """
-    (found,) = await tell(db, [Asked(registration=registration, since=since, had=had)], means)
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 async def news(db: Database, told: Sequence[NodeAssignments], node_ids: Sequence[UUID]) -> list[int]:

@@ -46,9 +46,6 @@ class Means:
     installation: Installation | None = None
 
 
-NOTHING_ELSE = Means()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """An agent asks what changed after revision `since`; 0 means everything. `had`: the copies that it has taken in."""

@@ -24,6 +24,7 @@ from orchestrator.store.db import now
 from orchestrator.store.schedule import Idle
 from orchestrator.worker import Worker
 from tests.agents.harness import eventually
+from tests.harness.told import assignments_since
 from tests.orchestrator.test_writes import due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record
 
@@ -161,7 +162,7 @@ async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_
     service = await record.create(target=1)
     await record.operate(service, Verb.START)
     await record.passes()
-    asked = (await dispatch.assignments_since(record.db, first.registration, 0)).images
+    asked = (await assignments_since(record.db, first.registration, 0)).images
     assert len(asked) == 1
     async with record.db.transaction() as conn:
         silent = timedelta(seconds=SILENT_SECONDS)
@@ -170,7 +171,7 @@ async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_
     await dispatch.expire(record.db)
     assert await due(record) == {service}
     await record.passes()
-    moved = (await dispatch.assignments_since(record.db, second.registration, 0)).images
+    moved = (await assignments_since(record.db, second.registration, 0)).images
     assert [each.request_id for each in moved] == [each.request_id for each in asked]
     late = ImageResult(request_id=asked[0].request_id, error="its registry does not answer")
     await first.report({}, images=(late,))
