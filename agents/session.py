@@ -101,7 +101,7 @@ class Session:
         self._engine: EngineInfo | None = None
         self._applied = 0
         self._strangers: Strangers | None = None
-        self._said: tuple[EngineInfo | None, int, Strangers | None] | None = None
+        self._said: tuple[EngineInfo | None, Strangers | None] | None = None
         self._requests: dict[UUID, ImageRequest] = {}
         self._answers: dict[UUID, ImageResult] = {}
         self._complained = False
@@ -170,10 +170,10 @@ class Session:
             self._news.set()
 
     def applied(self, revision: int) -> None:
-        """A pass has taken the assignment of this revision into account."""
-        if revision != self._applied:
-            self._applied = revision
-            self._news.set()
+        """A pass has taken the assignment of this revision into account. Told with what is said next: nobody acts on it
+        alone, and a report of its own would be a write for each change of each host.
+        """
+        self._applied = revision
 
     def ask(self, question: Strangers | None) -> None:
         """What an operator is asked about, as long as it is; None: nothing."""
@@ -323,7 +323,7 @@ class Session:
                         ),
                         images=tuple(answers.values()),
                         swarm=swarm if swarm != self._swarm_said else None,
-                        strangers=said[2],
+                        strangers=said[1],
                     )
                 )
             self._accepted(changes, answers)
@@ -374,8 +374,8 @@ class Session:
     def _changes(self) -> dict[UUID, Observed]:
         return {key: seen for key, seen in self._seen.items() if self._sent.get(key) != seen}
 
-    def _saying(self) -> tuple[EngineInfo | None, int, Strangers | None]:
-        return self._engine, self._applied, self._strangers
+    def _saying(self) -> tuple[EngineInfo | None, Strangers | None]:
+        return self._engine, self._strangers
 
 
 def _identity(engine: EngineInfo | None) -> tuple[str, str, int] | None:

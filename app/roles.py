@@ -119,6 +119,8 @@ async def _with_database(
         run_on("beats", shared.beats.run())
         run_on("polls", shared.polls.run())
         run_on("reports", shared.reports.run())
+        run_on("news", shared.news.run())
+        run_on("full sets", shared.full_sets.run())
         if "orchestrator" in roles:
             run_on("orchestrator", orchestrate(db, wakeups, installation, Policy()))
         authority = await _authority(db, shared) if roles & {"api", "agent"} else None

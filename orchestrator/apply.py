@@ -59,6 +59,9 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
         await writing.carry_out(step)
     await actions.log(conn, writing.lines)
     service = writing.service
+    if any(first_of_more_names(writing.rows[each].slot) for each in writing.made):
+        await wake.clients(conn, service.id)
+    # From here on the nodes are locked, and other passes wait for them.
     await publish(
         conn,
         [writing.rows[each] for each in writing.touched],
@@ -81,8 +84,6 @@ async def apply(conn: Connection, view: ServiceView, plan: Plan) -> Service:
     )
     if view.service.operation is not None and service.operation is None:
         await relations.wake_followers(conn, service)
-    if any(first_of_more_names(writing.rows[each].slot) for each in writing.made):
-        await wake.clients(conn, service.id)
     # After the nodes are locked: of two passes that take the last containers away, the second sees what the first did.
     concerned = {writing.rows[each].node_id for each in (*writing.touched, *writing.made)}
     emptied = {node.node_id for node in view.nodes if node.draining} & concerned

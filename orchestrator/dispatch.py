@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,23 +14,17 @@ from domain.assignment import (
     NodeAssignments,
     NodeHello,
     Registration,
-    SessionLost,
 )
 from domain.errors import Conflict, NotAllowed
 from domain.node import Node, NodeState, mass_silence
 from domain.quarantine import answered, contained, identity, position_key
-from domain.spec import Env
-from orchestrator import rebuilding, swarming
+from orchestrator import rebuilding
 from orchestrator.metrics import BEATS
-from orchestrator.planning.view import Installation
-from orchestrator.store import containers, copies, fleet, nodes, quarantines, wake
+from orchestrator.store import fleet, nodes, quarantines, wake
 from orchestrator.store.db import Connection, Database
+from orchestrator.telling import TAKEN_OUT
 
 log = structlog.get_logger("dispatch")
-TAKEN_OUT = (
-    "this node was taken out of the installation: its containers are left as they are. To let it join anew:"
-    " ./tutela agent leave, then ./tutela agent join URL TOKEN with a new token"
-)
 TAKEN_OUT_SHORT = "this node was taken out of the installation: its containers are left as they are"
 """What fits into the end of a connection."""
 
@@ -175,80 +168,10 @@ async def expire(db: Database, *, patient: bool = False) -> datetime:
     return soonest
 
 
-def _no_secrets(_container_id: UUID) -> Env:
-    return ()
-
-
-def _sealed(_password: bytes) -> None:
-    return None
-
-
-async def assignments_since(
-    db: Database,
-    registration: Registration,
-    since: int,
-    secrets: Callable[[UUID], Env] = _no_secrets,
-    unseal: Callable[[bytes], str | None] = _sealed,
-    installation: Installation | None = None,
-    had: Sequence[tuple[UUID, int]] = (),
-) -> NodeAssignments:
-    """What changed for the node after revision `since`; 0 means everything. Raises SessionLost.
-
-    A paused node is told nothing: its agent goes on with what it has. So does one that was told more than the record
-    knows, until an operator says what is right. One that asks beyond the record is to begin anew: the database was
-    put back beneath us.
-
-    `secrets`: the environment of a container with a role, which is told to its node and not stored (spec 2.20).
-    `unseal` opens the stored password of a registry, or the swarm's token; None when it cannot be opened (spec 4.3).
-    `had`: the copies that the agent has taken in.
-    """
-    async with db.transaction() as conn:
-        if had:
-            await copies.told(conn, registration.node_id, had)
-        told = await quarantines.telling(conn, registration.node_id)
-        if told.session != registration.session:
-            if await fleet.terminated(conn, registration.node_id):
-                raise NotAllowed(TAKEN_OUT)
-            raise SessionLost(f"session {registration.session} was followed by {told.session}")
-        if since > told.revision:
-            raise SessionLost(f"revision {since} is beyond the record, which is at {told.revision}")
-        nothing = NodeAssignments(
-            cluster_id=registration.cluster_id,
-            session=told.session,
-            # Nothing that a ledger takes in: not newer than what it has, and no full set.
-            base=max(since, 1),
-            revision=since,
-            lineage=told.lineage,
-            engine=told.engine,
-            word=told.word,
-        )
-        if told.muted:
-            return nothing
-        which: list[tuple[UUID, int]] = []
-        if since == 0 or told.copies:
-            which = await (copies.everything if since == 0 else copies.due)(conn, registration.node_id)
-        return replace(
-            nothing,
-            base=since,
-            revision=told.revision,
-            containers=tuple(
-                replace(each, secret_env=secrets(each.container_id)) if each.spec.token else each
-                for each in await containers.assignments(conn, registration.node_id, since)
-            )
-            if told.revision > since or since == 0
-            else (),
-            images=tuple(await nodes.open_image_requests(conn, registration.node_id, unseal)) if told.images else (),
-            swarm=await swarming.order(conn, registration.node_id, installation, unseal)
-            if installation and told.swarm
-            else None,
-            copies=tuple(await copies.read(conn, registration.node_id, which)) if which else (),
-        )
-
-
 async def news(db: Database, told: Sequence[NodeAssignments], node_ids: Sequence[UUID]) -> list[int]:
     """Which of these nodes, by their places, have news beyond what each was told last: one statement for all.
 
-    Everything that `assignments_since` tells changes with the node's revision, but for copies; or with its session.
+    Everything that `telling.tell` tells changes with the node's revision, but for copies; or with its session.
     """
     async with db.read() as conn:
         return await quarantines.news(

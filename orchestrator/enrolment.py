@@ -10,11 +10,12 @@ from uuid import UUID
 from domain.access import Via
 from domain.assignment import EngineInfo
 from domain.errors import Conflict, Invalid, NotAllowed
-from orchestrator.dispatch import TAKEN_OUT, refuse_second_agent
+from orchestrator.dispatch import refuse_second_agent
 from orchestrator.ids import new_id
 from orchestrator.store import audit, fleet, nodes, wake
 from orchestrator.store.audit import Entry
 from orchestrator.store.db import Database, now
+from orchestrator.telling import TAKEN_OUT
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import datetime
 from uuid import UUID
 
@@ -63,8 +64,10 @@ async def one_pass(db: Database, installation: Installation, policy: Policy) -> 
         return None
     PASSES.add("done")
     PASS_SECONDS.observe(time.monotonic() - began)
-    for step in plan.steps:
-        log.info("step", service=service.unique_name, kind=type(step).__name__, cause=step.cause)
+    # A line for each kind with the first one's cause, however many containers it is done to.
+    first = {type(step).__name__: step.cause for step in reversed(plan.steps)}
+    for kind, times in Counter(type(step).__name__ for step in plan.steps).items():
+        log.info("step", service=service.unique_name, kind=kind, cause=first[kind], times=times)
     return None
 
 

@@ -39,7 +39,8 @@ async def record(db: Database, said: Sequence[NodeReport], *, wait: bool = False
         over = await reports.over(conn, left) if left else set()
         changes = await reports.observe(conn, [each for each in said if each.node_id in touched])
         await _note_starts(conn, touched, changes)
-        await wake.leave(conn, [*asked, *(before.service_id for before, _ in changes)])
+        await wake.leave(conn, asked)
+        await wake.seen(conn, [before.service_id for before, _ in changes])
         turned = [node_id for node_id, node in touched.items() if node.changed]
         if turned:
             await wake.services_on(conn, *turned)

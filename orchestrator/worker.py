@@ -49,18 +49,17 @@ class Worker:
                     await self._wakeups.service.wait()
 
     async def drain(self) -> Idle:
-        """Do passes until nothing is due. A lane that finds nothing costs queries: one service alone needs no lanes.
+        """Do passes until nothing is due, several at once when there is more than one; returns for how long none is.
 
         A wake that nobody told of is due at once (`schedule.soonest`), so that the next round gathers it.
         """
         await gather(self._db)
-        for _ in range(2):
-            if (idle := await self._pass()) is not None:
-                return idle
+        if (idle := await self._pass()) is not None:
+            return idle
         try:
             # In a task of its own: a group that fails leaves a cancellation counted on its task (Python before 3.13),
             # and with one counted the next `asyncio.timeout` ends that task (before 3.11.3; Debian 12 has 3.11.2).
-            ends = await asyncio.create_task(self._all_lanes())
+            ends = await asyncio.create_task(self._lanes_full())
         except ExceptionGroup as failed:
             # Of several lanes the one that says most: a defect before a database that is away.
             _, others = failed.split(DatabaseAway)
@@ -69,25 +68,32 @@ class Worker:
         later = [each for each in ends if each.seconds is not None and each.seconds > 0]
         return min(later, key=lambda each: each.seconds or 0.0) if later else ends[-1]
 
-    async def _all_lanes(self) -> list[Idle]:
-        ends = list[Idle]()
+    async def _lanes_full(self) -> list[Idle]:
+        """One pass more after each that was due, and after each notification: what is said while a large service has
+        its pass waits for none of that. A pass that finds nothing costs queries: one service alone has no second lane.
+        """
+        ends, said = list[Idle](), self._wakeups.service
         async with asyncio.TaskGroup() as lanes:
-            for _ in range(self._lanes):
-                lanes.create_task(self._lane(ends))
+            hearing = lanes.create_task(said.wait())
+            under_way = [lanes.create_task(self._pass())]
+            while under_way:
+                await asyncio.wait({hearing, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+                over = [each for each in under_way if each.done()]
+                under_way = [each for each in under_way if not each.done()]
+                found = [idle for each in over if (idle := each.result()) is not None]
+                ends += found
+                more = 2 * (len(over) - len(found))
+                if said.is_set() and under_way:
+                    said.clear()
+                    await gather(self._db)
+                    more += 1
+                if hearing.done():
+                    hearing = lanes.create_task(said.wait())
+                under_way += [lanes.create_task(self._pass()) for _ in range(min(more, self._lanes - len(under_way)))]
+            hearing.cancel()
         return ends
 
-    async def _lane(self, ends: list[Idle]) -> None:
-        """What an earlier lane found due was what others were still at."""
-        while (idle := await self._pass()) is None:
-            pass
-        ends.append(idle)
-
     async def _pass(self) -> Idle | None:
-        """One pass. What was woken meanwhile takes its place in the queue first, so that it need not wait for an end
-        of what is due."""
-        if self._wakeups.service.is_set():
-            self._wakeups.service.clear()
-            await gather(self._db)
         return await one_pass(self._db, self._installation, self._policy)
 
 

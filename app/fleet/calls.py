@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from app.fleet import bounds
 from app.fleet.beats import Beats
 from app.fleet.dialbacks import Dialbacks
+from app.fleet.news import MOST_FULL, MOST_NODES, News
 from app.fleet.polls import Polls, Told
 from app.fleet.reports import Reports
 from app.secretbox import SecretBox
@@ -27,6 +28,7 @@ from orchestrator.listener import Wakeups
 from orchestrator.planning.view import Installation
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
+from orchestrator.telling import Asked, Means
 
 T = TypeVar("T")
 POLL_SECONDS = 30.0
@@ -63,8 +65,9 @@ class ControlPlane:
         self.beats = Beats(self._there)
         self.polls = Polls(wakeups, self._there)
         self.reports = Reports(self._there)
-        # Of each kind so few at once that passes and users keep connections of the pool, however many agents come.
-        self.sessions, self.full_sets, self.news = (asyncio.Semaphore(each) for each in (2, 2, 3))
+        self.news, self.full_sets = (News(self._there, self.means, most=each) for each in (MOST_NODES, MOST_FULL))
+        # So few at once that passes and users keep connections of the pool, however many agents come.
+        self.sessions = asyncio.Semaphore(2)
         self._database = database
 
     def db(self) -> Database:
@@ -72,6 +75,13 @@ class ControlPlane:
         if not self._database.done():
             raise ConnectionError("the database is not up yet")
         return self._database.result()
+
+    def means(self) -> Means:
+        """What agents are told beside the record."""
+        return Means(secrets=self._environment, unseal=self.secrets.unseal, installation=self.installation)
+
+    def _environment(self, container_id: UUID) -> Env:
+        return (("TUTUM_AUTH", f"Bearer {self.secrets.token(container_id)}"),)
 
     def _there(self) -> Database | None:
         return self._database.result() if self._database.done() else None
@@ -180,20 +190,8 @@ class NodeCalls:
 
     async def _since(self, registration: Registration, since: int) -> NodeAssignments:
         had, self.had = self.had, ()
-        async with self.shared.news if since else self.shared.full_sets:
-            call = dispatch.assignments_since(
-                self.shared.db(),
-                registration,
-                since,
-                self._environment,
-                self.shared.secrets.unseal,
-                self.shared.installation,
-                had,
-            )
-            return await reaching(call)
-
-    def _environment(self, container_id: UUID) -> Env:
-        return (("TUTUM_AUTH", f"Bearer {self.shared.secrets.token(container_id)}"),)
+        reading = self.shared.news if since else self.shared.full_sets
+        return await reaching(reading.read(Asked(registration=registration, since=since, had=had)))
 
 
 def _due(news: NodeAssignments) -> tuple[tuple[UUID, int], ...]:

@@ -32,7 +32,10 @@ COLUMNS = (
     "autorestart", "networks", "seen", "created_at", "terminated_at", "autoreplace", "operation", "refill",
     "drop_volumes", "replaced", "leaving", "follows",
 )  # fmt: skip
-_COLUMNS = ", ".join(COLUMNS)
+TEXTS = ("spec", "networks", "seen")
+"""Read as texts, whose values are remembered (`codec.load`)."""
+
+_COLUMNS = ", ".join(f"{name}::text" if name in TEXTS else name for name in COLUMNS)
 _SERVICE = "(SELECT s.{column} FROM services s WHERE s.id = service_id)"
 # Of the account that is the page's first parameter. Each by its index; then only what was found is looked at.
 _NAMED = "SELECT c.id FROM containers c WHERE c.account_id = $1 AND c.name = ${n}"
@@ -281,7 +284,7 @@ async def write(
         return
     ids = [row.id for row in rows]
     if seen is None:
-        found = await conn.fetch("SELECT id, seen FROM containers WHERE id = ANY($1)", ids)
+        found = await conn.fetch("SELECT id, seen::text FROM containers WHERE id = ANY($1)", ids)
         known = {row["id"]: codec.load(codec.OBSERVED, row["seen"]) for row in found}
     else:
         known = dict.fromkeys(ids, seen)
@@ -319,22 +322,25 @@ async def assign(conn: Connection, container_ids: Sequence[UUID], node_id: UUID,
     )
 
 
-async def assignments(conn: Connection, node_id: UUID, since: int) -> list[ContainerAssignment]:
-    """What the node must hold: changes after the revision, or with `since` 0 everything that is not forgotten."""
+async def assignments(conn: Connection, since: Mapping[UUID, int]) -> dict[UUID, list[ContainerAssignment]]:
+    """What the nodes must hold: changes after the revision of each, or with 0 everything that is not forgotten."""
     rows = await conn.fetch(
-        "SELECT id, service_id, name, want, spec, spec_digest, autorestart, autoreplace, start_gen, seen, networks,"
-        " drop_volumes, follows FROM containers"
-        " WHERE node_id = $1 AND assigned_revision > $2 AND (terminated_at IS NULL OR $2 > 0) ORDER BY created_at, id",
-        node_id,
-        since,
+        "SELECT c.node_id, id, service_id, name, want, spec::text, spec_digest, autorestart, autoreplace, start_gen,"
+        " seen::text, networks::text, drop_volumes, follows"
+        " FROM unnest($1::uuid[], $2::bigint[]) AS h(node_id, since)"
+        " JOIN containers c ON c.node_id = h.node_id AND c.assigned_revision > h.since"
+        " AND (c.terminated_at IS NULL OR h.since > 0)"
+        " ORDER BY created_at, id",
+        list(since),
+        list(since.values()),
     )
-    out = []
+    out: dict[UUID, list[ContainerAssignment]] = {}
     for row in rows:
         spec, networks = codec.load(codec.CONTAINER_SPEC, row["spec"]), codec.load(codec.NETWORKS, row["networks"])
         seen = codec.load(codec.OBSERVED, row["seen"])
         assert spec is not None  # noqa: S101 - NOT NULL in the schema
         assert networks is not None  # noqa: S101 - NOT NULL in the schema
-        out.append(
+        out.setdefault(row["node_id"], []).append(
             ContainerAssignment(
                 container_id=row["id"],
                 service_id=row["service_id"],

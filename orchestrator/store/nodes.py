@@ -25,7 +25,10 @@ COLUMNS = (
     "public_ip", "live", "reserved_memory", "reserved_cpu", "failures", "terminated_at", "paused_at", "paused_by",
     "address", "overlay", "network_note", "accepted", "ahead", "strangers",
 )  # fmt: skip
-_COLUMNS = ", ".join(COLUMNS)
+TEXTS = ("engine", "failures")
+"""Read as texts, whose values are remembered (`codec.load`)."""
+
+_COLUMNS = ", ".join(f"{name}::text" if name in TEXTS else name for name in COLUMNS)
 _FILTERS = {
     "uuid": "id",
     "state": "state",

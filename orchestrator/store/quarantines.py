@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.assignment import Position
-from domain.errors import NotFound
 from domain.swarm import SwarmRole
 from orchestrator.store import codec
 from orchestrator.store.db import Connection
@@ -32,21 +31,19 @@ class Telling:
     swarm: bool
 
 
-async def telling(conn: Connection, node_id: UUID) -> Telling:
-    """One statement: agents ask all the time. Raises NotFound."""
-    row = await conn.fetchrow(
-        "SELECT session, assignment_revision AS revision, lineage, accepted AS engine, word,"
+async def telling(conn: Connection, node_ids: Sequence[UUID]) -> dict[UUID, Telling]:
+    """Of those of the nodes that there are. One statement: agents ask all the time."""
+    rows = await conn.fetch(
+        "SELECT n.id, session, assignment_revision AS revision, lineage, accepted AS engine, word,"
         " (n.paused_at IS NOT NULL OR ahead IS NOT NULL) AS muted,"
         " EXISTS (SELECT 1 FROM copies_due d WHERE d.node_id = n.id) AS copies,"
         " EXISTS (SELECT 1 FROM image_requests r WHERE r.node_id = n.id AND r.answered_at IS NULL) AS images,"
         " (swarm_role <> $2 OR swarm_reset <> '') AS swarm"
-        " FROM nodes n, installation WHERE n.id = $1",
-        node_id,
+        " FROM nodes n, installation WHERE n.id = ANY($1)",
+        list(node_ids),
         SwarmRole.NONE.value,
     )
-    if row is None:
-        raise NotFound(f"there is no node {node_id}")
-    return Telling(**row)
+    return {row["id"]: Telling(**{key: value for key, value in row.items() if key != "id"}) for row in rows}
 
 
 async def news(

@@ -81,7 +81,7 @@ class Before:
 
 
 _BEFORE = """
-    SELECT c.id, c.node_id, c.service_id, c.want, c.start_gen, c.leaving, c.seen FROM containers c
+    SELECT c.id, c.node_id, c.service_id, c.want, c.start_gen, c.leaving, c.seen::text FROM containers c
     JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS r(id, node_id, session, seq)
     ON r.id = c.id AND r.node_id = c.node_id
     WHERE c.id = ANY($1) AND c.terminated_at IS NULL AND (c.seen_session, c.seen_seq) < (r.session, r.seq)

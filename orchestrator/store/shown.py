@@ -44,7 +44,7 @@ _VERSION = f"""ROW(a.username, s.ctid, s.xmin, k.ctid, k.xmin, {_ACTIONS}, {_KIN
 """  # noqa: S608 - constants of this module
 _OF_CALLERS = f"(SELECT {_VERSION} {services.FROM} WHERE s.account_id = caller.id AND s.id = $2)"
 # The driver has no codec for an array of times within a row; for rows within one it has.
-_CONTAINER = ", ".join(f"c.{name}" for name in containers.COLUMNS).replace(
+_CONTAINER = ", ".join(f"c.{name}" + "::text" * (name in containers.TEXTS) for name in containers.COLUMNS).replace(
     "c.replaced", "ARRAY(SELECT ROW(t) FROM unnest(c.replaced) AS u(t))"
 )
 _LOAD = f"""

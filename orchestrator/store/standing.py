@@ -11,8 +11,8 @@ from orchestrator.store import containers, nodes
 from orchestrator.store.db import Connection
 
 _QUERY = f"""
-    SELECT {", ".join(f"c.{each}" for each in containers.COLUMNS)},
-        {", ".join(f"n.{each} AS at_{each}" for each in nodes.COLUMNS)}
+    SELECT {", ".join(f"c.{each}" + "::text" * (each in containers.TEXTS) for each in containers.COLUMNS)},
+        {", ".join(f"n.{each}" + "::text" * (each in nodes.TEXTS) + f" AS at_{each}" for each in nodes.COLUMNS)}
     FROM containers c JOIN nodes n ON n.id = c.node_id
     WHERE c.service_id = ANY($1) AND c.terminated_at IS NULL ORDER BY c.slot
 """  # noqa: S608 - columns of ours

@@ -49,6 +49,28 @@ async def leave(conn: Connection, service_ids: Iterable[UUID]) -> None:
     await look(conn)
 
 
+LARGE, LONGEST = 20, 100
+"""Containers of a service from which on their reports are gathered for it, a millisecond for each; and the most."""
+
+
+async def seen(conn: Connection, service_ids: Iterable[UUID]) -> None:
+    """As `leave`, where containers are seen otherwise than before: a large service is looked at a moment later.
+
+    A pass reads all its containers, and when they start on a hundred hosts each of these says so by itself.
+    """
+    ids = sorted(set(service_ids))
+    if not ids:
+        return
+    await conn.execute(
+        "INSERT INTO wakes (service_id, at) SELECT id, clock_timestamp() + CASE WHEN target < $2 THEN interval '0'"
+        " ELSE least(target, $3) * interval '1 millisecond' END FROM services WHERE id = ANY($1)",
+        ids,
+        LARGE,
+        LONGEST,
+    )
+    await look(conn)
+
+
 async def clients(conn: Connection, service_id: UUID) -> None:
     """Make the workers look at the services that are linked to this one; waits for nobody."""
     await conn.execute(

@@ -10,7 +10,6 @@ import pytest
 
 from domain.pause import Pause
 from domain.service import Verb
-from orchestrator import dispatch
 from orchestrator.planning.explain import Reason, explain
 from orchestrator.planning.view import Policy
 from orchestrator.store import schedule
@@ -18,6 +17,7 @@ from tests.admin.conftest import ADMIN, Office
 from tests.admin.servers import control_plane
 from tests.api.client import API
 from tests.harness.passes import reconcile_due
+from tests.harness.told import assignments_since
 from tests.harness.wait import wait_for
 from tests.orchestrator.world import INSTALLATION, POLICY, Node
 from tests.planning.model import START, World, a_service
@@ -199,10 +199,10 @@ async def test_an_image_is_asked_of_another_node_when_the_one_that_was_asked_is_
     service = await office.create(name="web")
     await post(office, f"{service['resource_uri']}start/")
     await passes(office)
-    assert len((await dispatch.assignments_since(office.db, first.registration, 0)).images) == 1
+    assert len((await assignments_since(office.db, first.registration, 0)).images) == 1
     await post(office, f"{ADMIN}/node/{first.registration.node_id}/pause/")
     await passes(office)
-    assert len((await dispatch.assignments_since(office.db, second.registration, 0)).images) == 1
+    assert len((await assignments_since(office.db, second.registration, 0)).images) == 1
 
 
 async def test_what_is_terminated_is_not_paused(office: Office) -> None:

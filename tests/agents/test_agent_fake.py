@@ -217,6 +217,24 @@ async def test_a_lost_session_begins_anew_with_everything(runtime: FakeRuntime, 
     assert runtime.calls.count("start") == 1
 
 
+async def test_a_revision_is_told_with_what_is_said_next(runtime: FakeRuntime, tmp_path: Path) -> None:
+    """A report of its own would be a write of the node's row, for each change of each host."""
+    channel, (first, second, _) = MemoryChannel(), three()
+    async with running(runtime, channel, tmp_path) as agent:
+        channel.assign(first)
+        await until(channel, first.container_id, Seen.RUNNING)
+        await agent.settled()
+        before = len(channel.reports)
+        channel.assign()
+        await eventually(lambda: agent._ledger.revision == channel.revision, "the revision")
+        await agent.settled()
+        assert len(channel.reports) == before
+        channel.assign(second)
+        await until(channel, second.container_id, Seen.RUNNING)
+        await agent.settled()
+        assert channel.applied == channel.revision
+
+
 async def test_another_installations_ledger_is_left_alone(runtime: FakeRuntime, tmp_path: Path) -> None:
     mine, other = MemoryChannel(), MemoryChannel(cluster_id=uuid4())
     one = assigned(1)

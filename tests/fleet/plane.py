@@ -110,6 +110,8 @@ async def _plane(dsn: str, folder: Path, secret: str | None) -> AsyncIterator[Pl
             shared.beats.run(),
             shared.polls.run(),
             shared.reports.run(),
+            shared.news.run(),
+            shared.full_sets.run(),
             shared.dialbacks.relay(db, shared.wakeups.streams),
             Door(settings, db, shared, authority).run(),
             keep(shared, db, settings.agents_door),

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from agents import dial
-from app.fleet import reports
+from app.fleet import news, reports
 from app.fleet.beats import Beats
 from app.fleet.calls import ControlPlane, NodeCalls
+from app.fleet.news import News
 from app.fleet.reports import Reports
 from app.secretbox import SecretBox
 from domain.assignment import Beat, ContainerReport, NodeAssignments, NodeHello, SessionLost
 from domain.container import Observed, Seen
 from domain.errors import Invalid
 from domain.node import NodeState
+from domain.service import Verb
 from orchestrator import dispatch
 from orchestrator.listener import Wakeups
 from orchestrator.store import nodes
 from orchestrator.store.db import Database
 from orchestrator.store.errors import DatabaseAway
+from orchestrator.telling import Answer, Asked, Means, tell
 from tests.api.test_cost import logged
 from tests.fleet.plane import plane
-from tests.orchestrator.world import ENGINE, Node
+from tests.orchestrator.world import ENGINE, Node, Record
 
 
 @pytest.fixture
@@ -38,6 +40,13 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     opened = await Database.open(database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    made = await Record.open(database_url)
+    yield made
+    await made.db.close()
 
 
 @asynccontextmanager
@@ -240,36 +249,92 @@ async def test_a_host_that_waits_for_its_session_is_not_silent(db: Database, tmp
     await asyncio.gather(beating, return_exceptions=True)
 
 
-async def test_full_sets_are_read_for_few_at_a_time(
-    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def reading(db: Database, **most: int) -> AsyncIterator[News]:
+    made = News(lambda: db, Means, **most)
+    running = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_many_hosts_have_news_of_is_read_in_as_many_statements_as_for_one(record: Record) -> None:
+    some = [await Node.join(record.db, f"n{n}") for n in range(20)]
+    async with record.db.transaction() as conn:
+        await nodes.bump_revisions(conn, [each.registration.node_id for each in some])
+    service = await record.create(target=20)
+    await record.operate(service, Verb.START)
+    await record.passes()
+    for each in some:
+        await each.fetch()  # one is asked for the image
+    await record.passes()
+    ask = [Asked(registration=each.registration, since=each.revision) for each in some]
+    said: list[int] = []
+    answers: list[NodeAssignments] = []
+    async with reading(record.db) as made:
+        for group in (ask[:1], ask):
+            seen: list[tuple[str, tuple[object, ...]]] = []
+            with logged(seen):
+                answers = await asyncio.gather(*map(made.read, group))
+            said.append(len(seen))
+    assert said == [4, 4]
+    rows = {row.id: row.node_id for row in await record.rows(service)}
+    for asked, answer in zip(ask, answers, strict=True):
+        (own,) = answer.containers
+        assert rows[own.container_id] == asked.node_id
+        (copy,) = (each for each in answer.copies if each.of == service)
+        assert [each["id"] for each in copy.rows["services"]] == [str(service)]
+        assert [each["id"] for each in copy.rows["containers"]] == [str(own.container_id)]
+
+
+async def test_of_each_node_one_question_is_read_at_a_time_and_a_session_that_is_over_learns_it(db: Database) -> None:
+    """Also where both are on one process: an agent that comes back on another connection."""
+    old, other = await hosts(db, 2)
+    new = await Node.join(db, "n0")
+    async with reading(db) as made:
+        lost, told, full = await asyncio.gather(
+            *(made.read(Asked(registration=each.registration, since=0)) for each in (old, new, other)),
+            return_exceptions=True,
+        )
+    assert isinstance(lost, SessionLost)
+    assert isinstance(told, NodeAssignments)
+    assert isinstance(full, NodeAssignments)
+    assert (told.session, told.base, full.base) == (new.registration.session, 0, 0)
+
+
+async def test_one_that_cannot_be_read_does_not_hold_up_the_others(
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many hosts come back at once: passes and users keep connections of the pool."""
-    database: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
-    database.set_result(db)
-    shared = ControlPlane(database, Wakeups(), SecretBox.open(tmp_path, None))
-    under_way = most = 0
-    read = dispatch.assignments_since
+    bad, good = await hosts(db, 2)
 
-    async def counted(*arguments: Any) -> NodeAssignments:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        try:
-            return await read(*arguments)
-        finally:
-            under_way -= 1
+    async def broken(reached: Database, asked: Sequence[Asked], means: Means) -> list[Answer]:
+        if bad.registration.node_id in {each.node_id for each in asked}:
+            raise ValueError("a row that nobody can read")
+        return await tell(reached, asked, means)
 
-    monkeypatch.setattr(dispatch, "assignments_since", counted)
+    monkeypatch.setattr(news, "tell", broken)
+    async with reading(db) as made:
+        refused, told = await asyncio.gather(
+            *(made.read(Asked(registration=each.registration, since=0)) for each in (bad, good)), return_exceptions=True
+        )
+    assert isinstance(refused, ValueError)
+    assert isinstance(told, NodeAssignments)
 
-    async def come(number: int) -> None:
-        host = NodeCalls(shared)
-        engine = replace(ENGINE, place=f"n{number}")
-        begun = await host.register(NodeHello(name=f"n{number}", cluster_id=None, engine=engine))
-        assert (await host.assignments(begun, 0)).base == 0
-        host.end()
 
-    await asyncio.gather(*(come(number) for number in range(20)))
-    assert most == 2
+async def test_full_sets_are_read_for_few_at_a_time(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many hosts come back at once: passes and users keep connections of the pool, and beats their turns."""
+    some, read = await hosts(db, 20), list[int]()
+
+    async def counted(reached: Database, asked: Sequence[Asked], means: Means) -> list[Answer]:
+        read.append(len(asked))
+        return await tell(reached, asked, means)
+
+    monkeypatch.setattr(news, "tell", counted)
+    async with reading(db, most=news.MOST_FULL) as made:
+        await asyncio.gather(*(made.read(Asked(registration=each.registration, since=0)) for each in some))
+    assert read == [8, 8, 4]
 
 
 async def test_a_handshake_that_took_too_long_gets_twice_the_time(

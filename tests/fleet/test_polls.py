@@ -112,11 +112,12 @@ async def ground(database_url: str, tmp_path: Path) -> AsyncIterator[Ground]:
     installation = Installation(api_url="http://api.test", stream_url="ws://api.test")
     made = Ground(db, ControlPlane(database, Wakeups(), secrets, installation))
     listening = asyncio.create_task(listen(database_url, made.shared.wakeups))
+    reading = [asyncio.create_task(each.run()) for each in (made.shared.news, made.shared.full_sets)]
     await asyncio.wait_for(made.shared.wakeups.missed.wait(), 30)
     try:
         yield made
     finally:
-        tasks = [listening, *(each.waiting for each in made.hosts)]
+        tasks = [listening, *reading, *(each.waiting for each in made.hosts)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,6 +23,8 @@ from orchestrator.store import actions, drains, wake
 from orchestrator.store.db import now
 from orchestrator.store.schedule import Idle
 from orchestrator.worker import Worker
+from tests.agents.harness import eventually
+from tests.harness.told import assignments_since
 from tests.orchestrator.test_writes import due
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record
 
@@ -121,12 +123,46 @@ async def test_the_soonest_that_a_lane_saw_counts(record: Record, monkeypatch: p
     assert await made.drain() == Idle(5.0)
 
 
+async def test_what_is_said_during_a_long_pass_does_not_wait_for_it(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the other lanes had ended: they found nothing due."""
+    due, done, long = ["first", "large"], list[str](), asyncio.Event()
+    wakeups = Wakeups()
+    made = Worker(record.db, wakeups, INSTALLATION, Policy(), lanes=3)
+
+    async def passed(*_: object) -> Idle | None:
+        if not due:
+            return Idle(None)
+        name = due.pop(0)
+        if name == "large":
+            await long.wait()
+        done.append(name)
+        return None
+
+    async def gathered(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(worker, "gather", gathered)
+    monkeypatch.setattr(worker, "one_pass", passed)
+    draining = asyncio.create_task(made.drain())
+    for name in ("small", "another"):
+        await asyncio.sleep(0.05)  # every lane but one finds nothing meanwhile
+        due.append(name)
+        wakeups.service.set()
+        await eventually(lambda name=name: name in done, within=20, what=name)  # type: ignore[misc]
+    assert "large" not in done
+    long.set()
+    assert await draining == Idle(None)
+    assert done == ["first", "small", "another", "large"]
+
+
 async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_does_not_count(record: Record) -> None:
     first, second = await Node.join(record.db, "a"), await Node.join(record.db, "b")
     service = await record.create(target=1)
     await record.operate(service, Verb.START)
     await record.passes()
-    asked = (await dispatch.assignments_since(record.db, first.registration, 0)).images
+    asked = (await assignments_since(record.db, first.registration, 0)).images
     assert len(asked) == 1
     async with record.db.transaction() as conn:
         silent = timedelta(seconds=SILENT_SECONDS)
@@ -135,7 +171,7 @@ async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_
     await dispatch.expire(record.db)
     assert await due(record) == {service}
     await record.passes()
-    moved = (await dispatch.assignments_since(record.db, second.registration, 0)).images
+    moved = (await assignments_since(record.db, second.registration, 0)).images
     assert [each.request_id for each in moved] == [each.request_id for each in asked]
     late = ImageResult(request_id=asked[0].request_id, error="its registry does not answer")
     await first.report({}, images=(late,))

@@ -135,11 +135,11 @@ async def test_no_host_is_owed_a_copy_of_a_service_that_was_purged(record: Recor
         await record.operate(each, Verb.START)
     await record.settle(node)
     async with record.db.transaction() as conn:
-        assert {of for of, _ in await copies.due(conn, node.registration.node_id)} >= {gone, here}
+        assert {of for _, of, _ in await copies.due(conn, [node.registration.node_id])} >= {gone, here}
         await conn.execute("UPDATE services SET destroyed_at = now() - interval '25 hours' WHERE id = $1", gone)
     await purge_once(record.db)
     async with record.db.read() as conn:
-        due = {of for of, _ in await copies.due(conn, node.registration.node_id)}
+        due = {of for _, of, _ in await copies.due(conn, [node.registration.node_id])}
     assert here in due
     assert gone not in due
 

@@ -27,6 +27,7 @@ from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.schedule import Idle
 from orchestrator.worker import Worker
 from tests.harness.passes import reconcile_due
+from tests.harness.told import assignments_since
 from tests.orchestrator.world import INSTALLATION, POLICY, Node, Record, done
 
 
@@ -117,7 +118,7 @@ async def test_a_full_assignment_is_the_sum_of_the_changes(record: Record) -> No
     await record.settle(node)
     await record.scale(service_id, 2)
     await record.settle(node)
-    full = await dispatch.assignments_since(record.db, node.registration, 0)
+    full = await assignments_since(record.db, node.registration, 0)
     assert {each.container_id for each in full.containers} == {
         key for key, each in node.held.items() if each.want is not Want.GONE
     }

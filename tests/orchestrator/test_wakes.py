@@ -207,3 +207,25 @@ async def test_passes_and_reports_at_once_end_as_wanted(record: Record, database
     await second.close()
     async with record.db.read() as conn:
         assert await conn.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
+async def test_a_large_service_is_looked_at_a_moment_after_its_containers_were_seen_a_small_one_at_once(
+    record: Record,
+) -> None:
+    """Each of its hosts reports by itself, and a pass reads all of its containers: those of a moment have one pass."""
+    large, small = await record.create("large", target=1000), await record.create("small", target=wake.LARGE - 1)
+    async with record.db.transaction() as conn:
+        for _ in range(3):
+            await wake.seen(conn, [large, small])
+    assert await gather(record.db) == 2
+    async with record.db.read() as conn:
+        rows = await conn.fetch("SELECT id, extract(epoch FROM look_at - clock_timestamp()) AS wait FROM services")
+    waits = {row["id"]: row["wait"] for row in rows}
+    assert waits[small] <= 0 < waits[large] <= wake.LONGEST / 1000
+    # What somebody asks for is not put off by it.
+    async with record.db.transaction() as conn:
+        await wake.leave(conn, [large])
+    assert await gather(record.db) == 1
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET look_at = NULL WHERE id = $1", small)
+        await taken(conn, large)

@@ -28,6 +28,7 @@ from orchestrator.reporting import record
 from orchestrator.store import accounts, actions, containers, nodes, services, wake
 from orchestrator.store.db import Database, now
 from tests.harness.passes import reconcile_due
+from tests.harness.told import assignments_since
 
 ENGINE = EngineInfo(engine_id="E", version="20.10", storage_driver="overlay2", cpus=2, memory=4096)
 INSTALLATION = Installation(api_url="http://api.test", stream_url="ws://api.test")
@@ -52,7 +53,7 @@ class Node:
         return cls(db, registration, engine=engine)
 
     async def fetch(self) -> list[ContainerAssignment]:
-        news = await dispatch.assignments_since(self.db, self.registration, self.revision)
+        news = await assignments_since(self.db, self.registration, self.revision)
         self.revision = news.revision
         images = tuple(
             ImageResult(request_id=each.request_id, image=ResolvedImage(reference=each.reference, image_id="sha256:1"))

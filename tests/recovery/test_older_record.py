@@ -16,6 +16,7 @@ from orchestrator.store.db import Database
 from tests.admin.conftest import ADMIN, Office, office  # noqa: F401 - a fixture
 from tests.agents.build import assigned
 from tests.api.client import API
+from tests.harness.told import assignments_since
 from tests.orchestrator.world import ENGINE, Node, record_one
 
 
@@ -24,7 +25,7 @@ def hello(seen: Position | None, **engine: object) -> NodeHello:
 
 
 async def full(db: Database, registration: Registration) -> NodeAssignments:
-    return await dispatch.assignments_since(db, registration, 0)
+    return await assignments_since(db, registration, 0)
 
 
 async def shown(office: Office, node_id: UUID) -> dict[str, str] | None:  # noqa: F811
@@ -69,7 +70,7 @@ async def test_a_database_put_back_beneath_a_session_is_noticed(office: Office) 
     begun = await dispatch.register(office.db, hello(None))
     told = await full(office.db, begun)
     with pytest.raises(SessionLost, match="beyond the record"):
-        await dispatch.assignments_since(office.db, begun, told.revision + 1)
+        await assignments_since(office.db, begun, told.revision + 1)
 
 
 async def test_another_engine_is_not_the_nodes_own_until_an_operator_says_so(office: Office) -> None:  # noqa: F811

@@ -27,6 +27,7 @@ from orchestrator import dispatch
 from orchestrator.store import accounts, containers, copies, fleet, nodes, pauses, rebuild, services, wake
 from orchestrator.store.db import Database
 from tests.harness.postgres import TestPostgres
+from tests.harness.told import assignments_since
 from tests.orchestrator.world import ENGINE, Node, Record
 
 NAMES = ("n1", "n2")
@@ -76,7 +77,7 @@ async def agent(db: Database, folder: Path, name: str) -> tuple[Node, Ledger]:
 
 async def learn(db: Database, registration: Registration, ledger: Ledger) -> None:
     """All that the node is told."""
-    news = await dispatch.assignments_since(db, registration, 0)
+    news = await assignments_since(db, registration, 0)
     ledger.accept(news)
     ledger.keep(news.copies)
     await ledger.save()
@@ -148,7 +149,7 @@ async def test_the_same_record_is_made_anew(record: Record, fresh: Database, tmp
         assert await conn.fetchval("SELECT restored_from FROM installation") == agents["n1"][1].seen.lineage  # type: ignore[union-attr]
     # Each is told exactly what it has, and a pass finds nothing to do.
     for node, ledger in agents.values():
-        told = await dispatch.assignments_since(fresh, node.registration, 0)
+        told = await assignments_since(fresh, node.registration, 0)
         have = {key: replace(each, seen_start_gen=0) for key, each in ledger.assignments.items()}
         assert {each.container_id: replace(each, seen_start_gen=0) for each in told.containers} == have
         await node.obey()
@@ -189,10 +190,10 @@ async def test_a_host_is_told_of_each_change_of_what_it_keeps_and_of_nothing_els
 
     async def due(at: Node) -> dict[UUID, int]:
         async with record.db.read() as conn:
-            return dict(await copies.due(conn, at.registration.node_id))
+            return {of: version for _, of, version in await copies.due(conn, [at.registration.node_id])}
 
     async def told(at: Node, had: dict[UUID, int]) -> None:
-        await dispatch.assignments_since(record.db, at.registration, 1, had=list(had.items()))
+        await assignments_since(record.db, at.registration, 1, had=list(had.items()))
 
     holder = node if ours[first] == node.registration.node_id else other
     stranger = other if holder is node else node
@@ -209,7 +210,7 @@ async def test_a_host_is_told_of_each_change_of_what_it_keeps_and_of_nothing_els
         await services.save(conn, replace(service, spec=replace(service.spec, nickname="x")), ServiceState.RUNNING)
     had = await due(holder)
     assert set(had) == {first}
-    news = await dispatch.assignments_since(record.db, holder.registration, 1)
+    news = await assignments_since(record.db, holder.registration, 1)
     (copy,) = news.copies
     assert (copy.of, copy.rows["services"][0]["spec"]["nickname"]) == (first, "x")
     assert "password_hash" not in copy.rows["accounts"][0]
@@ -251,7 +252,7 @@ async def test_what_nobody_knows_the_service_of_is_no_stranger(record: Record, f
     kept = tuple(copy for copy in brought.testimony.copies if copy.of != lost)
     begun = await dispatch.register(fresh, replace(brought, testimony=replace(brought.testimony, copies=kept)))
     assert "was told more than this record knows" in begun.quarantine
-    told = await dispatch.assignments_since(fresh, begun, 0)
+    told = await assignments_since(fresh, begun, 0)
     assert (told.base, told.containers) == (1, ()), "it goes on with what it has"
     async with fresh.read() as conn:
         assert await conn.fetchval("SELECT count(*) FROM containers") == 1

@@ -149,7 +149,7 @@ async def test_a_node_with_containers_goes_only_by_force(world: World) -> None:
     assert answer.status_code == 409
     assert "1 containers and 1 volumes" in answer.json()["error"]
     async with world.db.transaction() as conn:
-        session = (await quarantines.telling(conn, UUID(node))).session
+        session = (await quarantines.telling(conn, [UUID(node)]))[UUID(node)].session
     assert (await world.call("DELETE", f"{API}/node/{node}/?force=true")).status_code == 202
     assert (await world.call("GET", f"{API}/container/{container}/")).json()["state"] == "Terminated"
     (volume,) = (await world.call("GET", f"{API}/volume/")).json()["objects"]

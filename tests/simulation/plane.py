@@ -55,6 +55,8 @@ class Plane:
                 group.create_task(self.shared.beats.run())
                 group.create_task(self.shared.polls.run())
                 group.create_task(self.shared.reports.run())
+                group.create_task(self.shared.news.run())
+                group.create_task(self.shared.full_sets.run())
                 group.create_task(Worker(db, self.wakeups, world.installation, Policy(), lanes=world.knobs.lanes).run())
                 group.create_task(sweep(db, world.installation))
                 group.create_task(purge(db))
