@@ -112,7 +112,7 @@ async def _by_password(connection: HTTPConnection, user: str, password: str, alo
     db: Database = connection.app.state.db
     passwords: Passwords = connection.app.state.passwords
     async with db.read() as conn:
-        known = await accounts.by_name(conn, user, along)
+        known = await accounts.by_name(conn, user)
     stored = known.principal.password_hash if known else None
     if not passwords.known(stored, password):
         failed, failed_users, where = limits(connection).failed, limits(connection).failed_users, place(connection)
@@ -130,7 +130,12 @@ async def _by_password(connection: HTTPConnection, user: str, password: str, alo
             await _note_login(connection, known.principal, right=right)
         if not right:
             return None
-    return known
+    if along is NOTHING:
+        return known
+    # Now that the password is shown: what is read along may cost more than to be asked by anybody who knows a name.
+    async with db.read() as conn:
+        again = await accounts.by_name(conn, user, along)
+    return again if again is not None and again.principal.password_hash == stored else None
 
 
 async def _note_login(connection: HTTPConnection, known: Principal, *, right: bool) -> None:
