@@ -228,7 +228,7 @@ def listed(filters: Sequence[Filter], *, first: int) -> tuple[str, list[object]]
     if fields & {"name", "unique_name"} and not fields & {"state", "uuid"}:
         alive = f"SELECT 1 {owned} AND s.want <> 'TERMINATED' AND {condition}"
         condition += f" AND (s.want <> 'TERMINATED' OR NOT EXISTS ({alive}))"
-    base = f"{owned} AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
+    base = f"{owned} AND coalesce(s.destroyed_at, 'infinity') > now() - interval '1 hour' AND {condition}"
     return base, arguments
 
 
