@@ -65,7 +65,8 @@ class Connections:
 
     def count(self) -> tuple[int, int, int]:
         """Open ones, those of them that nobody uses, and how many there may be."""
-        return self._pool.get_size(), self._pool.get_idle_size() + len(self._free), self._pool.get_max_size()
+        idle = self._pool.get_idle_size() + sum(map(_usable, self._free))
+        return self._pool.get_size(), idle, self._pool.get_max_size()
 
     async def close(self) -> None:
         """Close all of them; those that do not answer are dropped."""
