@@ -104,7 +104,7 @@ ALONG: dict[tuple[str, str], Callable[[Request], Along]] = {
 
 async def one(request: Request, account_id: UUID, service_id: UUID) -> Representation:
     """A service of the account, whose version was read with who asks. Raises NotFound."""
-    version: str | None = request.state.along
+    version = shown.version_of(request.state.along)
     found = _made(request).get((service_id, _hidden(request)), version) if version else None
     if found is not None:
         return found
