@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app import __version__
 from app.api import (
@@ -74,7 +75,9 @@ def create_monitor(settings: Settings, db: Database, secrets: SecretBox) -> Fast
 
 
 def _app(settings: Settings, db: Database, secrets: SecretBox, routers: list[APIRouter]) -> FastAPI:
-    app = FastAPI(title="Tutela", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    # Whether anybody listens to FastAPI's telemetry is asked for each request; `Observed` counts.
+    quiet: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+    app = FastAPI(title="Tutela", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, telemetry=quiet)
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.schema = newest()

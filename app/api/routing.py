@@ -20,7 +20,7 @@ from starlette.types import Scope
 from app.api.audited import SAFE
 from app.api.deps import Caller, account
 from app.api.once import begun
-from app.api.security import permitted
+from app.api.security import Guard, permitted
 from app.api.versions import HEADER, expected
 from app.openapi.table import OPERATIONS
 
@@ -32,9 +32,10 @@ class Operation(APIRoute):
         """What answers a request. Raises TypeError for an endpoint with parameters of other kinds."""
         endpoint, callers = self.endpoint, _callers(self.endpoint)
         versioned = any(_versioned(method, self.path) for method in self.methods or ())
+        guards = {method: Guard.of(method, self.path) for method in self.methods or ()}
 
         async def answer(request: Request) -> Response:
-            await permitted(request)
+            await permitted(request, guards[request.method])
             await begun(request)
             if HEADER in request.headers and request.method not in SAFE:
                 expected(request, versioned=versioned)

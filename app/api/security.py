@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 from fastapi import Request
@@ -109,7 +112,7 @@ async def _by_password(connection: HTTPConnection, user: str, password: str, alo
     db: Database = connection.app.state.db
     passwords: Passwords = connection.app.state.passwords
     async with db.read() as conn:
-        known = await accounts.by_name(conn, user, along)
+        known = await accounts.by_name(conn, user)
     stored = known.principal.password_hash if known else None
     if not passwords.known(stored, password):
         failed, failed_users, where = limits(connection).failed, limits(connection).failed_users, place(connection)
@@ -127,7 +130,12 @@ async def _by_password(connection: HTTPConnection, user: str, password: str, alo
             await _note_login(connection, known.principal, right=right)
         if not right:
             return None
-    return known
+    if along is NOTHING:
+        return known
+    # Now that the password is shown: what is read along may cost more than to be asked by anybody who knows a name.
+    async with db.read() as conn:
+        again = await accounts.by_name(conn, user, along)
+    return again if again is not None and again.principal.password_hash == stored else None
 
 
 async def _note_login(connection: HTTPConnection, known: Principal, *, right: bool) -> None:
@@ -172,33 +180,58 @@ def identified(connection: HTTPConnection, principal: Principal) -> None:
     entry.via, entry.key_id = principal.via, principal.key_id
 
 
-async def permitted(request: Request) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What stands before an operation, put together once for each: its route as it is listed and counted, the right
+    that it asks for, what it reads along with who asks, whether its calls are limited by key; and for the audit log the
+    codes of its good answers, when all is done at once and when work for it has begun."""
+
+    route: str
+    right: Right | None
+    reads: Callable[[Request], Along] | None
+    creates: bool
+    done: int
+    begun: int
+
+    @classmethod
+    def of(cls, method: str, path: str) -> Self:
+        """That of the operation of this method and route."""
+        route = template(path)
+        row = OPERATIONS.get((method, route))
+        done, also = (row.code, row.also) if row else (200, ())
+        return cls(
+            route=route,
+            right=right_of(method, route),
+            reads=ALONG.get((method, route)),
+            creates=(method, route) in CREATES,
+            done=done,
+            begun=202 if row is None or 202 in also else done,
+        )
+
+
+async def permitted(request: Request, guard: Guard) -> None:
     """The guard of every operation: the caller has the right that the route declares, or the request ends here.
 
     Raises 401, 429, 403, and NotFound for a namespace that is not the caller's own (spec 5.7).
     """
-    path = template(request.scope["route"].path)
-    request.scope["tutela.matched"].route = path
-    right = right_of(request.method, path)
-    row = OPERATIONS.get((request.method, path))
-    entry: Entry = request.scope["tutela.audit"]
-    if row is not None:
-        entry.done, entry.begun = row.code, 202 if 202 in row.also else row.code
+    right, scope = guard.right, request.scope
+    scope["tutela.matched"].route = guard.route
+    entry: Entry = scope["tutela.audit"]
+    entry.done, entry.begun = guard.done, guard.begun
     if right is Right.OPEN or (right is Right.METRICS and _open_here(request)):
         return
-    reads = ALONG.get((request.method, path))
-    along = reads(request) if reads else NOTHING
+    along = guard.reads(request) if guard.reads else NOTHING
     known, request.state.key = await login(request, request.headers.get("authorization", ""), along)
     principal, request.state.along = known.principal, known.along
     request.state.who = principal
     identified(request, principal)
-    if request.scope.get("tutela.namespace", principal.account.username) != principal.account.username:
+    if scope.get("tutela.namespace", principal.account.username) != principal.account.username:
         raise NotFound("There is nothing at this path.")
     why = "nobody may use this route" if right is None else refusal(principal.role, principal.via, right)
     if why is not None:
         entry.denied = True
         raise Refused(403, f"Not permitted: {why}.", "forbidden", {})
-    if (request.method, path) in CREATES:
+    if guard.creates:
         throttled(limits(request).creates.take(who_counts(principal)), "objects made with this key in a minute")
 
 

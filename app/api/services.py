@@ -18,7 +18,7 @@ from app.commands import services as commands
 from app.commands.services import Done
 from app.installation import installation_of
 from app.wire.explain_output import explanation_out
-from app.wire.lists import SERVICES, envelope, read_query
+from app.wire.lists import envelope
 from app.wire.logs import joined
 from app.wire.reading import Reading
 from app.wire.service_input import read_create, read_patch
@@ -29,7 +29,6 @@ from domain.spec import ServiceSpec
 from orchestrator.explaining import explain_service
 from orchestrator.planning.view import Policy
 from orchestrator.store import containers, services
-from orchestrator.store import shown as store
 
 router = APIRouter(prefix="/api/v1/service", route_class=Operation)
 
@@ -37,12 +36,9 @@ router = APIRouter(prefix="/api/v1/service", route_class=Operation)
 @router.get("/")
 async def list_services(request: Request, caller: Caller) -> Response:
     """Current and recently terminated services."""
-    params = request.query_params.multi_items()
-    query = read_query(params, SERVICES)
-    async with database(request).read() as conn:
-        found, total = await store.page(conn, caller.id, query.filters, query.limit, query.offset)
-        objects = await shown.some(conn, request, caller.id, found)
-    around = encoded(envelope(request.url.path, params, query, total, []))
+    query = shown.query(request)
+    objects, total = await shown.some(request, caller.id)
+    around = encoded(envelope(request.url.path, request.query_params.multi_items(), query, total, []))
     return reply_made(request, around.removesuffix(b"]}") + b",".join(each.data for each in objects) + b"]}")
 
 

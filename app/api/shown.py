@@ -12,11 +12,12 @@ from fastapi import Request
 from app.api import versions
 from app.api.deps import addresses, database, fleet, settings, visible, who
 from app.api.responses import encoded
+from app.wire.lists import SERVICES, Query, read_query
 from app.wire.scalars import API
 from app.wire.service_output import ServiceDetails, service_out
 from domain.access import Role
 from domain.container import Container
-from domain.errors import NotFound
+from domain.errors import Invalid, NotFound
 from domain.versions import of_service
 from orchestrator.store import shown
 from orchestrator.store.accounts import NOTHING, Along
@@ -78,13 +79,32 @@ def _version(request: Request) -> Along:
         return NOTHING
 
 
-ALONG: dict[tuple[str, str], Callable[[Request], Along]] = {("GET", f"{API}/service/{{uuid}}/"): _version}
+def query(request: Request) -> Query:
+    """The page that is asked for. Raises Invalid."""
+    found: Query | None = getattr(request.state, "query", None)
+    if found is None:
+        found = request.state.query = read_query(request.query_params.multi_items(), SERVICES)
+    return found
+
+
+def _page(request: Request) -> Along:
+    try:
+        asked = query(request)
+    except Invalid:  # which the endpoint says, once it is known who asks
+        return NOTHING
+    return shown.page(asked.filters, asked.limit, asked.offset)
+
+
+ALONG: dict[tuple[str, str], Callable[[Request], Along]] = {
+    ("GET", f"{API}/service/"): _page,
+    ("GET", f"{API}/service/{{uuid}}/"): _version,
+}
 """What operations read in the statement that tells who asks; it is in `request.state.along` then."""
 
 
 async def one(request: Request, account_id: UUID, service_id: UUID) -> Representation:
     """A service of the account, whose version was read with who asks. Raises NotFound."""
-    version: str | None = request.state.along
+    version = shown.version_of(request.state.along)
     found = _made(request).get((service_id, _hidden(request)), version) if version else None
     if found is not None:
         return found
@@ -100,16 +120,17 @@ async def fresh(conn: Connection, request: Request, account_id: UUID, service_id
     return found[service_id]
 
 
-async def some(
-    conn: Connection, request: Request, account_id: UUID, wanted: Sequence[tuple[UUID, str]]
-) -> list[Representation]:
-    """Services of the account by id and version, in this order; what is deleted meanwhile is left out."""
+async def some(request: Request, account_id: UUID) -> tuple[list[Representation], int]:
+    """Services of the account, whose page was read with who asks, and how many there are in all; what is deleted
+    meanwhile is left out."""
+    wanted, total = shown.paged(request.state.along)
     made, hidden = _made(request), _hidden(request)
     found = {ident: each for ident, version in wanted if (each := made.get((ident, hidden), version)) is not None}
     missing = [ident for ident, _ in wanted if ident not in found]
     if missing:
-        found |= await _make(conn, request, account_id, missing)
-    return [found[ident] for ident, _ in wanted if ident in found]
+        async with database(request).read() as conn:
+            found |= await _make(conn, request, account_id, missing)
+    return [found[ident] for ident, _ in wanted if ident in found], total
 
 
 async def _make(

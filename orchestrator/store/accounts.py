@@ -56,22 +56,23 @@ class Principal:
 class Along:
     """What is read in the statement that tells who asks, so that it is no round trip of its own.
 
-    `value`: SQL for one value, in which `caller.id` is the caller's account; `arguments` are its `$2` and on.
+    `row`: a SELECT of one row, in which `caller.id` is the caller's account; `arguments` are its `$2` and on. Its
+    columns have other names than the caller's.
     """
 
-    value: str
+    row: str
     arguments: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Who is asking, and what was read along."""
+    """Who is asking, and the row with what was read along."""
 
     principal: Principal
     along: Any
 
 
-NOTHING = Along(value="NULL")
+NOTHING = Along(row="SELECT")
 
 
 def key_hash(key: str) -> bytes:
@@ -98,12 +99,12 @@ async def authenticate(conn: Connection, username: str, key: str, along: Along =
             " AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
             row["key_id"],
         )
-    return Known(principal=_by_key(row), along=row["along"])
+    return Known(principal=_by_key(row), along=row)
 
 
 async def _first(conn: Connection, who: str, known_by: object, along: Along) -> Any:
     """The row of a caller, if there is one, with what is read along. `who`: its statement, with one argument."""
-    statement = f"SELECT caller.*, {along.value} AS along FROM ({who}) AS caller"  # noqa: S608 - constants of the store
+    statement = f"SELECT * FROM ({who}) AS caller CROSS JOIN LATERAL ({along.row}) AS along"  # noqa: S608 - constants of the store
     return await conn.fetchrow(statement, known_by, *along.arguments)
 
 
@@ -144,7 +145,7 @@ async def by_name(conn: Connection, username: str, along: Along = NOTHING) -> Kn
     """The user of that name as one who logs in by password, which is not checked here; None when there is none."""
     who = f"SELECT a.id, a.username, a.role, a.password_hash FROM accounts a WHERE a.username = $1 AND {_IN_FORCE}"  # noqa: S608
     row = await _first(conn, who, username, along)
-    return Known(principal=_by_password(row), along=row["along"]) if row else None
+    return Known(principal=_by_password(row), along=row) if row else None
 
 
 async def of_container(conn: Connection, container_id: UUID, along: Along = NOTHING) -> Known | None:
@@ -157,7 +158,7 @@ async def of_container(conn: Connection, container_id: UUID, along: Along = NOTH
         container_id,
         along,
     )
-    return Known(principal=_by_container(row), along=row["along"]) if row else None
+    return Known(principal=_by_container(row), along=row) if row else None
 
 
 async def still(conn: Connection, principals: Iterable[Principal]) -> dict[Principal, Principal]:

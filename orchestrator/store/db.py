@@ -6,7 +6,6 @@ sides, and `terminate()` for a connection that does not answer (RELIABILITY E30,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from pydantic_core import from_json, to_json
 
+from orchestrator.store.connections import Connections
 from orchestrator.store.errors import DatabaseAway, translate
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Pool:
 class Database:
     """A pool of connections to one Postgres."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
+    def __init__(self, pool: Connections, dsn: str) -> None:
         self._pool = pool
         self.dsn = dsn
 
@@ -105,19 +105,16 @@ class Database:
             )
         except Exception as error:
             raise translate(error) from error
-        return cls(pool, dsn)
+        return cls(Connections(pool), dsn)
 
     async def close(self) -> None:
         """Close the pool; connections that do not answer are dropped."""
-        try:
-            async with asyncio.timeout(3):
-                await self._pool.close()
-        except Exception:
-            self._pool.terminate()
+        await self._pool.close()
 
     def pool(self) -> Pool:
         """How its connections are used now."""
-        return Pool(size=self._pool.get_size(), idle=self._pool.get_idle_size(), most=self._pool.get_max_size())
+        size, idle, most = self._pool.count()
+        return Pool(size=size, idle=idle, most=most)
 
     async def ping(self) -> None:
         """Return when the server answers. Raises DatabaseAway."""
@@ -127,12 +124,13 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading. Raises DatabaseAway."""
-        conn = await self._acquire()
+        conn, well = await self._take(), False
         try:
             with translated(conn):
                 yield conn
+            well = True
         finally:
-            await self._release(conn)
+            await self._pool.give(conn, well=well)
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[Connection]:
@@ -146,27 +144,20 @@ class Database:
 
         Nothing but this connection may be awaited inside the block (DESIGN smell 7).
         """
-        conn = await self._acquire()
+        conn, well = await self._take(), False
         try:
             with translated(conn):
                 async with conn.transaction():
                     yield conn
+            well = True
         finally:
-            await self._release(conn)
+            await self._pool.give(conn, well=well)
 
-    async def _acquire(self) -> Any:
+    async def _take(self) -> Any:
         try:
-            # With one that nobody uses there is nothing to wait for; a timeout is a task of its own for the driver.
-            return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else 5)
+            return await self._pool.take()
         except Exception as error:
             raise translate(error) from error
-
-    async def _release(self, conn: Any) -> None:
-        try:
-            await self._pool.release(conn, timeout=2)
-        except Exception:
-            with contextlib.suppress(asyncpg.InterfaceError):
-                conn.terminate()
 
 
 @contextlib.contextmanager

@@ -240,11 +240,18 @@ async def purge_terminated(conn: Connection, older_than_hours: int, limit: int =
 
 
 _THERE = f"state <> '{NodeState.TERMINATED.value}'"
-SAMPLE = f"""
-    (SELECT id FROM nodes WHERE overlay AND {_THERE} ORDER BY id LIMIT 2)
-    UNION ALL (SELECT id FROM nodes WHERE NOT overlay AND {_THERE} ORDER BY id LIMIT 2)
-"""  # noqa: S608 - constants of the domain
-"""Nodes that tell what others there are: two of each kind are enough (`domain.networks.Fleet.general`)."""
+
+
+def _sample(column: str) -> str:
+    return f"""
+        (SELECT {column} FROM nodes WHERE overlay AND {_THERE} ORDER BY id LIMIT 2)
+        UNION ALL (SELECT {column} FROM nodes WHERE NOT overlay AND {_THERE} ORDER BY id LIMIT 2)
+    """  # noqa: S608 - constants of the domain
+
+
+SAMPLE, SAMPLE_KINDS = _sample("id"), _sample("overlay")
+"""Nodes that tell what others there are: two of each kind are enough (`domain.networks.Fleet.general`); and their
+kinds."""
 
 
 async def around(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Node]:

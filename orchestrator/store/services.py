@@ -216,19 +216,20 @@ async def running(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return {row["id"] for row in rows}
 
 
-def listed(account_id: UUID, filters: Sequence[Filter]) -> tuple[str, list[object]]:
-    """FROM and WHERE of the account's services that a list shows, and the arguments.
+def listed(filters: Sequence[Filter], *, first: int) -> tuple[str, list[object]]:
+    """FROM and WHERE of the caller's services that a list shows, and the arguments, of which that of `$first` is the
+    first; `caller.id` is whose they are.
 
     Terminated ones show for an hour; in a lookup by name, live matches hide them (spec 1.9, 7 no. 2 and 3).
     """
-    condition, arguments = where(filters, _FILTERS, first=2)
-    owned = "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = $1"
+    condition, arguments = where(filters, _FILTERS, first=first)
+    owned = "FROM services s LEFT JOIN stacks k ON k.id = s.stack_id WHERE s.account_id = caller.id"
     fields = {each.field for each in filters}
     if fields & {"name", "unique_name"} and not fields & {"state", "uuid"}:
         alive = f"SELECT 1 {owned} AND s.want <> 'TERMINATED' AND {condition}"
         condition += f" AND (s.want <> 'TERMINATED' OR NOT EXISTS ({alive}))"
-    base = f"{owned} AND (s.destroyed_at IS NULL OR s.destroyed_at > now() - interval '1 hour') AND {condition}"
-    return base, [account_id, *arguments]
+    base = f"{owned} AND coalesce(s.destroyed_at, 'infinity') > now() - interval '1 hour' AND {condition}"
+    return base, arguments
 
 
 SUFFIXES = 32

@@ -60,11 +60,11 @@ async def test_reads(client: Client) -> None:
     assert await statements(client, "GET", f"{API}/provider/") == 1, "who asks"
     assert await statements(client, "GET", uri) == 2, "who asks with the version, all of it"
     assert await statements(client, "GET", uri) == 1, "who asks with the version"
-    for limit, counted in ((1, 1), (25, 1), (100, 0)):
+    for limit in (1, 25, 100):
         path = f"{API}/service/?limit={limit}"
         client.app.state.made = Made()
-        assert await statements(client, "GET", path) == 3 + counted, "who asks, the page, all of it"
-        assert await statements(client, "GET", path) == 2 + counted, "who asks, the page"
+        assert await statements(client, "GET", path) == 2, "who asks with the page, all of it"
+        assert await statements(client, "GET", path) == 1, "who asks with the page"
     container = (await client.call("GET", f"{API}/container/?limit=1&offset=1")).json()["objects"][0]["resource_uri"]
     assert await statements(client, "GET", container) == 6
     for limit, counted in ((1, 1), (25, 1), (100, 0)):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
+from orchestrator.store import connections
 from orchestrator.store.db import Database, connect
+from tests.agents.harness import eventually
+
+PID = "SELECT pg_backend_pid()"
 
 
 async def test_a_connection_goes_back_as_it_is_and_what_was_open_is_rolled_back(database_url: str) -> None:
@@ -24,4 +32,67 @@ async def test_a_connection_goes_back_as_it_is_and_what_was_open_is_rolled_back(
         assert state == "idle", "no transaction is open"
     finally:
         await other.close()
+        await db.close()
+
+
+async def test_many_share_few_and_each_has_its_turn(database_url: str) -> None:
+    """What lies at hand is not kept from who waits for the pool."""
+    db = await Database.open(database_url, size=2)
+
+    async def ask(number: int) -> int:
+        async with db.transaction() if number % 2 else db.read() as conn:
+            found: int = await conn.fetchval("SELECT $1::int FROM pg_sleep(0.001)", number)
+            return found
+
+    try:
+        for _ in range(3):
+            assert await asyncio.gather(*map(ask, range(40))) == list(range(40))
+        assert (db.pool().size, db.pool().idle) == (2, 2)
+    finally:
+        await db.close()
+
+
+async def test_a_connection_that_is_lost_at_hand_is_none(database_url: str) -> None:
+    db, other = await Database.open(database_url, size=1), await connect(database_url)
+    try:
+        async with db.read() as conn:
+            pid = await conn.fetchval(PID)
+        assert await other.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+        await eventually(lambda: db._pool._pool.get_idle_size() == 1, within=5, what="the pool to open another")
+        assert (db.pool().size, db.pool().idle) == (1, 1)
+        async with db.read() as conn:
+            assert await conn.fetchval(PID) != pid
+    finally:
+        await other.close()
+        await db.close()
+
+
+async def test_one_on_which_a_block_failed_goes_through_the_pool(database_url: str) -> None:
+    """A statement may be under way on it: the driver has it cancelled first."""
+    db = await Database.open(database_url, size=1)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), db.read() as conn:
+                await conn.execute("SELECT pg_sleep(60)")
+        async with asyncio.timeout(4), db.read() as conn:
+            assert await conn.fetchval("SELECT 1") == 1
+    finally:
+        await db.close()
+
+
+async def test_what_is_at_hand_for_long_goes_back_to_the_pool(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which closes what is idle; the last used one alone is kept busy by who asks one at a time."""
+    db = await Database.open(database_url, size=3)
+    try:
+        async with db.read() as one, db.read() as two, db.read() as three:
+            assert len({await each.fetchval(PID) for each in (one, two, three)}) == 3
+        kept = db._pool._pool.get_idle_size()
+        assert (kept, db.pool().idle) == (0, 3)
+        monkeypatch.setattr(connections, "AT_HAND", -1.0)
+        for _ in range(2):
+            await db.ping()
+        assert (db._pool._pool.get_idle_size(), db.pool().idle) == (3, 3)
+    finally:
         await db.close()
