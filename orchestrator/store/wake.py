@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+from domain.service import Verb
 from orchestrator.store.db import Connection
 
 SERVICE = "tutela_service"
@@ -56,17 +57,20 @@ LARGE, LONGEST = 20, 100
 async def seen(conn: Connection, service_ids: Iterable[UUID]) -> None:
     """As `leave`, where containers are seen otherwise than before: a large service is looked at a moment later.
 
-    A pass reads all its containers, and when they start on a hundred hosts each of these says so by itself.
+    A pass reads all its containers, and when they start on a hundred hosts each of these says so by itself. Not in a
+    redeployment: that is one container after the other, and each would be a moment later.
     """
     ids = sorted(set(service_ids))
     if not ids:
         return
     await conn.execute(
-        "INSERT INTO wakes (service_id, at) SELECT id, clock_timestamp() + CASE WHEN target < $2 THEN interval '0'"
+        "INSERT INTO wakes (service_id, at) SELECT id, clock_timestamp() + CASE WHEN target < $2 OR operation->>'verb' = $4"
+        " THEN interval '0'"
         " ELSE least(target, $3) * interval '1 millisecond' END FROM services WHERE id = ANY($1)",
         ids,
         LARGE,
         LONGEST,
+        Verb.REDEPLOY.value,
     )
     await look(conn)
 

@@ -222,6 +222,13 @@ async def test_a_large_service_is_looked_at_a_moment_after_its_containers_were_s
         rows = await conn.fetch("SELECT id, extract(epoch FROM look_at - clock_timestamp()) AS wait FROM services")
     waits = {row["id"]: row["wait"] for row in rows}
     assert waits[small] <= 0 < waits[large] <= wake.LONGEST / 1000
+    # In a redeployment one host after the other reports, and each would be a moment later.
+    async with record.db.transaction() as conn:
+        await conn.execute("UPDATE services SET operation = $2 WHERE id = $1", large, {"verb": "redeploy"})
+        await wake.seen(conn, [large])
+    assert await gather(record.db) == 1
+    async with record.db.read() as conn:
+        assert await conn.fetchval("SELECT look_at <= clock_timestamp() FROM services WHERE id = $1", large)
     # What somebody asks for is not put off by it.
     async with record.db.transaction() as conn:
         await wake.leave(conn, [large])
