@@ -64,9 +64,9 @@ async def seen(conn: Connection, service_ids: Iterable[UUID]) -> None:
     if not ids:
         return
     await conn.execute(
-        "INSERT INTO wakes (service_id, at) SELECT id, clock_timestamp() + CASE WHEN target < $2 OR operation->>'verb' = $4"
-        " THEN interval '0'"
-        " ELSE least(target, $3) * interval '1 millisecond' END FROM services WHERE id = ANY($1)",
+        "INSERT INTO wakes (service_id, at) SELECT id, clock_timestamp() + CASE WHEN target < $2"
+        " OR operation->>'verb' = $4 THEN interval '0' ELSE least(target, $3) * interval '1 millisecond' END"
+        " FROM services WHERE id = ANY($1)",
         ids,
         LARGE,
         LONGEST,
