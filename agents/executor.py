@@ -36,6 +36,7 @@ from agents.steps import (
     StopContainer,
     Unpause,
 )
+from agents.turns import Turns
 from agents.view import ObservedNetwork
 from domain.assignment import ContainerAssignment, ImageResult
 from domain.container import NetworkSpec
@@ -45,6 +46,8 @@ log = structlog.get_logger("executor")
 IN_FLIGHT = 8
 """More starts at once only queue in the kernel (LIMITS, the engine raw)."""
 
+ENDING_SECONDS = 0.3
+"""What an end takes an engine of its own; beyond that the container uses its grace, or something sticks (E17)."""
 FOLLOW_SECONDS = 2.0
 """How long a line waits for the end of a container that is to end before its own starts."""
 
@@ -79,6 +82,29 @@ class _Work:
     pulled: bool = False
 
 
+class _End:
+    """When a line has ended its container: all that carries its identity (somebody may have copied it), for good. What
+    a full disk kept its restart policy (E23) may be started by the engine until it is removed.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._up = {step.engine_id for step in steps if isinstance(step, StopContainer | RemoveContainer)}
+        self._begins = any(isinstance(step, CreateContainer | StartContainer) for step in steps)
+        self._restless: set[str] = set()
+
+    def comes_with(self, result: StepResult) -> bool:
+        """Whether nothing of it runs any more after this."""
+        step = result.step
+        if isinstance(step, SetRestartPolicy) and not result.ok:
+            self._restless.add(step.engine_id)
+        if isinstance(step, RemoveContainer) or (
+            isinstance(step, StopContainer) and step.engine_id not in self._restless
+        ):
+            self._up.discard(step.engine_id)
+            return not self._up and not self._begins
+        return False
+
+
 class Executor:
     """The lines at work on one engine."""
 
@@ -87,6 +113,7 @@ class Executor:
         self._listener = listener
         self._clock = clock
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._ending = Turns(IN_FLIGHT, ENDING_SECONDS)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Future[bool]] = {}
         self._networks: dict[str, str] = {}
@@ -120,8 +147,7 @@ class Executor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _line(self, key: str, steps: Sequence[Step], cluster_id: UUID) -> None:
-        work, ended = _Work(), self._ends[key]
-        final = not any(isinstance(step, CreateContainer | StartContainer) for step in steps)
+        work, ended, end = _Work(), self._ends[key], _End(steps)
         order = max((_order(step) for step in steps), default=0)
         before = {str(step.follows): self._ends.get(str(step.follows)) for step in steps if _follows(step)}
         try:
@@ -135,7 +161,7 @@ class Executor:
                 self._listener.tried(result, order)
                 if not result.ok and not (result.code is not None and _quiets(step, steps)):
                     return
-                if final and result.ok and isinstance(step, StopContainer | RemoveContainer) and not ended.done():
+                if end.comes_with(result) and not ended.done():
                     ended.set_result(True)
         finally:
             del self._tasks[key], self._ends[key]
@@ -147,7 +173,10 @@ class Executor:
     async def _try(self, step: Step, work: _Work, cluster_id: UUID) -> StepResult:
         """The step's outcome; the two kinds of failure end here."""
         try:
-            if isinstance(step, _SLOW):
+            if _ends(step):
+                async with self._ending.turn():
+                    await self._perform(step, work, cluster_id)
+            elif isinstance(step, _SLOW):
                 await self._perform(step, work, cluster_id)
             else:
                 async with self._slots:
@@ -264,6 +293,11 @@ def _quiets(step: Step, line: Sequence[Step]) -> bool:
     """
     ends = any(isinstance(each, StopContainer | RemoveContainer) for each in line)
     return ends and isinstance(step, SetRestartPolicy) and step.policy == "no"
+
+
+def _ends(step: Step) -> bool:
+    """Whether it is an end that may wait for others. One for want of a lease may not: its successor may run by then."""
+    return isinstance(step, RemoveContainer) or (isinstance(step, StopContainer) and not step.fence)
 
 
 def _follows(step: Step) -> TypeGuard[StartContainer]:

@@ -22,13 +22,15 @@ def in_turn(
 ) -> list[Sequence[Step]]:
     """The lines, where first starts of what follows another one wait for that one's end, or are left out until a look
     tells that it comes. Who ran before follows nobody any more: the other one had ended then.
+
+    Only a line of this plan is one that ends it: what is at work on it already may be about something else.
     """
     out: list[Sequence[Step]] = []
     for container_id, line in lines.items():
         first = wanted[container_id].follows if container_id in wanted else None
         starts = [step for step in line if isinstance(step, StartContainer) and step.after is None]
         if first is not None and starts and (first in busy or _may_run(first, observed)):
-            if first in busy or _ends(lines.get(first, ())):
+            if first not in busy and _ends(lines.get(first, ())):
                 line = [replace(step, follows=first) if step in starts else step for step in line]
             else:
                 line = [step for step in line if step not in starts]

@@ -1,4 +1,5 @@
-"""What agents are told: read for many nodes in one transaction, in as many statements as for one (decision 30)."""
+"""What agents are told: read for many nodes in one transaction, and but for image requests and swarm modes in as many
+statements as for one (decision 30)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Worker:
         """One pass more after each that was due, and after each notification: what is said while a large service has
         its pass waits for none of that. A pass that finds nothing costs queries: one service alone has no second lane.
         """
-        ends, said = list[Idle](), self._wakeups.service
+        ends, said, owed = list[Idle](), self._wakeups.service, 0
         async with asyncio.TaskGroup() as lanes:
             hearing = lanes.create_task(said.wait())
             under_way = [lanes.create_task(self._pass())]
@@ -82,14 +82,17 @@ class Worker:
                 under_way = [each for each in under_way if not each.done()]
                 found = [idle for each in over if (idle := each.result()) is not None]
                 ends += found
-                more = 2 * (len(over) - len(found))
+                more = owed + 2 * (len(over) - len(found))
                 if said.is_set() and under_way:
                     said.clear()
                     await gather(self._db)
                     more += 1
                 if hearing.done():
                     hearing = lanes.create_task(said.wait())
-                under_way += [lanes.create_task(self._pass()) for _ in range(min(more, self._lanes - len(under_way)))]
+                free = self._lanes - len(under_way)
+                # What no lane is free for looks when one is: those under way may have looked before this was said.
+                owed = min(max(more - free, 0), self._lanes)
+                under_way += [lanes.create_task(self._pass()) for _ in range(min(more, free))]
             hearing.cancel()
         return ends
 

@@ -19,6 +19,9 @@ from domain.volume import VolumeState
 from orchestrator.store.filters import Filter
 
 DEFAULT_LIMIT, MOST = 25, 100
+MOST_FILTERS = 20
+"""Each is a condition of a statement, which is planned before it is known who asks (`accounts.Along`)."""
+
 _TEXT = ("exact", "in", "startswith", "contains")
 _DATE = ("exact", "gt", "gte", "lt", "lte")
 _IGNORED = frozenset({"limit", "offset", "page", "include_related", "format"})
@@ -186,7 +189,7 @@ CLOUD = {
 def read_query(params: Sequence[tuple[str, str]], known: Mapping[str, Field]) -> Query:
     """The list request in a query string. An unknown filter is an error: ignoring it would act on other objects."""
     errors: dict[str, str] = {}
-    filters = []
+    filters: list[Filter] = []
     for key, text in params:
         if key in _IGNORED or text == "":
             continue
@@ -197,7 +200,9 @@ def read_query(params: Sequence[tuple[str, str]], known: Mapping[str, Field]) ->
             errors[key] = f"is no filter here; filters are {', '.join([*sorted(known), 'limit and offset'])}"
             continue
         made = _filter(field, operator, text)
-        if made is None:
+        if len(filters) == MOST_FILTERS:
+            errors[key] = f"is one filter too many: a list takes {MOST_FILTERS}"
+        elif made is None:
             errors[key] = f"must be {field.form}, not {text[:60]}"
         else:
             filters.append(made)

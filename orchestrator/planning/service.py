@@ -56,7 +56,7 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
     refilled = [row for row in [*over, *leavers] if fills and row.refill and row.slot in empty]
     over = [row for row in over if row not in refilled]
     # What they held is free for whoever is placed by this plan: they are forgotten first.
-    view = replace(view, nodes=vacate(view.nodes, *over, *_handed_over(leavers, rows)))
+    view = replace(view, nodes=vacate(view.nodes, *_freed([*over, *leavers], over, rows)))
     steps = forget(over)
     orders, looking = judge_orders([*rows, *refilled], policy, view.now)
     plan = _want(view, rows, leavers, refilled, policy)
@@ -68,18 +68,28 @@ def plan_service(view: ServiceView, policy: Policy) -> Plan:
 
 def _over(containers: Sequence[Container]) -> tuple[list[Container], list[Container]]:
     """Those that are gone for good, and all others by slot. A successor that was made beside its predecessor, and is
-    gone before that is, holds their slot until both are: nobody may have it meanwhile.
+    gone before it ever ran, holds their slot until both are: nobody may have it while the other ends.
     """
     staying = {row.id for row in containers if not gone(row)}
-    left = [row for row in containers if row.id in staying or row.follows in staying]
+    left = [row for row in containers if row.id in staying or (row.follows in staying and _never_ran(row))]
     holding = {row.id for row in left}
     return [row for row in containers if row.id not in holding], sorted(left, key=lambda row: row.slot)
 
 
-def _handed_over(leavers: Sequence[Container], rows: Sequence[Container]) -> list[Container]:
-    """Those whose successors are beside them: what both reserve counts once, and their ports are the successors'."""
-    followed = {row.follows for row in rows}
-    return [replace(row, spec=replace(row.spec, ports=())) for row in leavers if row.id in followed]
+def _never_ran(row: Container) -> bool:
+    return row.seen is None or row.seen.started_at is None
+
+
+def _freed(leaving: Sequence[Container], over: Sequence[Container], rows: Sequence[Container]) -> list[Container]:
+    """Of those on their way out whose place is free: who is gone, and who has a successor beside it, since what both
+    reserve counts once. That has its ports, whoever of them is still there.
+    """
+    followed, gone_for_good = {row.follows for row in rows if row.follows}, {row.id for row in over}
+    return [
+        replace(row, spec=replace(row.spec, ports=())) if row.id in followed else row
+        for row in leaving
+        if row.id in followed or row.id in gone_for_good
+    ]
 
 
 def _want(
@@ -200,12 +210,12 @@ def _run(
 
 
 def _after(view: ServiceView, rows: Sequence[Container], moved: Sequence[Step], policy: Policy) -> list[Step]:
-    """The successors of those that are given up as lost, at once: of many services that lose a node none gives up a
-    slot for room that another takes. What leaves a drained node runs on for as long as it takes.
+    """The successors of those that leave their slots, at once: of many services that lose a node none gives up a slot
+    for room that another takes.
     """
-    lost = {step.container_id for step in moved if isinstance(step, LeaveSlot) and step.want is Want.GONE}
-    left = [replace(row, leaving=True, want=Want.GONE, refill=True) for row in rows if row.id in lost]
-    staying = [row for row in rows if row.id not in lost]
+    leaving = {step.container_id: step.want for step in moved if isinstance(step, LeaveSlot)}
+    left = [replace(row, leaving=True, want=leaving[row.id], refill=True) for row in rows if row.id in leaving]
+    staying = [row for row in rows if row.id not in leaving]
     return fill(view, staying, left, [row.slot for row in left], policy)[0] if left else []
 
 

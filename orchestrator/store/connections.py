@@ -27,6 +27,7 @@ class Connections:
         self._free = list[Any]()
         self._since = dict[Any, float]()
         self._waiting = 0
+        self._closing = False
 
     async def take(self) -> Any:
         """A connection that nobody else has, until it is given back."""
@@ -46,7 +47,8 @@ class Connections:
     async def give(self, conn: Any, *, well: bool) -> None:
         """Have it back. `well`: the block ended without an error, so no statement is under way on it."""
         long_ago = asyncio.get_running_loop().time() - AT_HAND
-        if not well or self._waiting or self._since[conn] < long_ago or not _usable(conn) or conn.is_in_transaction():
+        kept = well and not self._waiting and not self._closing and self._since[conn] >= long_ago
+        if not kept or not _usable(conn) or conn.is_in_transaction():
             await self._part(conn)
         else:
             self._free.append(conn)
@@ -69,7 +71,8 @@ class Connections:
         return self._pool.get_size(), idle, self._pool.get_max_size()
 
     async def close(self) -> None:
-        """Close all of them; those that do not answer are dropped."""
+        """Close all of them, once nobody has one; those that do not answer are dropped."""
+        self._closing = True
         try:
             async with asyncio.timeout(3):
                 while self._free:

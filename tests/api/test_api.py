@@ -154,6 +154,7 @@ async def test_lookup_by_the_beginning_of_a_uuid(client: Client) -> None:
         ("service/?nme=web", "nme", "is no filter here"),
         ("service/?name__like=web", "name__like", "is no filter here"),
         ("service/?state=Happy", "state", "one of Init, Starting, Running"),
+        ("service/?" + "&name=a" * 21, "name", "a list takes 20"),
         ("service/?limit=0", "limit", "a whole number from 1"),
         ("service/?limit=x", "limit", "a whole number from 1"),
         ("service/?offset=-1", "offset", "a whole number from 0"),

@@ -157,6 +157,38 @@ async def test_what_is_said_during_a_long_pass_does_not_wait_for_it(
     assert done == ["first", "small", "another", "large"]
 
 
+async def test_what_is_said_while_all_lanes_look_is_looked_for_by_the_next_free_one(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have looked before it was said, and nothing else would bring another look for half a minute."""
+    wakeups, due, done, looking = Wakeups(), ["first", "again"], list[str](), list[asyncio.Event]()
+    made = Worker(record.db, wakeups, INSTALLATION, Policy(), lanes=2)
+
+    async def passed(*_: object) -> Idle | None:
+        if due:
+            done.append(due.pop(0))
+            return None
+        if "again" in done and len(looking) < 2:  # this one sees nothing, and says so later
+            looking.append(asyncio.Event())
+            await looking[-1].wait()
+        return Idle(None)
+
+    async def gathered(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(worker, "gather", gathered)
+    monkeypatch.setattr(worker, "one_pass", passed)
+    draining = asyncio.create_task(made.drain())
+    await eventually(lambda: len(looking) == 2, within=20, what="both lanes to look")
+    due.append("second")
+    wakeups.service.set()
+    await asyncio.sleep(0.05)
+    for each in looking:
+        each.set()
+    await draining
+    assert done == ["first", "again", "second"]
+
+
 async def test_an_image_is_asked_of_another_node_and_the_first_ones_late_answer_does_not_count(record: Record) -> None:
     first, second = await Node.join(record.db, "a"), await Node.join(record.db, "b")
     service = await record.create(target=1)

@@ -67,6 +67,26 @@ async def test_a_connection_that_is_lost_at_hand_is_none(database_url: str) -> N
         await db.close()
 
 
+async def test_a_block_under_way_ends_before_the_pool_does(database_url: str) -> None:
+    """Its connection goes to the pool that waits for it, and is not kept at hand."""
+    db = await Database.open(database_url, size=1)
+    end, began = asyncio.Event(), asyncio.Event()
+
+    async def use() -> None:
+        async with db.read() as conn:
+            began.set()
+            await end.wait()
+            assert await conn.fetchval("SELECT 1") == 1
+
+    using = asyncio.create_task(use())
+    await began.wait()
+    closing = asyncio.create_task(db.close())
+    await asyncio.sleep(0.05)
+    end.set()
+    async with asyncio.timeout(2):
+        await asyncio.gather(using, closing)
+
+
 async def test_one_on_which_a_block_failed_goes_through_the_pool(database_url: str) -> None:
     """A statement may be under way on it: the driver has it cancelled first."""
     db = await Database.open(database_url, size=1)

@@ -9,8 +9,9 @@ from domain.container import FIRST_MOMENT, Mount, Observed, Seen, Want
 from domain.image import Pull
 from domain.node import Candidate, NodeState
 from domain.pause import Pause
+from domain.placement import fixed_ports
 from domain.service import Effect, Operation, ServiceState, Verb
-from domain.spec import CrashPolicy, ServiceSpec
+from domain.spec import CrashPolicy, PortSpec, ServiceSpec, Transport
 from orchestrator.planning.service import plan_service
 from orchestrator.planning.settled import serving
 from orchestrator.planning.steps import RequestImage, render
@@ -88,6 +89,23 @@ def test_what_a_predecessor_on_its_way_out_reserves_is_not_counted_twice() -> No
     assert "no node can take the container" in render(world.plan())
 
 
+def test_the_port_of_a_predecessor_that_is_gone_is_its_successors() -> None:
+    """Taken for free, it would bring a container there that can never have it: each pass would fail (review)."""
+    port = PortSpec(protocol=Transport.TCP, inner_port=80, outer_port=80, published=True)
+    world = running(target=1, spec=ServiceSpec(image="tutela/web:latest", ports=(port,)))
+    world.operate(Verb.REDEPLOY)
+    world.step()
+    world.agent()
+    world.step()
+    old = next(row for row in world.open_rows() if row.leaving)
+    world.rows[old.id] = replace(old, seen=Observed(state=Seen.GONE, start_gen=1))
+    world.service = replace(world.service, target=2)
+    view = world.view()
+    taken = replace(view.nodes[0], taken=fixed_ports(world.service.spec))
+    plan = plan_service(replace(view, nodes=(taken,)), POLICY)
+    assert "create" not in render(plan)
+
+
 def test_a_slot_is_not_empty_before_successor_and_predecessor_are_gone() -> None:
     """Else a third could begin on another node while the first is in the grace of its stop."""
     world = handed_over()
@@ -95,8 +113,13 @@ def test_a_slot_is_not_empty_before_successor_and_predecessor_are_gone() -> None
     new = next(row for row in world.open_rows() if row.follows == old.id)
     gone = Observed(state=Seen.GONE, start_gen=1)
     world.rows[new.id] = replace(new, want=Want.GONE, refill=True, seen=gone)
+    ran = replace(world.rows[new.id], seen=replace(gone, started_at=world.now))
     world.nodes = (replace(world.nodes[0], load=5), Candidate(node_id=number(5), name="n2", state=NodeState.DEPLOYED))
     assert not world.plan().steps
+    # One that ran found the other ended: a removal that sticks keeps the slot empty for nobody.
+    world.rows[new.id] = ran
+    assert [type(step).__name__ for step in world.plan().steps] == ["ForgetContainer", "CreateContainer"]
+    world.rows[new.id] = replace(ran, seen=gone)
     world.rows[old.id] = replace(old, seen=gone)
     steps = [type(step).__name__ for step in world.plan().steps]
     assert steps == ["ForgetContainer", "ForgetContainer", "CreateContainer"]
