@@ -383,6 +383,8 @@ def test_what_leaves_says_what_it_waits_for() -> None:
     assert stories(world)[-1].text == "its slot is filled elsewhere; it is removed when a says that it is gone"
     world.nodes = ()
     assert "removed when its node says" in stories(world)[-1].text
+    world.rows[number(99)] = replace(row, id=number(99), follows=row.id, seen=None)
+    assert stories(world)[-1].text == "its successor is made beside it, and starts when it has ended"
 
 
 def test_links_are_told_in_the_form_that_they_have() -> None:

@@ -101,7 +101,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        46,
+        3,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
@@ -111,7 +111,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a quiet start is a start": (
         "a stop is not waited for, and what runs in its grace has obeyed the order to start (304, E10)",
-        114,
+        30,
         (
             (executor.Executor, "_perform", _stop_is_sent),
             (memory, "after", _quiet_is_carried_out),
@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        132,
+        10,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (
@@ -150,12 +150,12 @@ BUGS: dict[str, Bug] = {
     ),
     "the engine's doing is the container's own": (
         "what an engine ended at its start, or a power cut, is left as a container that ended by itself (I4)",
-        38,
+        5,
         ((planning, "interrupted", lambda *_: False), (crashes, "interrupted", lambda *_: False)),
     ),
     "only what was seen to run was on": (
         "a run that was being started when its engine went away is left as one that ended by itself (I4)",
-        93,
+        680,
         ((memory, "engine_lost", _only_runs_are_lost),),
     ),
     "every run was on": (
@@ -165,7 +165,7 @@ BUGS: dict[str, Bug] = {
     ),
     "what ended before its engine ended by itself": (
         "an engine that is told to end answers while it stops its containers (E34)",
-        93,
+        680,
         ((memory, "observed", _nothing_before),),
     ),
     "every end is a good end": (

@@ -125,17 +125,17 @@ BUGS: dict[str, Bug] = {
     ),
     "gone is over": (
         "a slot is empty once its successor is gone, although who that was to follow still ends (I2a)",
-        89,
+        287,
         ((service, "_over", _over_is_over),),
     ),
     "silent is lost": (
         "the slots of a silent node are filled elsewhere, whoever asked (eager replacement, I2b)",
-        49,
+        27,
         ((leaving, "replaced_at", _silent_is_lost),),
     ),
     "all at once": (
         "a redeployment stops all containers together (I7)",
-        50,
+        76,
         ((advance, "_replacements", _all_at_once),),
     ),
     "the image comes later": (
@@ -195,7 +195,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the gone keep their volumes": (
         "what a redeployment kept for a successor stays when the service ends meanwhile (I9)",
-        60,
+        171,
         ((service, "_left_volumes", _gone_take_none),),
     ),
     "all that are silent are lost": (
