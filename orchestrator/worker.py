@@ -72,7 +72,7 @@ class Worker:
         """One pass more after each that was due, and after each notification: what is said while a large service has
         its pass waits for none of that. A pass that finds nothing costs queries: one service alone has no second lane.
         """
-        ends, said, owed = list[Idle](), self._wakeups.service, 0
+        ends, said, unseen = list[Idle](), self._wakeups.service, False
         async with asyncio.TaskGroup() as lanes:
             hearing = lanes.create_task(said.wait())
             under_way = [lanes.create_task(self._pass())]
@@ -82,17 +82,16 @@ class Worker:
                 under_way = [each for each in under_way if not each.done()]
                 found = [idle for each in over if (idle := each.result()) is not None]
                 ends += found
-                more = owed + 2 * (len(over) - len(found))
                 if said.is_set() and under_way:
                     said.clear()
                     await gather(self._db)
-                    more += 1
+                    unseen = True
                 if hearing.done():
                     hearing = lanes.create_task(said.wait())
-                free = self._lanes - len(under_way)
-                # What no lane is free for looks when one is: those under way may have looked before this was said.
-                owed = min(max(more - free, 0), self._lanes)
-                under_way += [lanes.create_task(self._pass()) for _ in range(min(more, free))]
+                # Those under way may have looked before it was said: the next one that begins sees it.
+                more = min(2 * (len(over) - len(found)) + unseen, self._lanes - len(under_way))
+                unseen = unseen and not more
+                under_way += [lanes.create_task(self._pass()) for _ in range(more)]
             hearing.cancel()
         return ends
 
