@@ -101,7 +101,7 @@ def _never_mended(*_args: Any, **_named: Any) -> None:
 BUGS: dict[str, Bug] = {
     "gone without proof": (
         "a container counts as gone as soon as it is told to go (no tombstone)",
-        3,
+        44,
         ((agent, "reported", _gone_at_once),),
     ),
     "policy kept at a stop": (
@@ -120,7 +120,7 @@ BUGS: dict[str, Bug] = {
     ),
     "orders are not compared": (
         "every order to start counts as carried out (generations)",
-        10,
+        242,
         ((memory, "observed", _every_order_is_old),),
     ),
     "an empty ledger is the truth": (

@@ -125,7 +125,7 @@ BUGS: dict[str, Bug] = {
     ),
     "gone is over": (
         "a slot is empty once its successor is gone, although who that was to follow still ends (I2a)",
-        287,
+        89,
         ((service, "_over", _over_is_over),),
     ),
     "silent is lost": (
