@@ -109,13 +109,11 @@ def test_cancel_of_a_start_that_cannot_end(user: User, silent: str) -> None:
 
 
 def test_cancel_in_the_middle_of_a_redeployment_leaves_what_runs(user: User, engine: PrivateEngine) -> None:
+    """The successor that was made beside the first, and never ran, goes with it."""
     uuid = user.run("web", target=3, run_command=SLOW)
+    before = set(user.get(uuid)["containers"])
     answer = user.api.post(f"/api/v1/service/{uuid}/redeploy/")
-    wait_for(
-        lambda: any(each["state"] == "Terminating" for each in user.containers(uuid)) or None,
-        timeout=20,
-        what="the first to be taken away",
-    )
+    wait_for(lambda: set(user.get(uuid)["containers"]) - before or None, timeout=20, what="the first to be followed")
     uri = {key.lower(): value for key, value in answer.headers.items()}["x-tutum-action-uri"]
     assert user.api.post(f"{uri}cancel/").status == 202
     until(lambda: len(user.containers(uuid)) == 2, "the one under way to go")
