@@ -71,13 +71,10 @@ def _over(containers: Sequence[Container]) -> tuple[list[Container], list[Contai
     gone before it ever ran, holds their slot until both are: nobody may have it while the other ends.
     """
     staying = {row.id for row in containers if not gone(row)}
-    left = [row for row in containers if row.id in staying or (row.follows in staying and _never_ran(row))]
+    began = {row.id for row in containers if row.seen is not None and row.seen.started_at is not None}
+    left = [row for row in containers if row.id in staying or (row.follows in staying and row.id not in began)]
     holding = {row.id for row in left}
     return [row for row in containers if row.id not in holding], sorted(left, key=lambda row: row.slot)
-
-
-def _never_ran(row: Container) -> bool:
-    return row.seen is None or row.seen.started_at is None
 
 
 def _freed(leaving: Sequence[Container], over: Sequence[Container], rows: Sequence[Container]) -> list[Container]:

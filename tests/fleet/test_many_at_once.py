@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -49,15 +50,22 @@ async def record(database_url: str) -> AsyncIterator[Record]:
     await made.db.close()
 
 
+T = TypeVar("T", Reports, News)
+
+
 @asynccontextmanager
-async def at_work(db: Database) -> AsyncIterator[Reports]:
-    made = Reports(lambda: db)
-    running = asyncio.create_task(made.run())
+async def running(made: T) -> AsyncIterator[T]:
+    """What gathers is at it until the block ends."""
+    task = asyncio.create_task(made.run())
     try:
         yield made
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def at_work(db: Database) -> AbstractAsyncContextManager[Reports]:
+    return running(Reports(lambda: db))
 
 
 async def hosts(db: Database, count: int) -> list[Node]:
@@ -249,15 +257,8 @@ async def test_a_host_that_waits_for_its_session_is_not_silent(db: Database, tmp
     await asyncio.gather(beating, return_exceptions=True)
 
 
-@asynccontextmanager
-async def reading(db: Database, **most: int) -> AsyncIterator[News]:
-    made = News(lambda: db, Means, **most)
-    running = asyncio.create_task(made.run())
-    try:
-        yield made
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+def reading(db: Database, **most: int) -> AbstractAsyncContextManager[News]:
+    return running(News(lambda: db, Means, **most))
 
 
 async def test_what_many_hosts_have_news_of_is_read_in_as_many_statements_as_for_one(record: Record) -> None:
